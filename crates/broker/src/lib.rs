@@ -1,0 +1,1 @@
+//! The shell: performs the node's effects with tokio, files and peers

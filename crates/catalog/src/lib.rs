@@ -1,0 +1,1 @@
+//! What the cluster knows besides messages, as a deterministic state machine over shard 0

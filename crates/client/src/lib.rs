@@ -1,0 +1,1 @@
+//! The Rust client: admin, publish, consume

@@ -1,0 +1,1 @@
+//! Queues, leases, groups, delays and deduplication as deterministic folds over a log

@@ -1,0 +1,21 @@
+//! The words of the domain: ids, positions, offsets, epochs, record batches, settings, entries, limits.
+//!
+//! Nothing here knows a runtime, a clock, a file or a socket. The other crates speak to each other in these
+//! types; wire and resource types live and die at their borders.
+
+pub mod entry;
+pub mod ids;
+pub mod limits;
+pub mod name;
+pub mod record;
+pub mod refusal;
+pub mod settings;
+pub mod wire;
+
+pub use entry::{Body, Entry, EntryKind, RawEntry};
+pub use ids::{
+    Attempt, BrokerId, Epoch, GroupEpoch, Incarnation, Lease, LogTime, MoveSeq, Offset, Position, ProducerId,
+    Revision, ShardId, StreamId, Token, Uuid,
+};
+pub use name::Name;
+pub use refusal::{Code, Outcome, Refusal};

@@ -1,0 +1,105 @@
+//! Every limit in one place. Full is an answer: whoever meets a limit gets a refusal that names it.
+
+/// Bytes of a name.
+pub const NAME_BYTES_MAX: usize = 249;
+
+/// Bytes of one record batch as it travels and is stored (compressed).
+pub const BATCH_BYTES_MAX: usize = 8 << 20;
+
+/// Bytes of one record batch after decompression.
+pub const BATCH_INFLATED_BYTES_MAX: usize = 64 << 20;
+
+/// Messages in one batch.
+pub const BATCH_MESSAGES_MAX: u32 = 65_536;
+
+/// Headers of one message.
+pub const HEADERS_MAX: usize = 1_024;
+
+/// Bytes of one header's key.
+pub const HEADER_KEY_BYTES_MAX: usize = 4_096;
+
+/// Bytes of one message (key, value and headers) unless its topic or queue sets another limit.
+pub const MESSAGE_BYTES_DEFAULT: u32 = 1 << 20;
+
+/// The greatest limit that a topic or queue may set for one message.
+pub const MESSAGE_BYTES_MAX: u32 = 7 << 20;
+
+/// Bytes of one entry on disk: its frame's header, attributes and body.
+pub const ENTRY_BYTES_MAX: usize = 9 << 20;
+
+/// Bytes of the entries that one write and one sync carry, beyond the first entry.
+pub const SYNC_BATCH_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes of one checkpoint page's payload.
+pub const CHECKPOINT_PAGE_BYTES_MAX: usize = 1 << 20;
+
+/// The size of the first segment of a shard; each next one is twice as large up to [`SEGMENT_BYTES_MAX`].
+pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+
+/// The size of a large segment.
+pub const SEGMENT_BYTES_MAX: u64 = 128 << 20;
+
+/// Partitions of one topic.
+pub const PARTITIONS_MAX: u32 = 1_024;
+
+/// Streams of one cluster.
+pub const STREAMS_MAX: usize = 100_000;
+
+/// Shards with one stream that one broker holds before `placement: Auto` pools.
+pub const DEDICATED_SHARDS_PER_BROKER_MAX: usize = 64;
+
+/// Pooled shards per broker, and the least number in a cluster.
+pub const POOLED_SHARDS_PER_BROKER: u32 = 4;
+
+/// Idempotent producer sessions that one stream remembers.
+pub const PRODUCERS_PER_STREAM_MAX: usize = 10_000;
+
+/// Batches of one producer session that a repeat is recognised among.
+pub const PRODUCER_BATCHES_REMEMBERED: usize = 5;
+
+/// Log time after which an idle producer session is forgotten, in milliseconds.
+pub const PRODUCER_IDLE_MILLIS_MAX: u64 = 24 * 3_600_000;
+
+/// Log time in which repeating the winning settle answers OK, in milliseconds.
+pub const SETTLE_REPEAT_MILLIS: u64 = 5 * 60_000;
+
+/// The longest lease, delay or time to live, in milliseconds: 10 years. Longer ones are clamped.
+pub const DURATION_MILLIS_MAX: u64 = 10 * 366 * 24 * 3_600_000;
+
+/// The shortest lease, in milliseconds. Shorter ones are clamped.
+pub const LEASE_MILLIS_MIN: u64 = 100;
+
+/// Messages that one consumer may hold unsettled, whatever its credit says.
+pub const CREDIT_MAX: u32 = 65_536;
+
+/// Consumers attached to one stream.
+pub const CONSUMERS_PER_STREAM_MAX: usize = 10_000;
+
+/// Items (tokens or ranges) in one request.
+pub const REQUEST_ITEMS_MAX: usize = 65_536;
+
+/// Bytes of one gRPC message: a batch and its envelope.
+pub const RPC_BYTES_MAX: usize = BATCH_BYTES_MAX + (1 << 20);
+
+/// How long a long poll may wait, in milliseconds.
+pub const POLL_MILLIS_MAX: u64 = 30_000;
+
+/// Producer ids handed to a broker at a time.
+pub const PRODUCER_ID_BLOCK: u64 = 1_000;
+
+/// Steps of a backoff schedule.
+pub const BACKOFF_STEPS_MAX: usize = 64;
+
+/// Topics that one consumer group reads.
+pub const TOPICS_PER_GROUP_MAX: usize = 256;
+
+const _: () = {
+    assert!(MESSAGE_BYTES_DEFAULT <= MESSAGE_BYTES_MAX);
+    assert!((MESSAGE_BYTES_MAX as usize) < BATCH_BYTES_MAX);
+    assert!(BATCH_BYTES_MAX < ENTRY_BYTES_MAX);
+    assert!(CHECKPOINT_PAGE_BYTES_MAX < ENTRY_BYTES_MAX);
+    assert!(BATCH_BYTES_MAX < RPC_BYTES_MAX);
+    assert!(ENTRY_BYTES_MAX < SYNC_BATCH_BYTES_MAX);
+    assert!((SYNC_BATCH_BYTES_MAX as u64) < SEGMENT_BYTES_MAX);
+    assert!(SEGMENT_BYTES_MIN <= SEGMENT_BYTES_MAX);
+};

@@ -1,0 +1,1 @@
+//! Record batches in the layout of Kafka's RecordBatch v2.

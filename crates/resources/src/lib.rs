@@ -1,0 +1,1 @@
+//! The custom resource types, shared by operator and local mode

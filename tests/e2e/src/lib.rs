@@ -1,0 +1,1 @@
+//! Process-level tests, demos and benchmarks against the real binary
