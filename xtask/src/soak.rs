@@ -1,0 +1,41 @@
+//! The long run: fresh seeds and the flights again and again, until the time is up or something breaks.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::project::{Project, SHIPPED_PROFILE};
+use crate::run;
+
+/// Seeds between two flights: a few minutes of simulation.
+const SEEDS_PER_ROUND: u64 = 2_000;
+
+/// Repeats rounds of simulation and flights for at least `minutes`; stops at the first failure, whose output
+/// names the seed. Answers whether nothing broke.
+pub(crate) fn soak(project: &Project, minutes: u64, first_seed: u64) -> Result<bool> {
+    let end = Duration::from_secs(minutes.saturating_mul(60));
+    let started = Instant::now();
+    run::build_shipped_binary(project)?;
+    let mut seeds = first_seed..first_seed.saturating_add(SEEDS_PER_ROUND);
+    let mut rounds = 0_u64;
+    while rounds == 0 || started.elapsed() < end {
+        let mut sim = project.shipped(project.cargo());
+        sim.args(["run", "--quiet", "--profile", SHIPPED_PROFILE, "--package", "pondage-sim", "--", "run"]);
+        let simulated = run::pass_through(sim.arg("--seeds").arg(format!("{}..{}", seeds.start, seeds.end)))?;
+        let mut flights = project.shipped(project.cargo());
+        flights.args(["run", "--quiet", "--profile", SHIPPED_PROFILE, "--package", "pondage-e2e"]);
+        if !simulated || !run::pass_through(flights.args(["--bin", "flights"]))? {
+            let part = if simulated { "the flights" } else { "the simulation" };
+            eprintln!("soak: {part} of round {} failed (seeds {}..{})", rounds + 1, seeds.start, seeds.end);
+            return Ok(false);
+        }
+        rounds += 1;
+        println!(
+            "soak: {rounds} rounds in {:.1} min, seeds {first_seed}..{}, {rounds} flights runs, nothing lost",
+            started.elapsed().as_secs_f64() / 60.0,
+            seeds.end
+        );
+        seeds = seeds.end..seeds.end.saturating_add(SEEDS_PER_ROUND);
+    }
+    Ok(true)
+}

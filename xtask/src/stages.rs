@@ -1,0 +1,197 @@
+//! What `cargo xtask test` does, as data: a new check is a new line here.
+
+use anyhow::Result;
+
+use crate::project::{Project, SHIPPED_PROFILE};
+use crate::tools::Tool;
+use crate::{check_binary, check_docs};
+
+/// One part of the test run: it has a name, can be run alone, and fails as a whole.
+pub(crate) struct Stage {
+    pub name: &'static str,
+    /// What a failure would mean, in one line.
+    pub about: &'static str,
+    pub when: When,
+    /// Done in this order; the first that fails ends the stage.
+    pub steps: &'static [Step],
+}
+
+/// Which runs a stage belongs to. `--only` runs any.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    /// Whole and quick runs.
+    Always,
+    /// Whole runs, too slow between two edits.
+    Whole,
+    /// Quick runs, the small dose of a stage that whole runs do in full.
+    Quick,
+}
+
+/// One command of a stage.
+pub(crate) enum Step {
+    /// A cargo call with the development profiles.
+    Cargo(&'static [&'static str]),
+    /// A cargo call with the shipped build: static, optimised ([`Project::shipped`]).
+    Shipped(&'static [&'static str]),
+    /// A call of an installed tool with the development profiles.
+    Tool(Tool, &'static [&'static str]),
+    /// As `Tool`, with the shipped build.
+    ShippedTool(Tool, &'static [&'static str]),
+    /// A check written here; answers how many things it looked at.
+    Check(fn(&Project) -> Result<u64>),
+}
+
+/// All stages in the order in which they run: what fails fastest comes first.
+pub(crate) const STAGES: &[Stage] = &[
+    Stage {
+        name: "fmt",
+        about: "the code is formatted",
+        when: When::Always,
+        steps: &[Step::Cargo(&["fmt", "--all", "--check"])],
+    },
+    Stage {
+        name: "docs",
+        about: "the documents' links lead somewhere",
+        when: When::Always,
+        steps: &[Step::Check(check_docs::check)],
+    },
+    Stage {
+        name: "deny",
+        about: "licences, sources and bans of the dependencies",
+        when: When::Always,
+        steps: &[Step::Tool(Tool::Deny, &["check", "--hide-inclusion-graph", "licenses", "bans", "sources"])],
+    },
+    Stage {
+        name: "clippy",
+        about: "no warning in any crate, tests included",
+        when: When::Always,
+        steps: &[Step::Cargo(&[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--locked",
+            "--",
+            "--deny",
+            "warnings",
+        ])],
+    },
+    Stage {
+        name: "unit",
+        about: "unit, contract, property and in-process tests",
+        when: When::Always,
+        steps: &[Step::Tool(
+            Tool::Nextest,
+            &["nextest", "run", "--workspace", "--exclude", "pondage-e2e", "--locked"],
+        )],
+    },
+    Stage {
+        name: "doctest",
+        about: "the examples in the code's documentation",
+        when: When::Always,
+        steps: &[Step::Cargo(&["test", "--workspace", "--doc", "--locked"])],
+    },
+    Stage {
+        name: "sim-few",
+        about: "a few simulated histories of crash and restart",
+        when: When::Quick,
+        steps: &[Step::Shipped(&[
+            "run",
+            "--profile",
+            SHIPPED_PROFILE,
+            "--locked",
+            "--package",
+            "pondage-sim",
+            "--",
+            "run",
+            "--seeds",
+            "0..50",
+        ])],
+    },
+    Stage {
+        name: "sim",
+        about: "1,000 simulated histories of crash and restart",
+        when: When::Whole,
+        steps: &[Step::Shipped(&[
+            "run",
+            "--profile",
+            SHIPPED_PROFILE,
+            "--locked",
+            "--package",
+            "pondage-sim",
+            "--",
+            "run",
+            "--seeds",
+            "0..1000",
+        ])],
+    },
+    Stage {
+        name: "static-binary",
+        about: "the shipped binary needs nothing: it starts alone in an empty root, not as root",
+        when: When::Whole,
+        steps: &[BUILD_PONDAGE, Step::Check(check_binary::check)],
+    },
+    Stage {
+        name: "e2e",
+        about: "real processes: crash, restart, bad input, command line",
+        when: When::Whole,
+        steps: &[
+            BUILD_PONDAGE,
+            Step::ShippedTool(
+                Tool::Nextest,
+                &[
+                    "nextest",
+                    "run",
+                    "--cargo-profile",
+                    SHIPPED_PROFILE,
+                    "--package",
+                    "pondage-e2e",
+                    "--locked",
+                ],
+            ),
+        ],
+    },
+    Stage {
+        name: "flights",
+        about: "336,776 flights published and settled while the broker is killed 20 times",
+        when: When::Whole,
+        steps: &[
+            BUILD_PONDAGE,
+            Step::Shipped(&[
+                "run",
+                "--profile",
+                SHIPPED_PROFILE,
+                "--locked",
+                "--package",
+                "pondage-e2e",
+                "--bin",
+                "flights",
+            ]),
+        ],
+    },
+];
+
+/// The binary that the process-level stages start.
+pub(crate) const BUILD_PONDAGE: Step =
+    Step::Shipped(&["build", "--profile", SHIPPED_PROFILE, "--locked", "--package", "pondage-cli"]);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stage_has_its_own_name_and_something_to_do() {
+        for (index, stage) in STAGES.iter().enumerate() {
+            assert!(!stage.steps.is_empty(), "stage {} does nothing", stage.name);
+            let same = STAGES[index + 1..].iter().find(|other| other.name == stage.name);
+            assert!(same.is_none(), "two stages are called {}", stage.name);
+        }
+    }
+
+    #[test]
+    fn whole_and_quick_runs_both_simulate() {
+        for wanted in [When::Quick, When::Whole] {
+            let found = STAGES.iter().any(|stage| stage.name.starts_with("sim") && stage.when == wanted);
+            assert!(found, "a kind of run has no simulation");
+        }
+    }
+}
