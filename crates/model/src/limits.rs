@@ -42,6 +42,9 @@ pub const SEGMENT_BYTES_MAX: u64 = 128 << 20;
 /// Partitions of one topic.
 pub const PARTITIONS_MAX: u32 = 1_024;
 
+/// Copies of one stream.
+pub const REPLICAS_MAX: u32 = 9;
+
 /// Streams of one cluster.
 pub const STREAMS_MAX: usize = 100_000;
 
@@ -93,6 +96,30 @@ pub const BACKOFF_STEPS_MAX: usize = 64;
 /// Topics that one consumer group reads.
 pub const TOPICS_PER_GROUP_MAX: usize = 256;
 
+/// Consumer groups of one cluster.
+pub const GROUPS_MAX: usize = 100_000;
+
+/// Brokers of one cluster.
+pub const BROKERS_MAX: usize = 1_000;
+
+/// Shards, pooled and dedicated, of which one broker holds a copy.
+pub const SHARDS_PER_BROKER_MAX: usize = 2_048;
+
+/// Bytes of a broker's address or rack.
+pub const ADDRESS_BYTES_MAX: usize = 512;
+
+/// Changes of resources that the catalog remembers for watchers; one that is further behind lists again.
+pub const CATALOG_CHANGES_MAX: usize = 1_024;
+
+/// Bytes of one command to the catalog.
+pub const CATALOG_COMMAND_BYTES_MAX: usize = 1 << 20;
+
+/// Commands to the catalog, and reads of it, that may wait for an answer at once.
+pub const CATALOG_PENDING_MAX: usize = 4_096;
+
+/// Bytes of commands after which the catalog writes a checkpoint at the earliest.
+pub const CATALOG_CHECKPOINT_BYTES_MIN: u64 = 1 << 20;
+
 const _: () = {
     assert!(MESSAGE_BYTES_DEFAULT <= MESSAGE_BYTES_MAX);
     assert!((MESSAGE_BYTES_MAX as usize) < BATCH_BYTES_MAX);
@@ -102,4 +129,7 @@ const _: () = {
     assert!(ENTRY_BYTES_MAX < SYNC_BATCH_BYTES_MAX);
     assert!((SYNC_BATCH_BYTES_MAX as u64) < SEGMENT_BYTES_MAX);
     assert!(SEGMENT_BYTES_MIN <= SEGMENT_BYTES_MAX);
+    assert!(CATALOG_COMMAND_BYTES_MAX < ENTRY_BYTES_MAX);
+    assert!(DEDICATED_SHARDS_PER_BROKER_MAX <= SHARDS_PER_BROKER_MAX);
+    assert!(TOPICS_PER_GROUP_MAX * (NAME_BYTES_MAX + 2) < CATALOG_COMMAND_BYTES_MAX);
 };

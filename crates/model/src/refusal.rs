@@ -86,6 +86,8 @@ pub enum Refusal {
     Conflict { what: String },
     #[error("the batch is corrupt: {what}")]
     CorruptBatch { what: &'static str },
+    #[error("no broker of this cluster issued the settle token")]
+    ForeignToken,
     #[error("overtaken by {by} of the same session or group")]
     Fenced { by: GroupEpoch },
     #[error("producer {producer} has a newer session (epoch {current})")]
@@ -125,6 +127,8 @@ pub enum Refusal {
     Timeout,
     #[error("{what} has {bytes} bytes; the limit is {limit}")]
     TooLarge { what: &'static str, bytes: u64, limit: u64 },
+    #[error("{count} {what}; the limit is {limit}")]
+    TooMany { what: &'static str, count: u64, limit: u64 },
     #[error("nothing is known of producer {producer}, or not any more")]
     UnknownProducer { producer: ProducerId },
     #[error("{what}; supported: {supported}")]
@@ -147,7 +151,7 @@ impl Refusal {
             Self::Fenced { .. } | Self::ProducerFenced { .. } => Code::Fenced,
             Self::InvalidArgument { .. } => Code::InvalidArgument,
             Self::InvalidName { .. } => Code::InvalidName,
-            Self::LeaseLost { .. } => Code::LeaseLost,
+            Self::ForeignToken | Self::LeaseLost { .. } => Code::LeaseLost,
             Self::Malformed { .. } => Code::Malformed,
             Self::NotEmpty { .. } => Code::NotEmpty,
             Self::NotEnoughReplicas { .. } => Code::NotEnoughReplicas,
@@ -160,7 +164,7 @@ impl Refusal {
             Self::ShuttingDown => Code::ShuttingDown,
             Self::StorageFull => Code::StorageFull,
             Self::Timeout | Self::Interrupted => Code::Timeout,
-            Self::TooLarge { .. } => Code::TooLarge,
+            Self::TooLarge { .. } | Self::TooMany { .. } => Code::TooLarge,
             Self::UnknownProducer { .. } => Code::UnknownProducer,
             Self::Unsupported { .. } => Code::Unsupported,
             Self::VolumeFenced { .. } => Code::VolumeFenced,

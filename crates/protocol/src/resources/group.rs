@@ -1,0 +1,86 @@
+//! Settings of a consumer group.
+
+use std::collections::BTreeSet;
+
+use pondage_model::{
+    LogTime, Name, Refusal, limits,
+    settings::{GroupSettings, GroupSource, QueueSettings, StartPosition},
+};
+
+use crate::{
+    check::{at_most, invalid, within},
+    v1,
+};
+
+impl TryFrom<v1::GroupSpec> for GroupSettings {
+    type Error = Refusal;
+
+    fn try_from(spec: v1::GroupSpec) -> Result<Self, Refusal> {
+        let source = match spec.source.ok_or_else(|| invalid("source: allowed: topics, queue"))? {
+            v1::group_spec::Source::Queue(queue) => GroupSource::Queue(Name::new(&queue)?),
+            v1::group_spec::Source::Topics(topics) => {
+                let field = "topics.names";
+                let names = at_most(field, topics.names, limits::TOPICS_PER_GROUP_MAX)?;
+                let names = names.iter().map(|name| Name::new(name)).collect::<Result<Vec<_>, _>>()?;
+                if names.is_empty() {
+                    return Err(invalid(format!("{field}: empty; at least 1 is required")));
+                }
+                if names.iter().collect::<BTreeSet<_>>().len() < names.len() {
+                    return Err(invalid(format!("{field}: one is named twice")));
+                }
+                GroupSource::Topics(names)
+            }
+        };
+        let in_flight =
+            spec.in_flight_per_consumer_max.unwrap_or(QueueSettings::default().in_flight_per_consumer_max);
+        Ok(Self {
+            source,
+            start_position: spec.start_position.map(StartPosition::try_from).transpose()?.unwrap_or_default(),
+            in_flight_per_consumer_max: within(
+                "in_flight_per_consumer_max",
+                in_flight,
+                1..=limits::CREDIT_MAX,
+            )?,
+        })
+    }
+}
+
+impl From<GroupSettings> for v1::GroupSpec {
+    fn from(settings: GroupSettings) -> Self {
+        let source = match settings.source {
+            GroupSource::Queue(name) => v1::group_spec::Source::Queue(name.to_string()),
+            GroupSource::Topics(names) => v1::group_spec::Source::Topics(v1::GroupTopics {
+                names: names.iter().map(Name::to_string).collect(),
+            }),
+        };
+        Self {
+            source: Some(source),
+            start_position: Some(settings.start_position.into()),
+            in_flight_per_consumer_max: Some(settings.in_flight_per_consumer_max),
+        }
+    }
+}
+
+impl TryFrom<v1::GroupStart> for StartPosition {
+    type Error = Refusal;
+
+    fn try_from(start: v1::GroupStart) -> Result<Self, Refusal> {
+        let allowed = || invalid("start_position: allowed: earliest, latest, time_unix_millis");
+        Ok(match start.at.ok_or_else(allowed)? {
+            v1::group_start::At::Earliest(_) => Self::Earliest,
+            v1::group_start::At::Latest(_) => Self::Latest,
+            v1::group_start::At::TimeUnixMillis(time) => Self::Time(LogTime(time)),
+        })
+    }
+}
+
+impl From<StartPosition> for v1::GroupStart {
+    fn from(start: StartPosition) -> Self {
+        let at = match start {
+            StartPosition::Earliest => v1::group_start::At::Earliest(v1::GroupStartEarliest {}),
+            StartPosition::Latest => v1::group_start::At::Latest(v1::GroupStartLatest {}),
+            StartPosition::Time(time) => v1::group_start::At::TimeUnixMillis(time.0),
+        };
+        Self { at: Some(at) }
+    }
+}
