@@ -203,8 +203,10 @@ pub enum ReleaseCause {
     ConsumerLost,
     /// The consumer left in good order, or never processed it: no failed attempt.
     Returned,
+    /// The consumer rejected it and the dead-letter queue is not there: a failed attempt; it is held until then.
+    Rejected,
 }
-wire_enum!(ReleaseCause { 0 => Released, 1 => Expired, 2 => ConsumerLost, 3 => Returned });
+wire_enum!(ReleaseCause { 0 => Released, 1 => Expired, 2 => ConsumerLost, 3 => Returned, 4 => Rejected });
 
 impl ReleaseCause {
     /// Whether a consumer failed at the message (guarantee Q3).
