@@ -177,7 +177,7 @@ impl Batch {
     }
 
     /// The messages as slices of one inflated buffer, or of the batch itself if it is not compressed. Walks the
-    /// records first, so the iterator has nothing left to refuse.
+    /// records first, so the iterator has nothing left to refuse. Whoever keeps one slice keeps the buffer.
     ///
     /// # Errors
     /// As [`Batch::check_dead_letters`] without a limit on the single message: what is stored was checked when

@@ -127,6 +127,8 @@ impl BatchBuilder {
                 let mut out = Vec::with_capacity(BATCH_HEADER_BYTES + self.out.len() / 2);
                 out.resize(BATCH_HEADER_BYTES, 0);
                 inflate::deflate(codec, &self.out[BATCH_HEADER_BYTES..], &mut out);
+                // The codecs asked for room for the worst case; the batch may live for long.
+                out.shrink_to_fit();
                 out
             }
         };

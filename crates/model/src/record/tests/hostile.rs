@@ -156,6 +156,39 @@ fn every_cut_of_the_compressed_records_is_refused() {
 }
 
 #[test]
+fn several_members_and_frames_are_one_stream() {
+    let record = raw_record(0, &[7; 3_000]);
+    let halves = record.split_at(1_000);
+    for (codec, expected) in
+        [(Compression::Gzip, None), (Compression::Zstd, None), (Compression::Lz4, Some(Code::CorruptBatch))]
+    {
+        let mut coded = Vec::new();
+        inflate::deflate(codec, halves.0, &mut coded);
+        inflate::deflate(codec, halves.1, &mut coded);
+        let bytes = around_coded(codec, 1, &coded);
+        assert_eq!((checked(&bytes), decoded(&bytes)), (expected, expected), "{codec}");
+    }
+}
+
+#[test]
+fn framed_snappy_is_read_whatever_its_versions_and_block_sizes_are() {
+    let record = raw_record(0, &[7; 3_000]);
+    let mut coded = b"\x82SNAPPY\0\x01\0\0\0\0\0\0\x09".to_vec();
+    for block in record.chunks(1_100) {
+        let block = snap::raw::Encoder::new().compress_vec(block).expect("it compresses");
+        coded.extend_from_slice(&(block.len() as u32).to_be_bytes());
+        coded.extend_from_slice(&block);
+    }
+    let bytes = around_coded(Compression::Snappy, 1, &coded);
+    assert_eq!((checked(&bytes), decoded(&bytes)), (None, None));
+    for length in [0, u32::MAX, i32::MAX as u32] {
+        coded[16..20].copy_from_slice(&length.to_be_bytes());
+        let bytes = around_coded(Compression::Snappy, 1, &coded);
+        assert_eq!(checked(&bytes), Some(Code::CorruptBatch), "a block of {length} bytes");
+    }
+}
+
+#[test]
 fn bare_snappy_is_read() {
     let records = raw_record(0, &[7; 100_000]);
     let coded = snap::raw::Encoder::new().compress_vec(&records).expect("it compresses");
@@ -195,7 +228,7 @@ fn every_kind_of_lz4_frame_is_read_and_its_checksums_count() {
 
 #[test]
 fn memory_follows_the_bytes_at_hand_not_their_claims() {
-    // A frame of blocks of 4 MiB, one block: two literals and a match that goes on for 30 bytes of 255 each.
+    // A frame that claims blocks of 4 MiB and holds one small one.
     let mut frame = FrameEncoder::with_frame_info(FrameInfo::new().block_size(BlockSize::Max4MB), Vec::new());
     frame.write_all(&[0; 7_000]).expect("memory takes it");
     let frame = frame.finish().expect("memory takes it");
