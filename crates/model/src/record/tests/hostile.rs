@@ -52,7 +52,7 @@ fn a_bomb_behind_the_records_is_not_set_off() {
     }
 }
 
-/// A record in which one of its numbers is a lie: by its place in the record, see the match.
+/// A record in which one number is a lie. The field is the number's place, its length coming last.
 fn lying_record(field: usize, lie: i64) -> Vec<u8> {
     let mut fields = [0, 0, 1, 1, 1, 1, 1];
     if let Some(field) = fields.get_mut(field) {
@@ -80,6 +80,7 @@ fn lying_record(field: usize, lie: i64) -> Vec<u8> {
 #[test]
 fn lies_about_lengths_are_refused() {
     const TIMESTAMP: usize = 0;
+    const HEADER_COUNT: usize = 4;
     const RECORD_LENGTH: usize = 7;
     let lies = [
         0,
@@ -93,14 +94,26 @@ fn lies_about_lengths_are_refused() {
         i64::MAX,
         i64::MIN,
     ];
+    let large = i64::from(i32::MAX) - 1..=i64::from(i32::MAX);
     for codec in Compression::ALL {
         assert_eq!(checked(&around(codec, 1, &lying_record(TIMESTAMP, -5))), None, "{codec}");
         for field in TIMESTAMP + 1..=RECORD_LENGTH {
-            // An offset of 0 is the truth; the record is one byte shorter if its length says so.
+            // An offset of 0 is the truth.
             for lie in lies.into_iter().filter(|&lie| field != 1 || lie != 0) {
                 let bytes = around(codec, 1, &lying_record(field, lie));
-                assert!(checked(&bytes).is_some(), "{codec}: field {field} is {lie}");
-                assert!(decoded(&bytes).is_some(), "{codec}: field {field} is {lie}");
+                let corrupt = Some(Code::CorruptBatch);
+                let too_large = Some(Code::TooLarge);
+                let expected = match field {
+                    // Whether they are there or not, they are too many.
+                    HEADER_COUNT if large.contains(&lie) => (too_large, too_large),
+                    // Where a stream ends is not known before, so what it claims is measured first.
+                    RECORD_LENGTH if large.contains(&lie) && codec != Compression::None => {
+                        (too_large, corrupt)
+                    }
+                    _ => (corrupt, corrupt),
+                };
+                let got = (checked(&bytes), decoded(&bytes));
+                assert_eq!(got, expected, "{codec}: field {field} is {lie}");
             }
         }
     }
@@ -226,6 +239,41 @@ fn every_kind_of_lz4_frame_is_read_and_its_checksums_count() {
     }
 }
 
+/// A frame by hand: its flags, its content's length if the flags promise one, its blocks.
+fn lz4_frame(flags: u8, content_bytes: &[u8], blocks: &[u8]) -> Vec<u8> {
+    let descriptor = [&[flags, 0x40], content_bytes].concat();
+    let check = (twox_hash::XxHash32::oneshot(0, &descriptor) >> 8) as u8;
+    [&[0x04, 0x22, 0x4d, 0x18], &descriptor[..], &[check], blocks].concat()
+}
+
+#[test]
+fn lz4_frames_keep_to_what_they_state() {
+    const INDEPENDENT: u8 = 0x60;
+    let frame = |flags: u8, content_bytes: Option<u64>, value_bytes: usize| {
+        let record = raw_record(0, &vec![7; value_bytes]);
+        let stored = (record.len() as u32 | 1 << 31).to_le_bytes();
+        let content_bytes = content_bytes.map_or(Vec::new(), |bytes| bytes.to_le_bytes().to_vec());
+        let blocks = [&stored[..], &record, &[0; 4]].concat();
+        around_coded(Compression::Lz4, 1, &lz4_frame(flags, &content_bytes, &blocks))
+    };
+    let right = raw_record(0, &[7; 100]).len() as u64;
+    let corrupt = Some(Code::CorruptBatch);
+    for (flags, content_bytes, value_bytes, expected) in [
+        (INDEPENDENT, None, 100, None),
+        (INDEPENDENT, None, 65_000, None),
+        (INDEPENDENT, None, 65_536, corrupt), // a block above the frame's 64 KiB
+        (INDEPENDENT | 8, Some(right), 100, None),
+        (INDEPENDENT | 8, Some(right + 1), 100, corrupt),
+        (INDEPENDENT | 8, Some(u64::MAX), 100, corrupt),
+        (INDEPENDENT | 2, None, 100, corrupt), // a reserved flag
+        (INDEPENDENT | 1, None, 100, corrupt), // a dictionary
+        (0xa0, None, 100, corrupt),            // another version
+    ] {
+        let bytes = frame(flags, content_bytes, value_bytes);
+        assert_eq!(checked(&bytes), expected, "{flags:x} {content_bytes:?} {value_bytes}");
+    }
+}
+
 #[test]
 fn memory_follows_the_bytes_at_hand_not_their_claims() {
     // A frame that claims blocks of 4 MiB and holds one small one.
@@ -244,6 +292,15 @@ fn memory_follows_the_bytes_at_hand_not_their_claims() {
         assert!(snappy::BlockReader::new(claim).next_block(&mut out).is_err());
         assert_eq!(out.capacity(), 0);
     }
+
+    // Bare snappy that would hold more than any batch may.
+    let bomb = vec![0; limits::BATCH_INFLATED_BYTES_MAX + 1];
+    let bomb = snap::raw::Encoder::new().compress_vec(&bomb).expect("it compresses");
+    let mut out = Vec::new();
+    assert!(snappy::BlockReader::new(&bomb).next_block(&mut out).is_err());
+    assert_eq!(out.capacity(), 0);
+    let bytes = around_coded(Compression::Snappy, 1, &bomb);
+    assert_eq!((checked(&bytes), decoded(&bytes)), (Some(Code::TooLarge), Some(Code::TooLarge)));
 
     // Zstandard frames that hold one stored block and ask for windows of 2^27 and 2^28 bytes.
     let record = raw_record(0, b"value");
