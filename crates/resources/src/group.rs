@@ -1,0 +1,188 @@
+//! Consumer groups.
+
+use std::collections::BTreeSet;
+
+use pondage_model::{
+    Name, limits,
+    settings::{GroupSettings, GroupSource, StartPosition},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    check::{Checks, FieldError, References},
+    error::shown,
+    object::{ClusterReference, Kind, Object, Reference},
+    time::Timestamp,
+};
+
+/// A consumer group.
+pub type ConsumerGroup = Object<ConsumerGroupSpec>;
+
+/// What a consumer group asks for: exactly one of topics and a queue to read, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ConsumerGroupSpec {
+    /// The cluster; local mode has one and needs no reference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_ref: Option<ClusterReference>,
+    /// The name in the cluster, if it is not `metadata.name`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_name: Option<String>,
+    /// The topics that it reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic_refs: Option<Vec<Reference>>,
+    /// The queue that it reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_ref: Option<Reference>,
+    /// How members share a topic.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<GroupMode>,
+    /// Where it starts in a topic, once, when it first reads it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_position: Option<StartAt>,
+    /// The time at which it starts, exactly with `startPosition: Time`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Timestamp>,
+    /// Unsettled or uncommitted messages that one consumer may hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_in_flight_per_consumer: Option<i64>,
+}
+
+/// How members share a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum GroupMode {
+    /// Each partition goes to one member, in order.
+    #[default]
+    Ordered,
+}
+
+/// Where a group starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum StartAt {
+    /// At the oldest message that is still there.
+    #[default]
+    Earliest,
+    /// At the next message.
+    Latest,
+    /// At the first message of `startTime` or later.
+    Time,
+}
+
+impl Object<ConsumerGroupSpec> {
+    /// The name in the cluster, and the settings.
+    ///
+    /// # Errors
+    /// Everything that is wrong, by field.
+    pub fn settings(&self, references: &References) -> Result<(Name, GroupSettings), Vec<FieldError>> {
+        let spec = &self.spec;
+        let mut checks = Checks::default();
+        let name = checks.cluster_name(&self.metadata, "spec.groupName", spec.group_name.as_deref());
+        checks.cluster_reference(spec.cluster_ref.as_ref());
+        let source = self.source(&mut checks, references);
+        let start_position = self.start_position(&mut checks);
+        let in_flight_per_consumer_max =
+            checks.in_flight(spec.max_in_flight_per_consumer).unwrap_or(IN_FLIGHT_DEFAULT);
+        let settings = source.zip(name).map(|(source, name)| {
+            (name, GroupSettings { source, start_position, in_flight_per_consumer_max })
+        });
+        checks.finish(settings)
+    }
+
+    fn source(&self, checks: &mut Checks, references: &References) -> Option<GroupSource> {
+        const BOTH_OR_NONE: &str = "needs exactly one of topicRefs and queueRef";
+        match (self.spec.topic_refs.as_deref(), &self.spec.queue_ref) {
+            (None, None) => {
+                checks.missing("spec", BOTH_OR_NONE);
+                None
+            }
+            (Some(_), Some(_)) => {
+                checks
+                    .wrong("spec.queueRef", format!("can't stand beside topicRefs: a group {BOTH_OR_NONE}"));
+                None
+            }
+            (None, Some(queue)) => {
+                for (field, given) in [
+                    ("spec.mode", self.spec.mode.is_some()),
+                    ("spec.startPosition", self.spec.start_position.is_some()),
+                ] {
+                    if given {
+                        checks
+                            .wrong(field, "is for groups with topicRefs; leave it out of one with queueRef");
+                    }
+                }
+                let name = checks.reference("spec.queueRef", Kind::Queue, &self.metadata, queue, references);
+                name.map(GroupSource::Queue)
+            }
+            (Some(topics), None) => self.topics(checks, topics, references).map(GroupSource::Topics),
+        }
+    }
+
+    fn topics(
+        &self,
+        checks: &mut Checks,
+        topics: &[Reference],
+        references: &References,
+    ) -> Option<Vec<Name>> {
+        let max = limits::TOPICS_PER_GROUP_MAX;
+        if topics.is_empty() {
+            checks.missing("spec.topicRefs", format!("names no topic; 1 to {max} are allowed"));
+            return None;
+        }
+        if topics.len() > max {
+            checks.wrong("spec.topicRefs", format!("names {} topics; 1 to {max} are allowed", topics.len()));
+            return None;
+        }
+        let mut seen = BTreeSet::new();
+        let mut names = Vec::new();
+        for (at, topic) in topics.iter().enumerate() {
+            let field = format!("spec.topicRefs[{at}]");
+            let name = checks.reference(&field, Kind::Topic, &self.metadata, topic, references);
+            if let Some(name) = name {
+                if !seen.insert(name.clone()) {
+                    checks.wrong(&format!("{field}.name"), format!("{} is named twice", shown(&topic.name)));
+                }
+                names.push(name);
+            }
+        }
+        Some(names)
+    }
+
+    fn start_position(&self, checks: &mut Checks) -> StartPosition {
+        match (self.spec.start_position.unwrap_or_default(), self.spec.start_time) {
+            (StartAt::Time, Some(time)) => return StartPosition::Time(time.log_time()),
+            (StartAt::Time, None) => {
+                checks.missing("spec.startPosition", "Time needs startTime, such as 2026-01-31T10:00:00Z");
+            }
+            (_, Some(_)) => checks.wrong("spec.startTime", "needs startPosition: Time"),
+            (StartAt::Latest, None) => return StartPosition::Latest,
+            (StartAt::Earliest, None) => {}
+        }
+        StartPosition::Earliest
+    }
+
+    /// The resource that asks for `settings`, every setting written out.
+    #[must_use]
+    pub fn from_settings(name: &Name, settings: &GroupSettings) -> Self {
+        let reference = |name: &Name| Reference { name: name.to_string() };
+        let mut spec = ConsumerGroupSpec {
+            max_in_flight_per_consumer: Some(settings.in_flight_per_consumer_max.into()),
+            ..ConsumerGroupSpec::default()
+        };
+        match &settings.source {
+            GroupSource::Queue(queue) => spec.queue_ref = Some(reference(queue)),
+            GroupSource::Topics(topics) => {
+                spec.topic_refs = Some(topics.iter().map(reference).collect());
+                spec.mode = Some(GroupMode::Ordered);
+                (spec.start_position, spec.start_time) = match settings.start_position {
+                    StartPosition::Earliest => (Some(StartAt::Earliest), None),
+                    StartPosition::Latest => (Some(StartAt::Latest), None),
+                    StartPosition::Time(time) => (Some(StartAt::Time), Some(Timestamp::from_log_time(time))),
+                };
+            }
+        }
+        Self::new(Kind::ConsumerGroup, name, spec)
+    }
+}
+
+/// As a queue's: one number to remember.
+const IN_FLIGHT_DEFAULT: u32 = 1_000;

@@ -1,0 +1,345 @@
+//! Queues.
+
+use std::fmt;
+
+use pondage_model::{
+    Name, limits,
+    settings::{self, QueueSettings},
+};
+use serde::{Deserialize, Deserializer, Serialize, de};
+
+use crate::{
+    check::{Checks, FieldError, References},
+    duration::Duration,
+    error::shown,
+    object::{ClusterReference, DeletionPolicy, Durability, Kind, Object, Placement, Reference},
+    quantity::Quantity,
+    ratio::Ratio,
+};
+
+/// A queue.
+pub type Queue = Object<QueueSpec>;
+
+/// What a queue asks for. A field that is left out takes the default of [`QueueSettings`].
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct QueueSpec {
+    /// The cluster; local mode has one and needs no reference.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster_ref: Option<ClusterReference>,
+    /// The name in the cluster, if it is not `metadata.name`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_name: Option<String>,
+    /// Copies.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i64>,
+    /// Copies that must be durable before a message is acknowledged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min_in_sync_replicas: Option<i64>,
+    /// When a message counts as stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub durability: Option<Durability>,
+    /// The order of delivery.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ordering: Option<Ordering>,
+    /// Partitions; 1 in this version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<i64>,
+    /// How long a consumer has to settle a message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ack_timeout: Option<Duration>,
+    /// Failed attempts after which a message goes to the dead-letter queue; 0 is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_deliveries: Option<i64>,
+    /// How long a failed message waits before its next attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<Backoff>,
+    /// Where messages go that failed too often, were rejected or outlived their time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_letter: Option<DeadLetter>,
+    /// How long a message may wait before it is dropped or dead-lettered.
+    #[serde(rename = "messageTTL", skip_serializing_if = "Option::is_none")]
+    pub message_ttl: Option<Duration>,
+    /// How long messages are held back before their first delivery.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery_delay: Option<DeliveryDelay>,
+    /// Unsettled messages that one consumer may hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_in_flight_per_consumer: Option<i64>,
+    /// The greatest message: key, value and headers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_message_size: Option<Quantity>,
+    /// When a message counts as settled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivery_mode: Option<DeliveryMode>,
+    /// Where the queue lives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
+    /// What deleting the resource does to its messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+}
+
+/// The order of delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Ordering {
+    /// Nearly first in, first out; not promised under redelivery or with several consumers.
+    #[default]
+    Standard,
+}
+
+/// When a message counts as settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum DeliveryMode {
+    /// When its consumer accepts it.
+    #[default]
+    AtLeastOnce,
+}
+
+/// Where messages go that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeadLetter {
+    /// The queue.
+    pub queue_ref: Reference,
+}
+
+/// How long messages are held back.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DeliveryDelay {
+    /// Of a message that names no delay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default: Option<Duration>,
+    /// The longest that a message may name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<Duration>,
+}
+
+/// How long a failed message waits before its next attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Backoff {
+    /// A list: the wait after the first, second, … failure; the last one repeats. Empty: at once.
+    Schedule(Vec<Duration>),
+    /// A map: the wait grows with every failure.
+    Exponential(ExponentialBackoff),
+}
+
+/// A wait that grows with every failure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExponentialBackoff {
+    /// After the first failure.
+    pub initial: Duration,
+    /// Growth per failure; 2 if left out.
+    #[serde(default = "doubling")]
+    pub multiplier: Ratio,
+    /// The longest wait.
+    pub max: Duration,
+}
+
+const fn doubling() -> Ratio {
+    Ratio::from_percent(200)
+}
+
+impl<'de> Deserialize<'de> for Backoff {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListOrMap;
+        impl<'de> de::Visitor<'de> for ListOrMap {
+            type Value = Backoff;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of durations, or a map of initial, multiplier and max")
+            }
+
+            fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<Backoff, A::Error> {
+                Deserialize::deserialize(de::value::SeqAccessDeserializer::new(list)).map(Backoff::Schedule)
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Backoff, A::Error> {
+                Deserialize::deserialize(de::value::MapAccessDeserializer::new(map)).map(Backoff::Exponential)
+            }
+        }
+        deserializer.deserialize_any(ListOrMap)
+    }
+}
+
+impl Object<QueueSpec> {
+    /// The name in the cluster, and the settings.
+    ///
+    /// # Errors
+    /// Everything that is wrong, by field.
+    pub fn settings(&self, references: &References) -> Result<(Name, QueueSettings), Vec<FieldError>> {
+        let spec = &self.spec;
+        let defaults = QueueSettings::default();
+        let mut checks = Checks::default();
+        let name = checks.cluster_name(&self.metadata, "spec.queueName", spec.queue_name.as_deref());
+        checks.cluster_reference(spec.cluster_ref.as_ref());
+        if let Some(partitions) = spec.partitions.filter(|partitions| *partitions != 1) {
+            checks.wrong("spec.partitions", format!("{partitions} is not served by this version; served: 1"));
+        }
+        let (replicas, min_in_sync_replicas) = checks.replicas(
+            ["spec.replicas", "spec.minInSyncReplicas"],
+            [spec.replicas, spec.min_in_sync_replicas],
+        );
+        let max_deliveries = checks
+            .number("spec.maxDeliveries", spec.max_deliveries, 0..=i64::from(i32::MAX))
+            .unwrap_or(defaults.max_deliveries);
+        let dead_letter = self.dead_letter(&mut checks, name.as_ref(), max_deliveries, references);
+        let (delivery_delay_millis, delivery_delay_millis_max) = self.delivery_delay(&mut checks, &defaults);
+        let settings = QueueSettings {
+            replicas,
+            min_in_sync_replicas,
+            ack_timeout_millis: checks
+                .duration(
+                    "spec.ackTimeout",
+                    spec.ack_timeout,
+                    limits::LEASE_MILLIS_MIN..=limits::DURATION_MILLIS_MAX,
+                )
+                .unwrap_or(defaults.ack_timeout_millis),
+            max_deliveries,
+            backoff: spec.backoff.as_ref().map_or(defaults.backoff, |backoff| backoff.settings(&mut checks)),
+            dead_letter,
+            message_ttl_millis: checks.duration(
+                "spec.messageTTL",
+                spec.message_ttl,
+                1..=limits::DURATION_MILLIS_MAX,
+            ),
+            delivery_delay_millis,
+            delivery_delay_millis_max,
+            in_flight_per_consumer_max: checks
+                .in_flight(spec.max_in_flight_per_consumer)
+                .unwrap_or(defaults.in_flight_per_consumer_max),
+            message_bytes_max: checks.message_size(spec.max_message_size, defaults.message_bytes_max),
+            placement: spec.placement.map_or(defaults.placement, Into::into),
+            deletion_policy: spec.deletion_policy.map_or(defaults.deletion_policy, Into::into),
+        };
+        checks.finish(name.map(|name| (name, settings)))
+    }
+
+    fn dead_letter(
+        &self,
+        checks: &mut Checks,
+        name: Option<&Name>,
+        max_deliveries: u32,
+        references: &References,
+    ) -> Option<Name> {
+        const FIELD: &str = "spec.deadLetter.queueRef";
+        let dead_letter = self.spec.dead_letter.as_ref()?;
+        if max_deliveries == 0 {
+            checks.wrong(
+                "spec.deadLetter",
+                "needs maxDeliveries above 0: with 0 no message ever fails for good",
+            );
+        }
+        let target =
+            checks.reference(FIELD, Kind::Queue, &self.metadata, &dead_letter.queue_ref, references)?;
+        if Some(&target) == name {
+            let text =
+                format!("{} is this queue itself; name another queue", shown(&dead_letter.queue_ref.name));
+            checks.wrong(&format!("{FIELD}.name"), text);
+        }
+        Some(target)
+    }
+
+    fn delivery_delay(&self, checks: &mut Checks, defaults: &QueueSettings) -> (u64, u64) {
+        let delay = self.spec.delivery_delay.clone().unwrap_or_default();
+        let allowed = || 0..=limits::DURATION_MILLIS_MAX;
+        let default = checks
+            .duration("spec.deliveryDelay.default", delay.default, allowed())
+            .unwrap_or(defaults.delivery_delay_millis);
+        let max = checks
+            .duration("spec.deliveryDelay.max", delay.max, allowed())
+            .unwrap_or(defaults.delivery_delay_millis_max);
+        if default > max {
+            let [default, max] = [default, max].map(Duration::from_millis);
+            checks.wrong("spec.deliveryDelay.default", format!("{default} is more than max, which is {max}"));
+        }
+        (default, max)
+    }
+
+    /// The resource that asks for `settings`, every setting written out.
+    #[must_use]
+    pub fn from_settings(name: &Name, settings: &QueueSettings) -> Self {
+        let spec = QueueSpec {
+            replicas: settings.replicas.map(Into::into),
+            min_in_sync_replicas: settings.min_in_sync_replicas.map(Into::into),
+            durability: Some(Durability::Fsync),
+            ordering: Some(Ordering::Standard),
+            partitions: Some(1),
+            ack_timeout: Some(Duration::from_millis(settings.ack_timeout_millis)),
+            max_deliveries: Some(settings.max_deliveries.into()),
+            backoff: Some(Backoff::from(&settings.backoff)),
+            dead_letter: settings
+                .dead_letter
+                .as_ref()
+                .map(|queue| DeadLetter { queue_ref: Reference { name: queue.to_string() } }),
+            message_ttl: settings.message_ttl_millis.map(Duration::from_millis),
+            delivery_delay: Some(DeliveryDelay {
+                default: Some(Duration::from_millis(settings.delivery_delay_millis)),
+                max: Some(Duration::from_millis(settings.delivery_delay_millis_max)),
+            }),
+            max_in_flight_per_consumer: Some(settings.in_flight_per_consumer_max.into()),
+            max_message_size: Some(Quantity::from_bytes(settings.message_bytes_max.into())),
+            delivery_mode: Some(DeliveryMode::AtLeastOnce),
+            placement: Some(settings.placement.into()),
+            deletion_policy: Some(settings.deletion_policy.into()),
+            ..QueueSpec::default()
+        };
+        Self::new(Kind::Queue, name, spec)
+    }
+}
+
+impl Backoff {
+    fn settings(&self, checks: &mut Checks) -> settings::Backoff {
+        let allowed = || 0..=limits::DURATION_MILLIS_MAX;
+        match self {
+            Self::Schedule(steps) => {
+                if steps.len() > limits::BACKOFF_STEPS_MAX {
+                    let (count, max) = (steps.len(), limits::BACKOFF_STEPS_MAX);
+                    checks.wrong("spec.backoff", format!("has {count} steps; at most {max} are allowed"));
+                }
+                let step = |(at, step): (usize, &Duration)| {
+                    checks.duration(&format!("spec.backoff[{at}]"), Some(*step), allowed()).unwrap_or(0)
+                };
+                settings::Backoff::Schedule(
+                    steps.iter().take(limits::BACKOFF_STEPS_MAX).enumerate().map(step).collect(),
+                )
+            }
+            Self::Exponential(ExponentialBackoff { initial, multiplier, max }) => {
+                checks.duration("spec.backoff.initial", Some(*initial), allowed());
+                checks.duration("spec.backoff.max", Some(*max), allowed());
+                if max < initial {
+                    let text = format!("{max} is less than initial, which is {initial}");
+                    checks.wrong("spec.backoff.max", text);
+                }
+                if !(100..=100_000).contains(&multiplier.percent()) {
+                    checks.wrong("spec.backoff.multiplier", format!("{multiplier} is outside of 1 to 1000"));
+                }
+                settings::Backoff::Exponential {
+                    initial_millis: initial.millis(),
+                    multiplier_percent: multiplier.percent(),
+                    max_millis: max.millis(),
+                }
+            }
+        }
+    }
+}
+
+impl From<&settings::Backoff> for Backoff {
+    fn from(backoff: &settings::Backoff) -> Self {
+        match backoff {
+            settings::Backoff::Schedule(steps) => {
+                Self::Schedule(steps.iter().copied().map(Duration::from_millis).collect())
+            }
+            settings::Backoff::Exponential { initial_millis, multiplier_percent, max_millis } => {
+                Self::Exponential(ExponentialBackoff {
+                    initial: Duration::from_millis(*initial_millis),
+                    multiplier: Ratio::from_percent(*multiplier_percent),
+                    max: Duration::from_millis(*max_millis),
+                })
+            }
+        }
+    }
+}
