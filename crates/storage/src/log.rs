@@ -9,6 +9,7 @@ use pondage_model::{Epoch, LogTime, Position, ShardId, limits};
 
 use crate::Disk;
 
+mod active;
 mod decision;
 mod error;
 mod frame;
@@ -74,6 +75,10 @@ pub struct Opened<D: Disk> {
     /// Every epoch that ever wrote here, with its first position, ascending.
     pub epochs: Vec<(Epoch, Position)>,
 }
+
+/// How often bytes that do not check out are read before they count as bad: a read may fail where the disk did not,
+/// and a cut can't be undone.
+const ATTEMPTS: usize = 4;
 
 /// A file's name for people: the disk's root and the path in it.
 fn full_path<D: Disk>(disk: &D, path: &str) -> Arc<str> {

@@ -180,14 +180,14 @@ pub fn shard_folder(shard: ShardId) -> String {
     format!("{SHARDS}/{:08x}", shard.0)
 }
 
-/// Reads the identity, once more if it does not check out, since a read may fail where the disk did not.
+/// Reads the identity, anew if it does not check out, since a read may fail where the disk did not.
 fn read_identity<D: Disk>(disk: &D) -> Result<Option<Identity>, VolumeError> {
     if !step(disk, "look for", IDENTITY, disk.exists(IDENTITY))? {
         return Ok(None);
     }
     let file = step(disk, "open", IDENTITY, disk.open(IDENTITY))?;
     let mut result = Ok(None);
-    for _ in 0..2 {
+    for _ in 0..4 {
         // One byte more than there must be, to see a file that is too long.
         let mut bytes = [0; BYTES + 1];
         let filled = step(disk, "read", IDENTITY, read_full(&file, 0, &mut bytes))?;

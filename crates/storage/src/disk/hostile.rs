@@ -14,10 +14,12 @@ use super::Disk;
 
 mod chance;
 mod image;
+mod names;
 
 pub use chance::SplitMix;
 pub use image::HostileFile;
 use image::Image;
+use names::{NameChange, Node, parent};
 
 /// Which faults a [`HostileDisk`] shows, and how often. The default shows none until a crash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,42 +72,6 @@ struct State {
     /// Changes of names that no sync of their folder covered yet, in order.
     unsynced_names: Vec<NameChange>,
     locks: BTreeSet<String>,
-}
-
-#[derive(Clone)]
-enum Node {
-    Folder,
-    File(Arc<Mutex<Image>>),
-}
-
-#[derive(Clone)]
-enum NameChange {
-    Add(String, Node),
-    Remove(String),
-    Rename(String, String, Node),
-}
-
-impl NameChange {
-    fn folder(&self) -> &str {
-        match self {
-            Self::Add(path, _) | Self::Remove(path) | Self::Rename(path, _, _) => parent(path),
-        }
-    }
-
-    fn apply(&self, names: &mut BTreeMap<String, Node>) {
-        match self {
-            Self::Add(path, node) => {
-                names.insert(path.clone(), node.clone());
-            }
-            Self::Remove(path) => {
-                names.remove(path);
-            }
-            Self::Rename(from, to, node) => {
-                names.remove(from);
-                names.insert(to.clone(), node.clone());
-            }
-        }
-    }
 }
 
 impl HostileDisk {
@@ -409,10 +375,6 @@ impl Drop for HostileLock {
             state.locks.remove(&self.path);
         }
     }
-}
-
-fn parent(path: &str) -> &str {
-    path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
 /// A panic of another holder is a test's failure already; the disk's own state is whole between calls.

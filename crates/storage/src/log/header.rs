@@ -4,7 +4,10 @@ use std::io;
 
 use pondage_model::{Epoch, Position, ShardId};
 
-use super::little_endian::{put, u32_at, u64_at};
+use super::{
+    ATTEMPTS,
+    little_endian::{put, u32_at, u64_at},
+};
 use crate::disk::{DiskFile, read_full};
 
 const MAGIC: &[u8; 8] = b"PONDSEGM";
@@ -77,12 +80,16 @@ impl SegmentHeader {
         (bytes, crc)
     }
 
-    /// Reads a file's header; once more if it does not check out, since a read may fail where the disk did not.
+    /// Reads a file's header, anew if it does not check out, since a read may fail where the disk did not.
     pub(super) fn read<F: DiskFile>(file: &F) -> io::Result<HeaderFound> {
-        match Self::read_once(file)? {
-            HeaderFound::Good(header, size, crc) => Ok(HeaderFound::Good(header, size, crc)),
-            HeaderFound::Bad(_) | HeaderFound::Newer(_) => Self::read_once(file),
+        let mut found = Self::read_once(file)?;
+        for _ in 1..ATTEMPTS {
+            if matches!(found, HeaderFound::Good(..)) {
+                break;
+            }
+            found = Self::read_once(file)?;
         }
+        Ok(found)
     }
 
     fn read_once<F: DiskFile>(file: &F) -> io::Result<HeaderFound> {

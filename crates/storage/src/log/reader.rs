@@ -6,10 +6,9 @@ use bytes::Bytes;
 use pondage_model::{LogTime, Offset, Position, RawEntry, StreamId};
 
 use super::{
-    Corruption, ReadError,
+    ATTEMPTS, Corruption, ReadError,
     frame::{FrameHeader, HEADER_BYTES, NotAFrame, read_entry},
     index::Located,
-    scan::ATTEMPTS,
     view::{Segment, View},
 };
 use crate::disk::{Disk, DiskFile, read_full};

@@ -5,16 +5,16 @@ use std::{io::IoSlice, sync::Arc};
 use pondage_model::{Epoch, LogTime, Position};
 
 use super::{
-    Corruption, LogOptions, LogReader, LogWriter, OpenError, Opened, Operation,
+    ATTEMPTS, Corruption, LogOptions, LogReader, LogWriter, OpenError, Opened, Operation,
+    active::{Active, ZEROS, seal_file},
     decision::{Decision, Facts, ScanFact, decide},
     error::{Failed, step},
     frame::FrameHeader,
     full_path,
     header::{HeaderFound, Joint, SegmentHeader, file_name, first_of_name},
     index::{Ending, Index, newest_checkpoint},
-    scan::{self, Scanned, Stop, scan},
+    scan::{Scanned, Stop, scan},
     view::{Segment, View},
-    writer::{Active, ZEROS, seal_file},
 };
 use crate::disk::{Disk, DiskFile, join, make_folder, read_full};
 
@@ -120,7 +120,7 @@ impl<D: Disk> Recovery<'_, D> {
         oldest: bool,
     ) -> Result<Option<Judged>, OpenError> {
         let mut read = None;
-        for _ in 0..scan::ATTEMPTS {
+        for _ in 0..ATTEMPTS {
             read = self.step(Operation::Read, &file.path, Index::read(&*file.file, file.salt))?;
             // The newest segment has an index only if it was sealed last: don't insist.
             if read.is_some() || next.is_none() {
@@ -215,7 +215,7 @@ impl<D: Disk> Recovery<'_, D> {
     fn last_batch(&self, file: &File<D::File>, judged: &Judged) -> Result<Vec<u8>, OpenError> {
         let (start, end) = (judged.last_batch_place, judged.ending.place);
         let mut bytes = vec![0; usize::try_from(end - start).unwrap_or(0)];
-        for _ in 0..scan::ATTEMPTS {
+        for _ in 0..ATTEMPTS {
             let filled = read_full(&*file.file, start, &mut bytes);
             let filled = self.step(Operation::Read, &file.path, filled)?;
             if filled == bytes.len() && checks_out(&bytes, file.salt) {

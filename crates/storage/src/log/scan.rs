@@ -5,6 +5,7 @@ use std::io;
 use pondage_model::{Epoch, LogTime, Position};
 
 use super::{
+    ATTEMPTS,
     frame::{ALIGNMENT_BYTES, FrameHeader, HEADER_BYTES, NotAFrame},
     header::SegmentHeader,
     index::{Ending, Index},
@@ -13,10 +14,6 @@ use crate::disk::{DiskFile, read_full};
 
 /// Bytes of one read of a scan, at least.
 const WINDOW_BYTES: usize = 1 << 20;
-
-/// How often a frame that does not check out is read before it counts as broken: a read may fail where the disk did
-/// not, and a cut can't be undone.
-pub(super) const ATTEMPTS: usize = 4;
 
 /// What a scan found.
 #[derive(Debug)]

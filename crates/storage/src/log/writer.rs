@@ -1,29 +1,24 @@
 //! The one that appends: batches, segments, fences.
 
-use std::{fmt, io::IoSlice, ops::Range, sync::Arc};
+use std::{fmt, io::IoSlice, sync::Arc};
 
 use pondage_model::{Epoch, LogTime, Position, RawEntry, limits};
 
 use super::{
     Fault, LogOptions, Operation,
+    active::{Active, Piece, encode, push_zeros, seal_file},
     error::{Failed, step},
-    frame::{FrameHeader, HEADER_BYTES, Link, frame_bytes},
+    frame::{FrameHeader, frame_bytes},
     full_path,
     header::{Joint, SegmentHeader},
-    index::{Ending, Index},
+    index::Ending,
     recovery::segment_path,
-    view::{Segment, View},
+    view::View,
 };
 use crate::disk::{Disk, DiskFile};
 
-/// Bodies up to this size are copied next to their headers; larger ones are written from where they are.
-const COPIED_BYTES_MAX: usize = 4 << 10;
-
 /// The most that one batch may hold: places inside it are 32-bit.
 const BATCH_FRAME_BYTES_MAX: u64 = 1 << 30;
-
-/// Zeros to write.
-pub(super) static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// Appends to a log. There is one per log.
 pub struct LogWriter<D: Disk> {
@@ -44,21 +39,6 @@ pub struct LogWriter<D: Disk> {
     scratch: Vec<u8>,
     fault: Option<Fault>,
     counters: Counters,
-}
-
-/// A segment being appended to.
-pub(super) struct Active<F> {
-    pub(super) file: Arc<F>,
-    pub(super) path: String,
-    pub(super) salt: u32,
-    pub(super) first: Position,
-    pub(super) capacity_bytes: u64,
-    /// Bytes of the file that were written: frames, and zeros ahead of them.
-    pub(super) len_bytes: u64,
-    /// How it ends, the pending batch included.
-    pub(super) ending: Ending,
-    /// Whether readers see it.
-    pub(super) shown: bool,
 }
 
 /// A batch that was written and is not durable yet.
@@ -409,131 +389,4 @@ impl<D: Disk> fmt::Debug for LogWriter<D> {
             .field("fault", &self.fault)
             .finish_non_exhaustive()
     }
-}
-
-impl<F: DiskFile> Active<F> {
-    fn joint(&self) -> Joint {
-        Joint {
-            first: self.first,
-            end: self.ending.end,
-            last_crc: self.ending.last_crc,
-            last_batch: self.ending.last_batch,
-        }
-    }
-
-    /// Zeros to write behind a batch that ends at `end`.
-    ///
-    /// Reserved blocks are marked unwritten by the file system: the first write to one changes metadata, and the sync
-    /// after it commits the file system's journal, which costs several times a plain data sync. Overwriting blocks
-    /// that were written avoids that. So a small batch that reaches new blocks brings zeros for the batches after
-    /// it, and only every so often a sync pays for metadata. A large batch pays once anyway, and zeros would double
-    /// what it writes, so it brings none.
-    fn zeros_behind(&self, end: u64, batch_bytes: u64, zero_ahead_bytes: u64) -> u64 {
-        if end <= self.len_bytes || batch_bytes > zero_ahead_bytes / 4 {
-            return 0;
-        }
-        (end + zero_ahead_bytes).min(self.capacity_bytes) - end
-    }
-
-    /// Shows the frames of a synced batch to readers.
-    fn show<D: Disk<File = F>>(&mut self, view: &View<F>, disk: &D, frames: &[(FrameHeader, u64)]) {
-        let mut segments = view.write();
-        if !self.shown {
-            self.shown = true;
-            segments.push(Segment {
-                file: self.file.clone(),
-                name: full_path(disk, &self.path),
-                path: self.path.clone(),
-                salt: self.salt,
-                first: self.first,
-                end: self.first,
-                last_log_time: self.ending.last_log_time,
-                frames_end: 0,
-                bytes: 0,
-                sealed: false,
-                index: Index::default(),
-            });
-        }
-        let newest = segments.last_mut().expect("the active segment is there");
-        for (frame, place) in frames {
-            newest.index.add(frame, *place);
-        }
-        newest.end = self.ending.end;
-        newest.last_log_time = self.ending.last_log_time;
-        newest.frames_end = self.ending.place;
-        newest.bytes = self.ending.place;
-    }
-}
-
-/// A part of a batch's bytes.
-enum Piece {
-    /// Headers, padding, and small attributes and bodies.
-    Scratch(Range<usize>),
-    /// The attributes of the entry with this index.
-    Attributes(usize),
-    /// The body of the entry with this index.
-    Body(usize),
-}
-
-/// Makes the frames of a batch: their headers with their places, and the pieces of their bytes in order.
-fn encode<F>(
-    entries: &[RawEntry],
-    active: &Active<F>,
-    batch: u64,
-    scratch: &mut Vec<u8>,
-) -> (Vec<(FrameHeader, u64)>, Vec<Piece>) {
-    let start = active.ending.place;
-    let mut place = start;
-    let mut previous = active.ending.last_crc;
-    let mut frames = Vec::with_capacity(entries.len());
-    let mut pieces = Vec::new();
-    let mut run = 0;
-    for (index, entry) in entries.iter().enumerate() {
-        let batch_gap = u32::try_from(place - start).expect("a batch is smaller than 4 GiB");
-        let header = FrameHeader::put(entry, Link { salt: active.salt, previous, batch, batch_gap }, scratch);
-        for (bytes, apart) in
-            [(&entry.attributes, Piece::Attributes(index)), (&entry.body, Piece::Body(index))]
-        {
-            if bytes.len() <= COPIED_BYTES_MAX {
-                scratch.extend_from_slice(bytes);
-            } else {
-                pieces.push(Piece::Scratch(run..scratch.len()));
-                pieces.push(apart);
-                run = scratch.len();
-            }
-        }
-        let unpadded = HEADER_BYTES + entry.attributes.len() + entry.body.len();
-        scratch.resize(scratch.len() + header.frame_bytes() - unpadded, 0);
-        frames.push((header, place));
-        previous = header.crc;
-        place += header.frame_bytes() as u64;
-    }
-    if run < scratch.len() {
-        pieces.push(Piece::Scratch(run..scratch.len()));
-    }
-    (frames, pieces)
-}
-
-fn push_zeros(slices: &mut Vec<IoSlice<'_>>, mut count: u64) {
-    while count > 0 {
-        let part = count.min(ZEROS.len() as u64);
-        slices.push(IoSlice::new(&ZEROS[..part as usize]));
-        count -= part;
-    }
-}
-
-/// Writes index block and footer behind the frames, cuts the file there and syncs it. Gives their bytes.
-pub(super) fn seal_file<F: DiskFile>(
-    file: &F,
-    path: &str,
-    index: &Index,
-    ending: &Ending,
-    salt: u32,
-) -> Result<u64, Failed> {
-    let bytes = index.encode(ending, salt);
-    let end = ending.place + bytes.len() as u64;
-    step(Operation::Write, path, ending.place, file.write_at(ending.place, &[IoSlice::new(&bytes)]))?;
-    step(Operation::Cut, path, end, file.set_len(end))?;
-    step(Operation::Sync, path, ending.place, file.sync_data())?;
-    Ok(bytes.len() as u64)
 }
