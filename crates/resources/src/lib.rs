@@ -14,6 +14,7 @@ mod decode;
 mod documents;
 mod duration;
 mod error;
+mod fault;
 mod group;
 mod later;
 mod load;

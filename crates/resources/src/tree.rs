@@ -14,7 +14,8 @@ use serde::de::{self, DeserializeSeed};
 
 use crate::{
     documents::Document,
-    error::{clipped, escaped, shown},
+    error::shown,
+    fault::{self, Fault, OURS, TOO_LARGE},
 };
 
 /// A place in the file, both from 1.
@@ -52,21 +53,11 @@ pub(crate) struct Field {
     pub(crate) value: Node,
 }
 
-/// Why a document is no tree, or what is wrong with its form.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
-    pub(crate) place: Option<Place>,
-    pub(crate) problem: String,
-}
-
 /// Bytes of one key.
 const KEY_BYTES_MAX: usize = 512;
 
 /// Faults of form that are kept of one document.
 const FAULTS_MAX: usize = 50;
-
-/// Brackets that may be open at once. The parser's effort grows with their square.
-const BRACKETS_MAX: usize = 1_000;
 
 /// What reading one value costs beside its bytes.
 const VALUE_COST: usize = 64;
@@ -96,9 +87,8 @@ impl Budget {
 /// Everything that is wrong with its form; at least one fault.
 pub(crate) fn read(document: Document<'_>, budget: &Budget) -> Result<Option<Node>, Vec<Fault>> {
     let first = Place { line: document.lines_before + 1, column: 1 };
-    if let Some(place) = deep_brackets(document) {
-        let problem = format!("more than {BRACKETS_MAX} brackets are open at once");
-        return Err(vec![Fault { place: Some(place), problem }]);
+    if let Some(fault) = fault::deep_brackets(document) {
+        return Err(vec![fault]);
     }
     let reader =
         Reader { lines_before: document.lines_before, budget, ids: Cell::new(0), faults: RefCell::default() };
@@ -107,7 +97,7 @@ pub(crate) fn read(document: Document<'_>, budget: &Budget) -> Result<Option<Nod
     let node = match (NodeSeed { reader: &reader, place: first, path_bytes: 0 }).deserialize(only) {
         Ok(node) => node,
         Err(error) => {
-            let fault = reader_fault(&error, document.lines_before);
+            let fault = fault::of_the_library(&error, document);
             let mut faults = reader.faults.into_inner();
             // Without words of its own it only ends what a fault with a better place began.
             if !fault.problem.is_empty() {
@@ -125,76 +115,6 @@ pub(crate) fn read(document: Document<'_>, budget: &Budget) -> Result<Option<Nod
         return Err(faults);
     }
     Ok(if node.value == Value::Null { None } else { Some(node) })
-}
-
-/// Where too many brackets are open, counting those in texts and comments too: no honest file comes near.
-fn deep_brackets(document: Document<'_>) -> Option<Place> {
-    let mut open = 0_usize;
-    for (at, line) in document.text.split('\n').enumerate() {
-        for (column, byte) in line.bytes().enumerate() {
-            match byte {
-                b'[' | b'{' => open += 1,
-                b']' | b'}' => open = open.saturating_sub(1),
-                _ => {}
-            }
-            if open > BRACKETS_MAX {
-                return Some(Place { line: document.lines_before + at + 1, column: column + 1 });
-            }
-        }
-    }
-    None
-}
-
-/// The library's error in our words, with places counted from the start of the file.
-fn reader_fault(error: &serde_yaml::Error, lines_before: usize) -> Fault {
-    let place = error.location().map(|location| Place {
-        line: location.line().saturating_add(lines_before),
-        column: location.column(),
-    });
-    let message = error.to_string();
-    // Our own faults come back with the field's path in front.
-    if let Some((_, ours)) = message.split_once(OURS) {
-        let problem = ours.rsplit_once(" at line ").map_or(ours, |(problem, _)| problem).to_owned();
-        return Fault { place, problem };
-    }
-    let problem = if message.starts_with("recursion limit exceeded") {
-        "is nested more than 128 levels deep".to_owned()
-    } else if message.starts_with("repetition limit exceeded") {
-        TOO_MUCH.to_owned()
-    } else {
-        format!("is not valid YAML: {}", absolute_lines(&message, lines_before))
-    };
-    Fault { place, problem }
-}
-
-/// Starts a message of ours among the library's.
-const OURS: &str = "\u{1}";
-
-const TOO_MUCH: &str =
-    "is too large: its values, each use of an alias counted, exceed what one file may hold";
-
-/// Takes the error's own place off `message` and counts other lines that it mentions from the file's start.
-fn absolute_lines(message: &str, lines_before: usize) -> String {
-    let mut out = String::new();
-    for (at, part) in message.split(" at line ").enumerate() {
-        if at == 0 {
-            out.push_str(&clipped_message(part));
-            continue;
-        }
-        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
-        let line = part[..digits].parse::<usize>().unwrap_or(0).saturating_add(lines_before);
-        let rest = part[digits..].strip_prefix(" column ").unwrap_or(&part[digits..]);
-        let column = rest.bytes().take_while(u8::is_ascii_digit).count();
-        if at > 1 {
-            out.push_str(&format!(" at {line}:{}", &rest[..column]));
-        }
-        out.push_str(&clipped_message(&rest[column..]));
-    }
-    out
-}
-
-fn clipped_message(text: &str) -> String {
-    if text.len() <= 200 { escaped(text.chars()) } else { clipped(text) }
 }
 
 struct Reader<'a> {
@@ -278,7 +198,7 @@ impl NodeVisitor<'_> {
         if self.seed.reader.budget.spend(VALUE_COST + bytes + self.seed.path_bytes) {
             Ok(())
         } else {
-            Err(E::custom(format_args!("{OURS}{TOO_MUCH}")))
+            Err(E::custom(format_args!("{OURS}{TOO_LARGE}")))
         }
     }
 }
@@ -324,6 +244,10 @@ impl<'de> de::Visitor<'de> for NodeVisitor<'_> {
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Value, E> {
         self.keep(Value::Text(text.to_owned()), text.len())
+    }
+
+    fn visit_enum<A: de::EnumAccess<'de>>(self, _: A) -> Result<Value, A::Error> {
+        Err(de::Error::custom(format_args!("{OURS}a value has a YAML tag (!…); write it without one")))
     }
 
     fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {

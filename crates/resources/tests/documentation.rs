@@ -1,0 +1,213 @@
+//! The reference in `docs/resources.md` lists the fields that the types have, with the defaults that they
+//! take; and the example that the README shows is right.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use pondage_model::{
+    Name,
+    settings::{GroupSettings, GroupSource, QueueSettings, StartPosition, TopicSettings},
+};
+use pondage_resources::{
+    BrokerClusterSpec, ClusterReference, ConsumerGroup, ConsumerGroupSpec, DeadLetter, DeliveryDelay,
+    ExponentialBackoff, Listener, Queue, QueueSpec, Reference, Replication, Resource, Retention, Settings,
+    Topic, TopicSpec, check_local, load, to_json,
+};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, Visitor},
+    forward_to_deserialize_any,
+};
+use serde_json::Value;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(repository().join(path)).expect(path)
+}
+
+/// Asks a type for the fields that it reads: its `Deserialize` names them to whoever it is read from.
+struct Fields;
+
+#[derive(Debug)]
+struct Named(&'static [&'static str]);
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+impl std::error::Error for Named {}
+
+impl de::Error for Named {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        panic!("the type is no struct: {message}")
+    }
+}
+
+impl<'de> Deserializer<'de> for Fields {
+    type Error = Named;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Named> {
+        panic!("the type is no struct")
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        _: V,
+    ) -> Result<V::Value, Named> {
+        Err(Named(fields))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+fn fields<T: Deserialize<'static>>(prefix: &str) -> impl Iterator<Item = String> {
+    let Err(Named(fields)) = T::deserialize(Fields) else { panic!("nothing was read") };
+    fields
+        .iter()
+        .map(move |field| if prefix.is_empty() { (*field).to_owned() } else { format!("{prefix}.{field}") })
+}
+
+/// The rows of the table below the heading `## KIND`: field and default.
+fn documented(kind: &str) -> BTreeMap<String, String> {
+    let text = read("docs/resources.md");
+    let (_, section) = text.split_once(&format!("\n## {kind}\n")).expect(kind);
+    let section = section.split("\n## ").next().expect("a section");
+    let rows = section.lines().filter(|line| line.starts_with("| `"));
+    let mut out = BTreeMap::new();
+    for row in rows {
+        let cells: Vec<_> = row.trim_matches('|').split('|').map(str::trim).collect();
+        assert_eq!(cells.len(), 5, "{row}");
+        let before = out.insert(cells[0].trim_matches('`').to_owned(), cells[2].to_owned());
+        assert_eq!(before, None, "{row}");
+    }
+    out
+}
+
+#[test]
+fn the_reference_lists_the_fields_of_the_types() {
+    let cluster = || fields::<ClusterReference>("clusterRef");
+    for (kind, types) in [
+        (
+            "BrokerCluster",
+            fields::<BrokerClusterSpec>("")
+                .chain(fields::<Replication>("replication"))
+                .chain(fields::<Listener>("listeners"))
+                .collect::<BTreeSet<_>>(),
+        ),
+        ("Topic", fields::<TopicSpec>("").chain(cluster()).chain(fields::<Retention>("retention")).collect()),
+        (
+            "Queue",
+            fields::<QueueSpec>("")
+                .chain(cluster())
+                .chain(fields::<ExponentialBackoff>("backoff"))
+                .chain(fields::<DeadLetter>("deadLetter"))
+                .chain(fields::<Reference>("deadLetter.queueRef"))
+                .chain(fields::<DeliveryDelay>("deliveryDelay"))
+                .collect(),
+        ),
+        (
+            "ConsumerGroup",
+            fields::<ConsumerGroupSpec>("")
+                .chain(cluster())
+                .chain(fields::<Reference>("topicRefs"))
+                .chain(fields::<Reference>("queueRef"))
+                .collect(),
+        ),
+    ] {
+        assert_eq!(documented(kind).into_keys().collect::<BTreeSet<_>>(), types, "{kind}");
+    }
+}
+
+/// The scalars of a JSON value by path; lists and empty maps count as scalars.
+fn flatten(prefix: &str, value: &Value, out: &mut BTreeMap<String, String>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                flatten(&path, value, out);
+            }
+        }
+        Value::String(text) => {
+            out.insert(prefix.to_owned(), text.clone());
+        }
+        other => {
+            out.insert(prefix.to_owned(), other.to_string());
+        }
+    }
+}
+
+#[test]
+fn the_reference_tells_the_defaults() {
+    let name = Name::new("x").expect("a name");
+    let group = |source| GroupSettings {
+        source,
+        start_position: StartPosition::default(),
+        in_flight_per_consumer_max: QueueSettings::default().in_flight_per_consumer_max,
+    };
+    // What no default can be told for.
+    let given = ["topicRefs"];
+    // Defaults of maps that are left out as a whole.
+    let within = ["listeners.protocol", "backoff.multiplier"];
+    for (kind, resource) in [
+        ("Topic", Resource::Topic(Topic::from_settings(&name, &TopicSettings::default()))),
+        ("Queue", Resource::Queue(Queue::from_settings(&name, &QueueSettings::default()))),
+        (
+            "ConsumerGroup",
+            Resource::ConsumerGroup(ConsumerGroup::from_settings(
+                &name,
+                &group(GroupSource::Topics(vec![name.clone()])),
+            )),
+        ),
+    ] {
+        let json: Value = serde_json::from_str(&to_json(&[resource])).expect("JSON");
+        let mut defaults = BTreeMap::new();
+        flatten("", &json["spec"], &mut defaults);
+        defaults.retain(|field, _| !given.contains(&field.as_str()));
+        let told: BTreeMap<_, _> = documented(kind)
+            .into_iter()
+            .filter(|(field, default)| default.starts_with('`') && !within.contains(&field.as_str()))
+            .map(|(field, default)| (field, default.trim_matches('`').to_owned()))
+            .collect();
+        assert_eq!(told, defaults, "{kind}");
+    }
+}
+
+#[test]
+fn the_quickstart_is_right() {
+    let loaded = load("deploy/quickstart.yaml", &read("deploy/quickstart.yaml")).expect("a right file");
+    check_local(&loaded).expect("fit for local mode");
+    let name = |text| Name::new(text).expect("a name");
+    let names: Vec<_> = loaded
+        .iter()
+        .map(|one| match &one.settings {
+            Settings::BrokerCluster(settings) => settings.name.clone(),
+            Settings::Topic(name, _) | Settings::Queue(name, _) | Settings::ConsumerGroup(name, _) => {
+                name.clone()
+            }
+        })
+        .collect();
+    assert_eq!(names, ["flights", "orders", "orders-dead", "departures-board"].map(name));
+    let Settings::Queue(_, orders) = &loaded[1].settings else { panic!("a queue") };
+    assert_eq!(orders.dead_letter, Some(name("orders-dead")));
+}
+
+#[test]
+fn the_reference_s_example_is_right() {
+    let text = read("docs/resources.md");
+    let (_, example) = text.split_once("```yaml\n").expect("an example");
+    let (example, _) = example.split_once("```").expect("its end");
+    assert_eq!(load("docs/resources.md", example).expect("a right example").len(), 1);
+}
