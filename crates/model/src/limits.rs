@@ -78,6 +78,9 @@ pub const CREDIT_MAX: u32 = 65_536;
 /// Consumers attached to one stream.
 pub const CONSUMERS_PER_STREAM_MAX: usize = 10_000;
 
+/// Groups that one partition of a topic keeps cursors of.
+pub const GROUPS_PER_STREAM_MAX: usize = 10_000;
+
 /// Items (tokens or ranges) in one request.
 pub const REQUEST_ITEMS_MAX: usize = 65_536;
 

@@ -1,0 +1,118 @@
+//! The fold: what the entries of a shard's log amount to. It reads no settings, no limits and no clock but the
+//! entries' own log time, so every replica that folds the same entries has the same value.
+
+mod ages;
+mod checkpoint;
+mod ended;
+mod producers;
+pub(crate) mod queue;
+mod stream;
+mod survey;
+mod topic;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pondage_model::{Body, Entry, MoveSeq, Position, StreamId, entry::Move};
+
+pub(crate) use ended::Ended;
+pub(crate) use producers::Verdict;
+pub use queue::Queue;
+pub use stream::{Counters, GroupStats, Kind, Stream, StreamStats};
+pub use survey::{MessageState, SurveyRun};
+pub use topic::{Group, Topic};
+
+/// An entry that no leader could have written behind the ones before it: the log or the fold is broken, and
+/// whoever folds must stop rather than guess.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("entry {position} of stream {stream} contradicts the entries before it: {what}")]
+pub struct Inconsistent {
+    /// The entry.
+    pub position: Position,
+    /// Its stream.
+    pub stream: StreamId,
+    /// What it contradicts.
+    pub what: &'static str,
+}
+
+/// All streams of one shard as of some entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShardState {
+    streams: BTreeMap<StreamId, Stream>,
+    /// Streams with unfinished moves.
+    moving: BTreeSet<StreamId>,
+}
+
+impl ShardState {
+    /// Folds the next entry.
+    ///
+    /// Entries that say nothing about streams (a leader's first, catalog commands, checkpoint pages) change
+    /// nothing. Folding a grant that was applied before it was logged changes nothing either.
+    ///
+    /// # Errors
+    /// [`Inconsistent`] for a log that no leader could have written; the state is then of no use.
+    pub fn apply(&mut self, entry: &Entry) -> Result<(), Inconsistent> {
+        let id = entry.stream;
+        let outcome = match &entry.body {
+            Body::EpochStart | Body::CheckpointPage(_) | Body::Command(_) => Ok(()),
+            Body::Open(open) => {
+                let stream = Stream::new(open.clone(), entry.log_time);
+                if self.streams.insert(id, stream).is_none() {
+                    Ok(())
+                } else {
+                    Err("the stream is open already")
+                }
+            }
+            Body::Close => {
+                self.moving.remove(&id);
+                self.streams.remove(&id).map(|_| ()).ok_or("the end of a stream that is not open")
+            }
+            body => match self.streams.get_mut(&id) {
+                Some(stream) => {
+                    let outcome = stream.apply(entry);
+                    if matches!(body, Body::Move(_) | Body::Moved(_)) {
+                        self.note_moves(id);
+                    }
+                    outcome
+                }
+                None => Err("the stream is not open"),
+            },
+        };
+        outcome.map_err(|what| Inconsistent { position: entry.position, stream: id, what })
+    }
+
+    fn note_moves(&mut self, id: StreamId) {
+        if self.stream(id).and_then(Stream::queue).is_some_and(|queue| !queue.moves().is_empty()) {
+            self.moving.insert(id);
+        } else {
+            self.moving.remove(&id);
+        }
+    }
+
+    /// The stream, if it is open.
+    #[must_use]
+    pub fn stream(&self, id: StreamId) -> Option<&Stream> {
+        self.streams.get(&id)
+    }
+
+    /// Every open stream by id.
+    pub fn streams(&self) -> impl Iterator<Item = (StreamId, &Stream)> {
+        self.streams.iter().map(|(id, stream)| (*id, stream))
+    }
+
+    /// The unfinished moves by source, then sequence.
+    pub fn moves(&self) -> impl Iterator<Item = (StreamId, Move)> {
+        self.moving.iter().flat_map(|id| {
+            let queue = self.stream(*id).and_then(Stream::queue);
+            queue.into_iter().flat_map(|queue| queue.moves().values()).map(|moved| (*id, *moved))
+        })
+    }
+
+    /// Whether this move has begun and not ended.
+    pub(crate) fn is_moving(&self, id: StreamId, seq: MoveSeq) -> bool {
+        self.stream(id).and_then(Stream::queue).is_some_and(|queue| queue.moves().contains_key(&seq))
+    }
+
+    pub(crate) fn stream_mut(&mut self, id: StreamId) -> Option<&mut Stream> {
+        self.streams.get_mut(&id)
+    }
+}

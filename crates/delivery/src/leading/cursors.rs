@@ -1,0 +1,96 @@
+//! Cursors of groups over a topic's partition.
+
+use pondage_model::{Body, GroupEpoch, Name, Offset, Refusal, StreamId, entry::Cursor, limits};
+
+use super::{Decision, Leading, Reply};
+use crate::fold::{Stream, Topic};
+
+impl Leading {
+    pub(super) fn claim(&self, id: StreamId, end: Offset, group: Name, start: Offset) -> Decision {
+        self.on_topic(id, |topic| {
+            let (epoch, offset) = match topic.group(&group) {
+                Some(known) => (known.epoch.next(), known.offset),
+                None if topic.group_count() >= limits::GROUPS_PER_STREAM_MAX => {
+                    return Err(Refusal::Busy { what: "groups of this partition" });
+                }
+                None => (GroupEpoch(1), start.min(end)),
+            };
+            Ok(claimed(id, group, epoch, offset.max(topic.start())))
+        })
+    }
+
+    pub(super) fn seek(&self, id: StreamId, end: Offset, group: Name, offset: Offset) -> Decision {
+        self.on_topic(id, |topic| {
+            let known = topic.group(&group).ok_or_else(|| unknown(&group))?;
+            in_range(topic, end, offset)?;
+            Ok(claimed(id, group, known.epoch.next(), offset))
+        })
+    }
+
+    pub(super) fn commit(
+        &self,
+        id: StreamId,
+        end: Offset,
+        group: Name,
+        epoch: GroupEpoch,
+        offset: Offset,
+    ) -> Decision {
+        self.on_topic(id, |topic| {
+            let known = topic.group(&group).ok_or_else(|| unknown(&group))?;
+            if epoch < known.epoch {
+                return Err(Refusal::Fenced { by: known.epoch });
+            }
+            if epoch > known.epoch {
+                let what = format!("no owner of group {group} ever had epoch {epoch}");
+                return Err(Refusal::InvalidArgument { what });
+            }
+            if offset > end {
+                return Err(Refusal::OutOfRange { offset, start: topic.start(), end });
+            }
+            if offset <= known.offset {
+                return Ok(Decision::reply(Reply::Done));
+            }
+            Ok(Decision::append(id, Body::Commit(Cursor { group, epoch, offset }), Reply::Done))
+        })
+    }
+
+    pub(super) fn drop_group(&self, id: StreamId, group: Name) -> Decision {
+        self.on_topic(id, |topic| {
+            Ok(match topic.group(&group) {
+                Some(_) => Decision::append(id, Body::DropGroup(group), Reply::Done),
+                None => Decision::reply(Reply::Done),
+            })
+        })
+    }
+
+    pub(super) fn trim(&self, id: StreamId, end: Offset, start: Offset) -> Decision {
+        self.on_topic(id, |topic| {
+            if start <= topic.start() {
+                return Ok(Decision::reply(Reply::Done));
+            }
+            in_range(topic, end, start)?;
+            Ok(Decision::append(id, Body::Trim(start), Reply::Done))
+        })
+    }
+
+    fn on_topic(&self, id: StreamId, decide: impl FnOnce(&Topic) -> Result<Decision, Refusal>) -> Decision {
+        let topic = self.state.stream(id).and_then(Stream::topic);
+        let not_a_topic = || Refusal::InvalidArgument {
+            what: "a queue has no cursors and is not trimmed: its messages are settled".into(),
+        };
+        topic.ok_or_else(not_a_topic).and_then(decide).unwrap_or_else(Into::into)
+    }
+}
+
+fn claimed(id: StreamId, group: Name, epoch: GroupEpoch, offset: Offset) -> Decision {
+    Decision::append(id, Body::Claim(Cursor { group, epoch, offset }), Reply::Claimed { epoch, offset })
+}
+
+fn in_range(topic: &Topic, end: Offset, offset: Offset) -> Result<(), Refusal> {
+    let start = topic.start();
+    if (start..=end).contains(&offset) { Ok(()) } else { Err(Refusal::OutOfRange { offset, start, end }) }
+}
+
+fn unknown(group: &Name) -> Refusal {
+    Refusal::NotFound { kind: "group", name: group.to_string() }
+}

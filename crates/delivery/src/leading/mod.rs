@@ -1,0 +1,342 @@
+//! The leader's side: it decides requests, gives leases and watches the time, on the fold over everything that
+//! it appended, committed or not.
+
+mod consumers;
+mod cursors;
+mod dispatch;
+mod outcomes;
+mod publish;
+mod request;
+mod settle;
+mod streams;
+mod timers;
+mod work;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
+
+use pondage_model::{
+    Body, Entry, Epoch, LogTime, Refusal, ShardId, StreamId,
+    entry::{Granted, LeaseRange, Move, Renewed},
+    settings::StreamSettings,
+};
+
+pub use request::{ConsumerId, Decision, Dispatch, Draft, Reply, Request, Settled, Verdict};
+
+use crate::fold::{
+    Queue, ShardState, Stream,
+    queue::{HELD, Place, State, offsets},
+};
+use outcomes::{Policy, chunks};
+use work::Work;
+
+/// What a leader holds of its shard; it dies with the leadership.
+///
+/// The state inside is the fold over everything appended, plus the leases that were given and are not logged yet.
+/// Every entry that the node appends goes through [`Leading::appended`] before the next call of anything else.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Leading {
+    epoch: Epoch,
+    shard: ShardId,
+    state: ShardState,
+    work: BTreeMap<StreamId, Work>,
+    /// Streams in which something may be ready for a consumer that wants it.
+    active: BTreeSet<StreamId>,
+    wakes: BTreeSet<(LogTime, StreamId)>,
+    /// Streams with leases or renewals that are not logged.
+    unlogged: BTreeSet<StreamId>,
+    /// Consumers whose queue was closed, to be told.
+    orphans: Vec<(StreamId, ConsumerId)>,
+    /// When it dispatched last.
+    looked: LogTime,
+    /// Where the last dispatch stopped because it had given enough for one call.
+    resume: Option<StreamId>,
+}
+
+impl Leading {
+    /// Begins to lead `shard` in `epoch` from what was folded so far. Logged leases stay until their deadline;
+    /// entries between `committed` and the end of the log follow through [`Leading::appended`].
+    #[must_use]
+    pub fn new(epoch: Epoch, shard: ShardId, committed: &ShardState) -> Self {
+        let mut leading = Self {
+            epoch,
+            shard,
+            state: committed.clone(),
+            work: BTreeMap::new(),
+            active: BTreeSet::new(),
+            wakes: BTreeSet::new(),
+            unlogged: BTreeSet::new(),
+            orphans: Vec::new(),
+            looked: LogTime(i64::MIN),
+            resume: None,
+        };
+        let ids: Vec<_> = committed.streams().map(|(id, _)| id).collect();
+        ids.into_iter().for_each(|id| leading.refresh(id));
+        leading
+    }
+
+    /// The term.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The shard.
+    #[must_use]
+    pub fn shard(&self) -> ShardId {
+        self.shard
+    }
+
+    /// The fold over everything appended, with the leases that are not logged yet.
+    #[must_use]
+    pub fn state(&self) -> &ShardState {
+        &self.state
+    }
+
+    /// Decides a request on everything appended so far. The drafts are to be appended in order, and the reply
+    /// sent once all that is appended by then is committed.
+    pub fn decide(&mut self, committed: &ShardState, now: LogTime, request: Request) -> Decision {
+        let id = request.stream();
+        if let Request::Open { open, .. } = request {
+            return self.open(id, open);
+        }
+        if self.state.stream(id).is_none() {
+            return Refusal::NotFound { kind: "stream", name: id.to_string() }.into();
+        }
+        // What a client may know of a stream ends where the committed part ends.
+        let end = committed.stream(id).map(Stream::end).unwrap_or_default();
+        match request {
+            Request::Open { .. } => unreachable!("decided above"),
+            Request::Publish { count, batch, producer, delay_millis, ttl_millis, moved, .. } => {
+                let publish = publish::Publishing { count, batch, producer, delay_millis, ttl_millis, moved };
+                self.publish(id, now, publish)
+            }
+            Request::Settle { items, verdict, .. } => self.settle(id, now, end, &items, verdict),
+            Request::Attach { consumer, credit, lease_millis, once, .. } => {
+                self.attach(id, consumer, credit, lease_millis, once)
+            }
+            Request::Credit { consumer, add, .. } => self.credit(id, consumer, add),
+            Request::Detach { consumer, lost, .. } => self.detach(id, now, consumer, lost),
+            Request::Purge { .. } => self.purge(id),
+            Request::Claim { group, start, .. } => self.claim(id, end, group, start),
+            Request::Commit { group, epoch, offset, .. } => self.commit(id, end, group, epoch, offset),
+            Request::Seek { group, offset, .. } => self.seek(id, end, group, offset),
+            Request::DropGroup { group, .. } => self.drop_group(id, group),
+            Request::Settings { settings, .. } => self.change_settings(id, settings),
+            Request::Close { .. } => Decision::append(id, Body::Close, Reply::Done),
+            Request::Trim { start, .. } => self.trim(id, end, start),
+            Request::Moved { seq, .. } if self.state.is_moving(id, seq) => {
+                Decision::append(id, Body::Moved(seq), Reply::Done)
+            }
+            Request::Moved { .. } => Decision::reply(Reply::Done),
+        }
+    }
+
+    /// Folds an entry that was appended: a draft of this leader, or one of its predecessors that was not
+    /// committed when this leader began.
+    ///
+    /// # Panics
+    /// If the entry contradicts what was appended before: the node appended something that nobody decided.
+    pub fn appended(&mut self, entry: &Entry) {
+        let applied = self.state.apply(entry);
+        applied.expect("what is appended was decided on this very state");
+        let id = entry.stream;
+        match &entry.body {
+            Body::EpochStart | Body::CheckpointPage(_) | Body::Command(_) => return,
+            Body::Close => return self.forget_stream(id),
+            Body::Settings(_) => {
+                if let (Some(work), Some(stream)) = (self.work.get_mut(&id), self.state.stream(id)) {
+                    work.take_settings(stream);
+                }
+            }
+            Body::Accept(runs) => runs.iter().for_each(|run| self.lease_ended(id, lease_offsets(run))),
+            Body::Release(runs) => {
+                for run in runs {
+                    self.lease_ended(id, lease_offsets(&run.leases));
+                    self.came_back(id, lease_offsets(&run.leases));
+                }
+            }
+            Body::Discard(discard) => {
+                discard.runs.iter().for_each(|run| self.lease_ended(id, offsets(run.first, run.count)));
+            }
+            Body::Move(moved) => self.lease_ended(id, offsets(moved.offset, 1)),
+            _ => {}
+        }
+        self.refresh(id);
+    }
+
+    /// Bookkeeping for leases that ended; harmless for messages without one.
+    fn lease_ended(&mut self, id: StreamId, offsets: Range<u64>) {
+        if let Some(work) = self.work.get_mut(&id) {
+            work.unlogged_grants.remove(offsets.clone());
+            work.unlogged_renewals.remove(offsets.clone());
+            work.consumers.lease_ended(offsets);
+        }
+    }
+
+    /// Bookkeeping for messages that wait again: they are granted once their release is committed.
+    fn came_back(&mut self, id: StreamId, offsets: Range<u64>) {
+        let (Some(stream), work) = (self.state.stream(id), &mut self.work) else { return };
+        let work = work.entry(id).or_insert_with(|| Work::new(stream));
+        let Some(queue) = stream.queue() else { return };
+        work.parked.remove(offsets.clone());
+        for offset in offsets {
+            if queue.place(offset).ready_at() != Some(HELD) {
+                work.uncommitted.push_back(offset);
+            }
+            if let Some(expires) = queue.expiry().get(offset)
+                && (expires, offset) < work.expired_until
+            {
+                work.expiry_rechecks.insert((expires, offset));
+            }
+        }
+    }
+
+    fn forget_stream(&mut self, id: StreamId) {
+        if let Some(work) = self.work.remove(&id) {
+            self.orphans.extend(work.consumers.ids().map(|consumer| (id, consumer)));
+            if let Some(wake) = work.wake {
+                self.wakes.remove(&(wake, id));
+            }
+        }
+        self.active.remove(&id);
+        self.unlogged.remove(&id);
+    }
+
+    /// Notes anew when a stream needs attention.
+    fn refresh(&mut self, id: StreamId) {
+        let Some(stream) = self.state.stream(id) else { return };
+        let idle = stream.queue().is_none_or(|queue| {
+            queue.leased().is_empty() && queue.waiting().is_empty() && queue.expiry().is_empty()
+        });
+        if idle && !self.work.contains_key(&id) && stream.producer_count() == 0 {
+            return;
+        }
+        let work = self.work.entry(id).or_insert_with(|| Work::new(stream));
+        let wake = work.next_wake(stream, self.looked);
+        if work.wake != wake {
+            if let Some(before) = work.wake {
+                self.wakes.remove(&(before, id));
+            }
+            if let Some(wake) = wake {
+                self.wakes.insert((wake, id));
+            }
+            work.wake = wake;
+        }
+        if work.may_dispatch(stream, self.looked) {
+            self.active.insert(id);
+        }
+        if !work.unlogged_grants.is_empty() || !work.unlogged_renewals.is_empty() {
+            self.unlogged.insert(id);
+        }
+    }
+
+    /// The leases and renewals that the log does not know yet, as entries. They need not be committed before
+    /// anything, but should be logged within a second or so, and before a hand-over.
+    pub fn lazy(&mut self) -> Vec<Draft> {
+        let mut drafts = Vec::new();
+        for id in std::mem::take(&mut self.unlogged) {
+            let Some(work) = self.work.get_mut(&id) else { continue };
+            let grants = std::mem::take(&mut work.unlogged_grants);
+            let renewals = std::mem::take(&mut work.unlogged_renewals);
+            let Some(queue) = self.state.stream(id).and_then(Stream::queue) else { continue };
+            let granted = granted_runs(queue, grants.iter().flatten());
+            let renewed = renewed_runs(queue, renewals.iter().flatten());
+            let bodies = chunks(granted, Body::Grant).into_iter().chain(chunks(renewed, Body::Renew));
+            drafts.extend(bodies.map(|body| Draft { stream: id, body }));
+        }
+        drafts
+    }
+
+    /// The earliest time at which [`Leading::on_time`] and [`Leading::dispatch`] have something to do, if nothing
+    /// else happens: a deadline, a due time, the end of a backoff, an expiry. One that is past means at once.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<LogTime> {
+        let unfinished = self.resume.map(|_| self.looked);
+        let wake = self.wakes.first().map(|&(wake, _)| wake);
+        [unfinished, wake].into_iter().flatten().min()
+    }
+
+    /// Says where the dead letters of `stream` go, or that it is not known; asked of the catalog by the node, and
+    /// again whenever the queue's settings or the catalog change.
+    pub fn set_dead_letter(&mut self, stream: StreamId, target: Option<(ShardId, StreamId)>) {
+        if let Some(queue) = self.state.stream(stream) {
+            self.work.entry(stream).or_insert_with(|| Work::new(queue)).target = target;
+            self.refresh(stream);
+        }
+    }
+
+    /// The committed moves that are not finished, by source, then sequence: the forwarder publishes each to its
+    /// target in this order and reports back with [`Request::Moved`].
+    pub fn moves<'a>(&'a self, committed: &'a ShardState) -> impl Iterator<Item = (StreamId, Move)> + 'a {
+        committed.moves().filter(|(id, moved)| self.state.is_moving(*id, moved.seq))
+    }
+
+    /// The queue with its policy, if the stream is one.
+    fn queue(&self, id: StreamId) -> Option<(&Queue, Policy<'_>)> {
+        let stream = self.state.stream(id)?;
+        let StreamSettings::Queue(settings) = &stream.open.settings else { return None };
+        let target = self.work.get(&id).and_then(|work| work.target);
+        Some((stream.queue()?, Policy { settings, target }))
+    }
+}
+
+fn lease_offsets(run: &LeaseRange) -> Range<u64> {
+    offsets(run.first, run.count.into())
+}
+
+/// The current leases of `offsets` as runs.
+fn granted_runs(queue: &Queue, offsets: impl Iterator<Item = u64>) -> Vec<Granted> {
+    let mut runs: Vec<Granted> = Vec::new();
+    for offset in offsets {
+        let Place::Touched(message) = queue.place(offset) else { continue };
+        let State::Leased(deadline) = message.state else { continue };
+        let granted = Granted {
+            first: pondage_model::Offset(offset),
+            count: 1,
+            attempt: message.lease.attempt,
+            deadline,
+        };
+        push_granted(&mut runs, granted);
+    }
+    runs
+}
+
+/// Appends `granted` to `runs`, as part of the last one if it continues it.
+fn push_granted(runs: &mut Vec<Granted>, granted: Granted) {
+    match runs.last_mut() {
+        Some(run)
+            if run.attempt == granted.attempt
+                && run.deadline == granted.deadline
+                && run.first.0 + u64::from(run.count) == granted.first.0 =>
+        {
+            run.count += granted.count;
+        }
+        _ => runs.push(granted),
+    }
+}
+
+fn renewed_runs(queue: &Queue, offsets: impl Iterator<Item = u64>) -> Vec<Renewed> {
+    let mut runs: Vec<Renewed> = Vec::new();
+    for offset in offsets {
+        let Place::Touched(message) = queue.place(offset) else { continue };
+        let State::Leased(deadline) = message.state else { continue };
+        match runs.last_mut() {
+            Some(run)
+                if run.deadline == deadline
+                    && run.leases.lease == message.lease
+                    && lease_offsets(&run.leases).end == offset =>
+            {
+                run.leases.count += 1;
+            }
+            _ => {
+                let first = pondage_model::Offset(offset);
+                let leases = LeaseRange { first, count: 1, lease: message.lease };
+                runs.push(Renewed { leases, deadline });
+            }
+        }
+    }
+    runs
+}
