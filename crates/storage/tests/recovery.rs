@@ -182,6 +182,12 @@ fn a_torn_batch_with_later_frames_of_its_own_is_cut() {
         opened_file.write_at(*start, &[IoSlice::new(&vec![0; (end - start) as usize])]).expect("writes");
         let count = recorded.recovers(&disk, recorded.acknowledged_before(index), &format!("frame {index}"));
         assert_eq!(count, index);
+        // A file that lost all its frames is removed.
+        if let Ok(file) = disk.open(file) {
+            let mut behind = vec![1; (file.len().expect("length") - start) as usize];
+            assert_eq!(file.read_at(*start, &mut behind).expect("reads"), behind.len());
+            assert!(behind.iter().all(|byte| *byte == 0), "frame {index}: what was cut is still there");
+        }
         if tried % 20 == 0 {
             recorded.goes_on(&disk, count);
         }
@@ -397,4 +403,28 @@ fn a_log_is_a_vector_through_random_operations_faults_and_crashes() {
         crashes += also;
     }
     assert!(entries > 50_000 && crashes > 4_000, "{entries} entries, {crashes} crashes");
+}
+
+/// Tears a frame whose body holds a whole frame of a log with this salt, and says whether the log still opens.
+fn opens_with_a_frame_inside_a_torn_one(salt: u64) -> bool {
+    let mut maker = Maker::new(1);
+    let entry = RawEntry { attributes: bytes::Bytes::new(), ..maker.entry() };
+    let other = HostileDisk::new(1, Faults::default());
+    let options = log::LogOptions { salt, ..tiny() };
+    append(&mut log::open(other.clone(), FOLDER, options).expect("opens"), std::slice::from_ref(&entry));
+    let mut frame = vec![0; frame_bytes(&entry)];
+    let file = other.open(&path(Position::ZERO)).expect("opens");
+    assert_eq!(file.read_at(512, &mut frame).expect("reads"), frame.len());
+
+    let disk = HostileDisk::new(1, Faults::default());
+    append(&mut open(&disk), &[RawEntry { body: frame.into(), ..entry }]);
+    let file = disk.open(&path(Position::ZERO)).expect("opens");
+    file.write_at(520, &[IoSlice::new(&[0xff; 8])]).expect("writes");
+    log::open(disk, FOLDER, tiny()).is_ok()
+}
+
+#[test]
+fn a_message_that_holds_a_frame_is_no_evidence_unless_it_knows_the_salt() {
+    assert!(opens_with_a_frame_inside_a_torn_one(tiny().salt + 1));
+    assert!(!opens_with_a_frame_inside_a_torn_one(tiny().salt), "the planted frame would be found");
 }
