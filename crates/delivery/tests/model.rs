@@ -464,6 +464,9 @@ impl Run {
             self.commit(usize::MAX);
             self.forward();
             self.commit(usize::MAX);
+            self.tick();
+            // Nothing is left to do at this time, so the leader must not ask to be woken for it.
+            assert!(self.shard.leading.next_wake().is_none_or(|wake| wake > self.shard.now), "a busy loop");
             let mine: Vec<_> = self.sent.iter().filter(|held| self.is_current(held)).copied().collect();
             let items: Vec<_> = mine.iter().map(|held| (held.offset.0, held.lease)).collect();
             self.shard.settle(&items, Verdict::Accept);

@@ -2,13 +2,19 @@
 
 use bytes::Bytes;
 use pondage_model::{
-    StreamId,
-    entry::CheckpointPage,
+    LogTime, StreamId,
+    entry::{CheckpointPage, Move},
     limits::CHECKPOINT_PAGE_BYTES_MAX,
     wire::{Malformed, Wire},
 };
 
-use super::{ShardState, stream::Stream};
+use super::{
+    ShardState,
+    ages::Ages,
+    message::{Message, Place, State},
+    queue::Queue,
+    stream::{Kind, Stream},
+};
 
 /// The version of the encoding.
 const VERSION: u8 = 1;
@@ -66,5 +72,90 @@ impl ShardState {
             state.note_moves(id);
         }
         if input.is_empty() { Ok(state) } else { Err(Malformed("bytes left over")) }
+    }
+}
+
+impl Stream {
+    fn put_into(&self, out: &mut Vec<u8>) {
+        self.open.put(out);
+        self.opened_at.put(out);
+        self.clock.put(out);
+        self.end.put(out);
+        self.producers.put(out);
+        self.moved_in.put(out);
+        self.counters.put(out);
+        self.ages.samples().put(out);
+        match &self.kind {
+            Kind::Queue(queue) => queue.put_into(out),
+            Kind::Topic(topic) => topic.put(out),
+        }
+    }
+
+    fn restore(input: &mut Bytes) -> Result<Self, Malformed> {
+        let mut stream = Self::new(Wire::take(input)?, Wire::take(input)?);
+        stream.clock = Wire::take(input)?;
+        stream.end = Wire::take(input)?;
+        stream.producers = Wire::take(input)?;
+        stream.moved_in = Wire::take(input)?;
+        stream.counters = Wire::take(input)?;
+        stream.ages = Ages::from_samples(Wire::take(input)?)?;
+        stream.kind = match &stream.kind {
+            Kind::Queue(_) => Kind::Queue(Box::new(Queue::restore(input, stream.end.0, stream.clock)?)),
+            Kind::Topic(_) => Kind::Topic(Wire::take(input)?),
+        };
+        if stream.start() > stream.end {
+            return Err(Malformed("a stream that starts behind its end"));
+        }
+        Ok(stream)
+    }
+}
+
+impl Queue {
+    /// Restores what [`Queue::put_into`] wrote, for a stream that ends at `end` and whose clock is `clock`.
+    fn restore(input: &mut Bytes, end: u64, clock: LogTime) -> Result<Self, Malformed> {
+        let mut queue = Self {
+            fresh: Wire::take(input)?,
+            scheduled: Wire::take(input)?,
+            expiry: Wire::take(input)?,
+            last_move: Wire::take(input)?,
+            ended: Wire::take(input)?,
+            ..Self::default()
+        };
+        let moves = Vec::<Move>::take(input)?;
+        for (offset, message) in Vec::<(u64, Message)>::take(input)? {
+            if offset >= end || queue.place(offset) != Place::Settled {
+                return Err(Malformed("a message in two places"));
+            }
+            queue.put(offset, message);
+        }
+        for moved in moves {
+            let known = queue.touched.get(&moved.offset.0).map(|message| message.state);
+            if known != Some(State::Moving(moved.seq)) || moved.seq > queue.last_move {
+                return Err(Malformed("a move without its message"));
+            }
+            queue.moves.insert(moved.seq, moved);
+        }
+        let moving = queue.touched.len() as u64 - queue.waiting.len() - queue.leased.len();
+        let twice = queue.fresh.iter().any(|run| queue.scheduled.iter_within(run).next().is_some());
+        let ends = [queue.fresh.end(), queue.scheduled.end(), queue.expiry.end()];
+        if moving != queue.moves.len() as u64 || twice || ends.into_iter().flatten().any(|last| last > end) {
+            return Err(Malformed("messages that can not be"));
+        }
+        queue.advance(clock);
+        Ok(queue)
+    }
+
+    /// Encodes the queue for a checkpoint; indexes are left out.
+    fn put_into(&self, out: &mut Vec<u8>) {
+        self.fresh.put(out);
+        self.scheduled.put(out);
+        self.expiry.put(out);
+        self.last_move.put(out);
+        self.ended.put(out);
+        (self.moves.len() as u64).put(out);
+        for moved in self.moves.values() {
+            moved.put(out);
+        }
+        self.touched.put(out);
     }
 }

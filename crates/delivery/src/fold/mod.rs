@@ -3,9 +3,12 @@
 
 mod ages;
 mod checkpoint;
+mod counters;
 mod ended;
+pub(crate) mod message;
 mod producers;
-pub(crate) mod queue;
+mod queue;
+mod stats;
 mod stream;
 mod survey;
 mod topic;
@@ -14,10 +17,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pondage_model::{Body, Entry, MoveSeq, Position, StreamId, entry::Move};
 
+pub use counters::Counters;
 pub(crate) use ended::Ended;
 pub(crate) use producers::Verdict;
 pub use queue::Queue;
-pub use stream::{Counters, GroupStats, Kind, Stream, StreamStats};
+pub(crate) use queue::offsets;
+pub use stats::{GroupStats, StreamStats};
+pub use stream::{Kind, Stream};
 pub use survey::{MessageState, SurveyRun};
 pub use topic::{Group, Topic};
 

@@ -6,101 +6,17 @@
 
 use std::{collections::BTreeMap, ops::Range};
 
-use bytes::Bytes;
 use pondage_model::{
-    Attempt, Lease, LogTime, MoveSeq, Offset,
+    Lease, LogTime, MoveSeq, Offset,
     entry::{Discard, DiscardCause, Granted, LeaseRange, Move, MoveCause, ReleaseCause, Released, Timing},
-    wire::{Malformed, Wire},
-    wire_enum, wire_struct,
 };
 
 use super::{
+    counters::Counters,
     ended::{Ended, EndedLeases},
-    stream::Counters,
+    message::{HELD, Message, Place, State},
 };
 use crate::{ranges::RangeSet, timeline::Timeline};
-
-/// The `ready_at` of a message that goes to the dead-letter queue as soon as there is one, and nowhere else.
-pub(crate) const HELD: LogTime = LogTime(i64::MAX);
-
-/// Where a message is that is not settled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    /// Not granted before this time.
-    Waiting(LogTime),
-    /// Under a lease until this time.
-    Leased(LogTime),
-    /// On its way to a dead-letter queue.
-    Moving(MoveSeq),
-}
-wire_enum!(State { 0 => Waiting(ready_at), 1 => Leased(deadline), 2 => Moving(seq) });
-
-/// A message that was granted at least once, or is moving.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Message {
-    /// The current lease, or the last one that ended; the default before the first.
-    pub(crate) lease: Lease,
-    /// Failed attempts.
-    pub(crate) failures: u32,
-    /// It was rejected and waits for a dead-letter queue.
-    pub(crate) rejected: bool,
-    /// When it was due, if it was published with a delay.
-    pub(crate) due: Option<LogTime>,
-    pub(crate) state: State,
-}
-wire_struct!(Message { lease, failures, rejected, due, state });
-
-/// Where a message is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// Never granted, and it may be at once.
-    Fresh,
-    /// Never granted, due at this time.
-    Scheduled(LogTime),
-    /// It has a record.
-    Touched(Message),
-    /// Done with, or never there.
-    Settled,
-}
-
-impl Place {
-    /// The greatest lease that is known of the message.
-    pub(crate) fn last_lease(&self) -> Lease {
-        if let Self::Touched(message) = self { message.lease } else { Lease::default() }
-    }
-
-    /// Failed attempts so far.
-    pub(crate) fn failures(&self) -> u32 {
-        if let Self::Touched(message) = self { message.failures } else { 0 }
-    }
-
-    /// When a message that is neither settled, leased nor moving may be granted; untouched ones at any time.
-    pub(crate) fn ready_at(&self) -> Option<LogTime> {
-        match *self {
-            Self::Fresh => Some(LogTime(i64::MIN)),
-            Self::Scheduled(due) => Some(due),
-            Self::Touched(Message { state: State::Waiting(ready_at), .. }) => Some(ready_at),
-            Self::Touched(_) | Self::Settled => None,
-        }
-    }
-
-    /// Whether `lease` is the very lease under which the message is now.
-    pub(crate) fn is_leased_under(&self, lease: Lease) -> bool {
-        matches!(self, Self::Touched(message) if message.lease == lease && matches!(message.state, State::Leased(_)))
-    }
-
-    /// Whether a grant that this fold has not seen may have been `lease`. A message has at most one such grant,
-    /// because what ends a lease is committed before the next one: its attempt is the next.
-    pub(crate) fn may_have_been_granted(&self, lease: Lease) -> bool {
-        let last = self.last_lease();
-        self.ready_at().is_some() && lease > last && lease.attempt == next_attempt(last)
-    }
-}
-
-/// The attempt after the one of `lease`.
-pub(crate) fn next_attempt(lease: Lease) -> Attempt {
-    Attempt(lease.attempt.0.saturating_add(1))
-}
 
 /// The offsets of `count` messages from `first` on; they lie below an end that was checked, or saturate.
 pub(crate) fn offsets(first: Offset, count: u64) -> Range<u64> {
@@ -455,7 +371,7 @@ impl Queue {
         Message { lease: Lease::default(), failures: 0, rejected: false, due, state }
     }
 
-    fn put(&mut self, offset: u64, message: Message) {
+    pub(super) fn put(&mut self, offset: u64, message: Message) {
         let one = offset..offset + 1;
         match message.state {
             State::Waiting(ready_at) => self.waiting.insert(one, ready_at),
@@ -463,53 +379,5 @@ impl Queue {
             State::Moving(_) => {}
         }
         self.touched.insert(offset, message);
-    }
-
-    /// Restores what [`Wire::put`] wrote, for a stream that ends at `end` and whose clock is `clock`.
-    pub(super) fn restore(input: &mut Bytes, end: u64, clock: LogTime) -> Result<Self, Malformed> {
-        let mut queue = Self {
-            fresh: Wire::take(input)?,
-            scheduled: Wire::take(input)?,
-            expiry: Wire::take(input)?,
-            last_move: Wire::take(input)?,
-            ended: Wire::take(input)?,
-            ..Self::default()
-        };
-        let moves = Vec::<Move>::take(input)?;
-        for (offset, message) in Vec::<(u64, Message)>::take(input)? {
-            if offset >= end || queue.place(offset) != Place::Settled {
-                return Err(Malformed("a message in two places"));
-            }
-            queue.put(offset, message);
-        }
-        for moved in moves {
-            let known = queue.touched.get(&moved.offset.0).map(|message| message.state);
-            if known != Some(State::Moving(moved.seq)) || moved.seq > queue.last_move {
-                return Err(Malformed("a move without its message"));
-            }
-            queue.moves.insert(moved.seq, moved);
-        }
-        let moving = queue.touched.len() as u64 - queue.waiting.len() - queue.leased.len();
-        let twice = queue.fresh.iter().any(|run| queue.scheduled.iter_within(run).next().is_some());
-        let ends = [queue.fresh.end(), queue.scheduled.end(), queue.expiry.end()];
-        if moving != queue.moves.len() as u64 || twice || ends.into_iter().flatten().any(|last| last > end) {
-            return Err(Malformed("messages that can not be"));
-        }
-        queue.advance(clock);
-        Ok(queue)
-    }
-
-    /// Encodes the queue for a checkpoint; indexes are left out.
-    pub(super) fn put_into(&self, out: &mut Vec<u8>) {
-        self.fresh.put(out);
-        self.scheduled.put(out);
-        self.expiry.put(out);
-        self.last_move.put(out);
-        self.ended.put(out);
-        (self.moves.len() as u64).put(out);
-        for moved in self.moves.values() {
-            moved.put(out);
-        }
-        self.touched.put(out);
     }
 }

@@ -3,7 +3,7 @@
 use pondage_model::{Attempt, LogTime, Offset};
 
 use super::{
-    queue::{HELD, Place, State},
+    message::{HELD, Place, State},
     stream::Stream,
 };
 

@@ -9,7 +9,7 @@ use pondage_model::{
 use super::{ConsumerId, Dispatch, Leading, outcomes::after, push_granted, work::Work};
 use crate::fold::{
     Queue, ShardState, Stream,
-    queue::{HELD, Place, next_attempt},
+    message::{HELD, Place, next_attempt},
 };
 
 /// Messages granted by one call, at most about.

@@ -27,7 +27,8 @@ pub use request::{ConsumerId, Decision, Dispatch, Draft, Reply, Request, Settled
 
 use crate::fold::{
     Queue, ShardState, Stream,
-    queue::{HELD, Place, State, offsets},
+    message::{HELD, Place, State},
+    offsets,
 };
 use outcomes::{Policy, chunks};
 use work::Work;

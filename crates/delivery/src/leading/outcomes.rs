@@ -10,7 +10,7 @@ use pondage_model::{
 };
 
 use super::request::Draft;
-use crate::fold::{Queue, queue::HELD};
+use crate::fold::{Queue, message::HELD};
 
 /// Runs that one entry holds, so that no entry comes near the limit of a frame.
 const RUNS_PER_ENTRY: usize = 65_536;

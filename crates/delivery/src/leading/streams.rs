@@ -12,7 +12,7 @@ use super::{
     outcomes::{Outcomes, discards},
     work::Work,
 };
-use crate::fold::queue::{Place, State};
+use crate::fold::message::{Place, State};
 
 impl Leading {
     pub(super) fn open(&self, id: StreamId, open: Open) -> Decision {

@@ -11,7 +11,7 @@ use pondage_model::{
 use super::{Draft, Leading, outcomes::Outcomes, work::Work};
 use crate::fold::{
     Queue, ShardState,
-    queue::{HELD, Place},
+    message::{HELD, Place},
 };
 
 /// Messages that one call deals with, at most about.

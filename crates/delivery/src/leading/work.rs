@@ -6,7 +6,7 @@ use pondage_model::{LogTime, ShardId, StreamId, limits, settings::StreamSettings
 
 use super::{consumers::Consumers, outcomes::Policy};
 use crate::{
-    fold::{Queue, Stream, queue::HELD},
+    fold::{Queue, Stream, message::HELD},
     ranges::RangeSet,
 };
 
