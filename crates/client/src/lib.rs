@@ -1,1 +1,54 @@
-//! The Rust client: admin, publish, consume
+//! The Rust client: admin, publish, consume.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), pondage_client::ClientError> {
+//! use pondage_client::{Client, ConsumerOptions, Message, Options, PublisherOptions};
+//!
+//! let client = Client::connect("http://localhost:7400", Options::default()).await?;
+//! let publisher = client.publisher("orders", PublisherOptions::default()).await?;
+//! let ack = publisher.send(Message::new("hello")).await?.await?;
+//! println!("stored at {}", ack.offset);
+//!
+//! let consumer = client.consumer("orders", ConsumerOptions::default()).await?;
+//! while let Some(message) = consumer.next().await? {
+//!     println!("{:?}", message.value);
+//!     message.accept().await?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod admin;
+mod client;
+mod consume_stream;
+mod error;
+mod inbox;
+mod message;
+mod options;
+mod partitioner;
+mod publisher;
+mod queue_consumer;
+mod retry;
+mod settles;
+mod topic_reader;
+mod unary;
+
+pub use admin::Watch;
+pub use client::Client;
+pub use error::ClientError;
+pub use message::{Message, QueueMessage, ReceivedMessage, TopicEvent, TopicMessage};
+pub use options::{ConsumerOptions, Options, PublisherOptions, ReaderOptions};
+pub use partitioner::partition_of_key;
+pub use pondage_model::record::Compression;
+pub use pondage_protocol::{
+    admin::{Applied, Apply, Broker, Change, Cluster, Delete, WatchEvent, Watched},
+    consume::StartAt,
+    groups::GroupPartition,
+    messages::{MessageRun, MessageState},
+    resources::{Resource, ResourceKind, Settings, StreamStatus},
+    settle::{SettleItem, SettleResult, Settled, Tokens, Verdict},
+};
+pub use publisher::{Ack, Publisher, Sending};
+pub use queue_consumer::QueueConsumer;
+pub use topic_reader::TopicReader;
+pub use unary::{BrowseRange, Browsed, Browsing, Location};

@@ -41,6 +41,8 @@ pub enum Source {
         group: Option<Name>,
         /// Where to begin; `None`: the group's start position, or the earliest message.
         start: Option<StartAt>,
+        /// Where to begin in single partitions, each once, in place of `start`.
+        starts: Vec<(u32, StartAt)>,
     },
 }
 
@@ -149,18 +151,17 @@ impl TryFrom<v1::consume_start::Source> for Source {
                 lease_millis: queue.lease_millis.map(clamp_lease_millis),
             },
             v1::consume_start::Source::Topic(topic) => {
-                let field = "start.topic.partitions";
-                let mut partitions = at_most(field, topic.partitions, limits::PARTITIONS_MAX as usize)?;
-                partitions.sort_unstable();
-                if partitions.windows(2).any(|pair| pair[0] == pair[1]) {
-                    return Err(invalid(format!("{field}: one is named twice")));
+                let field = "start.topic.starts";
+                let wire_starts = at_most(field, topic.starts, limits::PARTITIONS_MAX as usize)?;
+                let mut starts = Vec::with_capacity(wire_starts.len());
+                for start in wire_starts {
+                    starts.push((start.partition, required("start.topic.starts.at", start.at)?.try_into()?));
                 }
-                if let Some(&greatest) = partitions.last() {
-                    within(field, greatest, 0..=limits::PARTITIONS_MAX - 1)?;
-                }
+                distinct_partitions(field, starts.iter().map(|(partition, _)| *partition).collect())?;
                 Self::Topic {
                     name: Name::new(&topic.name)?,
-                    partitions,
+                    partitions: distinct_partitions("start.topic.partitions", topic.partitions)?,
+                    starts,
                     group: topic.group.as_deref().map(Name::new).transpose()?,
                     start: topic.start.map(StartAt::try_from).transpose()?,
                 }
@@ -169,17 +170,34 @@ impl TryFrom<v1::consume_start::Source> for Source {
     }
 }
 
+/// The partitions, ascending.
+fn distinct_partitions(field: &'static str, partitions: Vec<u32>) -> Result<Vec<u32>, Refusal> {
+    let mut partitions = at_most(field, partitions, limits::PARTITIONS_MAX as usize)?;
+    partitions.sort_unstable();
+    if partitions.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(invalid(format!("{field}: one is named twice")));
+    }
+    if let Some(&greatest) = partitions.last() {
+        within(field, greatest, 0..=limits::PARTITIONS_MAX - 1)?;
+    }
+    Ok(partitions)
+}
+
 impl From<Source> for v1::consume_start::Source {
     fn from(source: Source) -> Self {
         match source {
             Source::Queue { name, lease_millis } => {
                 Self::Queue(v1::QueueSource { name: name.to_string(), lease_millis })
             }
-            Source::Topic { name, partitions, group, start } => Self::Topic(v1::TopicSource {
+            Source::Topic { name, partitions, group, start, starts } => Self::Topic(v1::TopicSource {
                 name: name.to_string(),
                 partitions,
                 group: group.map(|group| group.to_string()),
                 start: start.map(v1::StartAt::from),
+                starts: starts
+                    .into_iter()
+                    .map(|(partition, at)| v1::PartitionStart { partition, at: Some(at.into()) })
+                    .collect(),
             }),
         }
     }
@@ -226,7 +244,8 @@ mod tests {
 
     fn topic(partitions: Vec<u32>) -> Source {
         let start = Some(StartAt::Offset(Offset(4)));
-        Source::Topic { name: name("events"), partitions, group: Some(name("billing")), start }
+        let starts = partitions.iter().map(|partition| (*partition, StartAt::Offset(Offset(7)))).collect();
+        Source::Topic { name: name("events"), partitions, group: Some(name("billing")), start, starts }
     }
 
     fn start(source: Source) -> Wire {

@@ -1,0 +1,69 @@
+//! An open consume stream.
+
+use pondage_model::{Outcome, Refusal, limits};
+use pondage_protocol::{Failure, consume::Source, v1};
+use tokio::{sync::mpsc, time::timeout_at};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use v1::{consume_request::Step as Request, consume_response::Step as Response};
+
+use crate::{Client, ClientError};
+
+/// Requests that wait for the connection.
+const REQUESTS: usize = 16;
+
+/// An open consume stream, both ways of it.
+#[derive(Debug)]
+pub(crate) struct ConsumeStream {
+    pub(crate) requests: mpsc::Sender<v1::ConsumeRequest>,
+    pub(crate) responses: Streaming<v1::ConsumeResponse>,
+    pub(crate) partitions: Vec<v1::StartedPartition>,
+}
+
+impl ConsumeStream {
+    /// Opens a stream and waits until the broker serves it.
+    pub(crate) async fn open(client: &Client, source: Source, credit: u32) -> Result<Self, ClientError> {
+        let deadline = client.request_deadline();
+        let (requests, receiver) = mpsc::channel(REQUESTS);
+        let start =
+            v1::ConsumeStart { source: Some(source.into()), credit: credit.clamp(1, limits::CREDIT_MAX) };
+        let closed = |_| ClientError::closed("stream", Outcome::Definite);
+        requests.send(request(Request::Start(start))).await.map_err(closed)?;
+        let mut messages = client.messages();
+        let opening = async {
+            let mut responses = messages.consume(ReceiverStream::new(receiver)).await?.into_inner();
+            match next(&mut responses).await? {
+                Some(Response::Started(started)) => Ok((responses, started.partitions)),
+                Some(_) => Err(Refusal::Malformed { what: "a stream that begins without a start" }.into()),
+                None => Err(lost()),
+            }
+        };
+        let (responses, partitions) =
+            timeout_at(deadline, opening).await.unwrap_or_else(|_| Err(Refusal::Timeout.into()))?;
+        Ok(Self { requests, responses, partitions })
+    }
+}
+
+/// A step of ours.
+pub(crate) const fn request(step: Request) -> v1::ConsumeRequest {
+    v1::ConsumeRequest { step: Some(step) }
+}
+
+/// The stream ended without a word.
+pub(crate) fn lost() -> ClientError {
+    ClientError::unavailable("the broker ended the stream".to_owned(), Outcome::Unknown)
+}
+
+/// The broker's next step; `None` at the end. Steps of a later version are passed over; an error is one.
+pub(crate) async fn next(
+    responses: &mut Streaming<v1::ConsumeResponse>,
+) -> Result<Option<Response>, ClientError> {
+    while let Some(response) = responses.message().await? {
+        match response.step {
+            Some(Response::Error(error)) => return Err(Failure::from(error).into()),
+            Some(step) => return Ok(Some(step)),
+            None => {}
+        }
+    }
+    Ok(None)
+}

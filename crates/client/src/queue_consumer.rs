@@ -1,0 +1,227 @@
+//! A consumer of a queue: messages under leases, verdicts on the same stream.
+
+use std::{sync::Arc, time::Duration};
+
+use pondage_model::{Name, Outcome, Refusal, Token, limits};
+use pondage_protocol::{
+    consume::Source,
+    settle::{Settled, Verdict},
+    v1,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use v1::{consume_request::Step as Request, consume_response::Step as Response};
+
+use crate::{
+    Client, ClientError, ConsumerOptions, QueueMessage,
+    consume_stream::{ConsumeStream, lost, next, request},
+    inbox::Inbox,
+    message::granted,
+    options::millis,
+    retry::Waits,
+    settles::Settles,
+};
+
+/// Verdicts on their way to the consumer's task.
+const COMMANDS: usize = 1_024;
+
+type Reply = oneshot::Sender<Result<Settled, ClientError>>;
+
+struct Command {
+    token: Token,
+    verdict: Verdict,
+    reply: Reply,
+}
+
+/// Gives verdicts for the messages of one consumer.
+#[derive(Clone, Debug)]
+pub(crate) struct Settler {
+    commands: mpsc::Sender<Command>,
+    limit: Duration,
+}
+
+impl Settler {
+    /// Gives a verdict and waits until it is durable. A lost stream in between is bridged.
+    pub(crate) async fn settle(&self, token: Token, verdict: Verdict) -> Result<Settled, ClientError> {
+        let (reply, answer) = oneshot::channel();
+        let asking = async {
+            let closed = |outcome| ClientError::closed("consumer", outcome);
+            let command = Command { token, verdict, reply };
+            self.commands.send(command).await.map_err(|_| closed(Outcome::Definite))?;
+            answer.await.unwrap_or_else(|_| Err(closed(Outcome::Unknown)))
+        };
+        timeout(self.limit, asking).await.unwrap_or_else(|_| Err(Refusal::Timeout.into()))
+    }
+}
+
+/// Competes with the queue's other consumers. Dropping it, or closing it, gives back what it has not settled; none
+/// of that counts as a failed attempt.
+#[derive(Debug)]
+pub struct QueueConsumer {
+    inbox: Arc<Inbox<QueueMessage, ()>>,
+    closing: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+}
+
+impl QueueConsumer {
+    /// The next message; `None` once the consumer is closed. When the connection is lost, messages that were not
+    /// taken yet are forgotten (the broker delivers them again) and the consumer comes back by itself.
+    ///
+    /// # Errors
+    /// What ended the consumer, once: such as `NOT_FOUND` after the queue was deleted.
+    pub async fn next(&self) -> Result<Option<QueueMessage>, ClientError> {
+        self.inbox.next(|(), _| ()).await
+    }
+
+    /// Leaves in good order: waits for verdicts that are on their way, gives back everything else.
+    pub async fn close(mut self) {
+        self.closing.take();
+        let _ = (&mut self.task).await;
+    }
+}
+
+impl Client {
+    /// Opens a consumer of a queue.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, and those of the connection.
+    pub async fn consumer(
+        &self,
+        queue: &str,
+        options: ConsumerOptions,
+    ) -> Result<QueueConsumer, ClientError> {
+        let source = Source::Queue { name: Name::new(queue)?, lease_millis: options.lease.map(millis) };
+        let stream = ConsumeStream::open(self, source.clone(), options.credit).await?;
+        let inbox = Arc::new(Inbox::new());
+        let (commands, receiver) = mpsc::channel(COMMANDS);
+        let (closing, is_closing) = oneshot::channel();
+        let task = Task {
+            client: self.clone(),
+            source,
+            credit: options.credit,
+            inbox: inbox.clone(),
+            settler: Settler { commands: commands.clone(), limit: self.options().request_timeout },
+            commands: receiver,
+            taken: Vec::new(),
+            settles: Settles::new(),
+            closing: is_closing,
+            stage: Stage::Serving,
+        };
+        Ok(QueueConsumer { inbox, closing: Some(closing), task: tokio::spawn(task.run(stream)) })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Serving,
+    /// The owner is gone: verdicts go out, then the close.
+    Leaving,
+    /// The close is sent.
+    Left,
+}
+
+struct Task {
+    client: Client,
+    source: Source,
+    credit: u32,
+    inbox: Arc<Inbox<QueueMessage, ()>>,
+    settler: Settler,
+    commands: mpsc::Receiver<Command>,
+    taken: Vec<Command>,
+    settles: Settles<Reply>,
+    closing: oneshot::Receiver<()>,
+    stage: Stage,
+}
+
+impl Task {
+    async fn run(mut self, mut stream: ConsumeStream) {
+        let mut waits = Waits::new(self.client.options());
+        loop {
+            let end = self.serve(&mut stream).await;
+            // Leases that were granted to the lost stream are over, or will be; the broker grants again.
+            self.inbox.clear();
+            self.settles.lost();
+            match end {
+                Err(error) if error.retriable() && self.stage == Stage::Serving => {}
+                end => return self.inbox.finish(end),
+            }
+            stream = loop {
+                tokio::select! {
+                    () = sleep(waits.next()) => {}
+                    _ = &mut self.closing => return self.inbox.finish(Ok(())),
+                }
+                match ConsumeStream::open(&self.client, self.source.clone(), self.credit).await {
+                    Ok(stream) => break stream,
+                    Err(error) if error.retriable() => {}
+                    Err(error) => return self.inbox.finish(Err(error)),
+                }
+            };
+            waits.reset();
+        }
+    }
+
+    /// Serves one stream to its end: OK after a close.
+    async fn serve(&mut self, stream: &mut ConsumeStream) -> Result<(), ClientError> {
+        let ConsumeStream { requests, responses, .. } = stream;
+        let limit = self.client.options().request_timeout;
+        loop {
+            let may_close =
+                self.stage == Stage::Leaving && self.settles.is_idle() && self.commands.is_empty();
+            let has_request = self.settles.has_waiting() || may_close;
+            tokio::select! {
+                step = next(responses) => {
+                    let step = step?.ok_or_else(lost)?;
+                    if matches!(step, Response::Closed(_)) {
+                        return Ok(());
+                    }
+                    self.handle(step)?;
+                }
+                _ = self.commands.recv_many(&mut self.taken, COMMANDS) => {
+                    for Command { token, verdict, reply } in self.taken.drain(..) {
+                        self.settles.push(token, verdict, reply);
+                    }
+                }
+                permit = requests.reserve(), if has_request && self.stage != Stage::Left => {
+                    let permit = permit.map_err(|_| lost())?;
+                    if let Some(settle) = self.settles.next_request() {
+                        permit.send(request(Request::Settle(settle)));
+                    } else {
+                        permit.send(request(Request::Close(v1::ConsumeClose {})));
+                        self.stage = Stage::Left;
+                    }
+                }
+                _ = &mut self.closing, if self.stage == Stage::Serving => {
+                    self.stage = Stage::Leaving;
+                    self.inbox.clear();
+                }
+                // A broker that does not answer the verdicts or the close doesn't hold up who leaves.
+                () = sleep(limit), if self.stage != Stage::Serving => return Ok(()),
+            }
+        }
+    }
+
+    fn handle(&mut self, step: Response) -> Result<(), ClientError> {
+        match step {
+            Response::Delivery(delivery) if self.stage == Stage::Serving => {
+                let messages = granted(delivery)?;
+                // The broker sends beyond the credit only when leases ran out here: those are the oldest.
+                let most = self.credit.clamp(1, limits::CREDIT_MAX) as usize;
+                let settler = &self.settler;
+                let messages =
+                    messages.into_iter().map(|message| QueueMessage::new(message, settler.clone()));
+                self.inbox.push_newest(messages, most);
+            }
+            Response::Settled(settled) => {
+                for (reply, result) in self.settles.answered(settled) {
+                    // Whoever stopped waiting doesn't want to know.
+                    let _ = reply.send(result);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
