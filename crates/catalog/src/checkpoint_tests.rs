@@ -125,6 +125,16 @@ fn a_checkpoint_cut_short_by_a_crash_counts_as_not_there() {
 }
 
 #[test]
+fn nothing_comes_between_the_pages_of_a_checkpoint() {
+    let (log, _, held) = log();
+    let mut mixed = log[..7].to_vec();
+    mixed.push(entry(7, 2, Body::EpochStart));
+    mixed.push(entry(8, 2, page(1, 2, &held.encode().slice(10..))));
+    let error = replay(&mixed).expect_err("a page that continues nothing");
+    assert_eq!((error.position, error.what), (Position(8), "a page out of order"));
+}
+
+#[test]
 fn damage_is_reported_with_its_position() {
     let (log, _, held) = log();
     let bytes = held.encode();

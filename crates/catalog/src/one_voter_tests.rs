@@ -69,6 +69,7 @@ fn check(end: &LogEnd, script: &[(&str, &[&str])]) {
                 voter.handle(ConsensusInput::CheckpointTaken { pages });
             }
             "fault" => voter.handle(fault()),
+            "stop" => voter.handle(ConsensusInput::Fault { refusal: Refusal::Interrupted }),
             other => panic!("unknown step {other}"),
         }
         assert_eq!(words(&drain(&mut voter)), *expected, "after {step:?}");
@@ -158,7 +159,8 @@ fn a_fault_ends_everything_that_waits_as_unknown() {
             ("propose 3=c", &["failed #3 VOLUME_FENCED"]),
             ("read 2", &["read failed 2 VOLUME_FENCED"]),
             ("wanted", &[]),
-            ("fault", &[]),
+            ("stop", &[]),
+            ("propose 4=d", &["failed #4 VOLUME_FENCED"]),
         ],
     );
 }
@@ -210,10 +212,12 @@ fn a_sync_carries_bounded_bytes() {
     assert_eq!(words(&drain(&mut voter)).first().map(String::as_str), Some("failed #16 BUSY"));
     voter.handle(ConsensusInput::Synced { through: Position(16) });
     assert_eq!(drain(&mut voter).last(), Some(&ConsensusOutput::TakeCheckpoint));
-    voter.handle(ConsensusInput::CheckpointTaken { pages: vec![large; 17] });
+    voter.handle(ConsensusInput::CheckpointTaken { pages: vec![large.clone(); 17] });
     let outputs = drain(&mut voter);
     let Some(ConsensusOutput::Append(entries)) = outputs.last() else { panic!("{outputs:?}") };
     assert_eq!(entries.len(), 16, "the last page waits for the next sync");
+    voter.propose(ProposalId(17), large);
+    assert_eq!(drain(&mut voter), [], "what is committed takes no room any more");
 }
 
 #[test]

@@ -34,6 +34,7 @@ fn a_stream_goes_where_the_table_says() {
     let bare = loads(&[(0, 0, 0)], &[]);
     let three = loads(&[(2, 9, 1), (0, 4, 3), (0, 4, 2)], &[(0, 1, 1), (5, 3, 2), (4, 3, 2)]);
     let mixed = loads(&[(CAP, 70, 0), (0, 4, 0), (1, 4, 0)], &[(7, 2, 2)]);
+    let crowded = loads(&[(0, FULL, 0), (1, 5, 5)], &[]);
     let (partition, queue) = (true, false);
     for (row, loads, is_partition, placement, replicas, minimum, expected) in [
         (1, &one, partition, Auto, None, None, dedicated(&[1])),
@@ -59,6 +60,8 @@ fn a_stream_goes_where_the_table_says() {
         (18, &mixed, partition, Auto, Some(2), None, dedicated(&[2, 3])),
         (19, &mixed, partition, Auto, Some(3), None, None),
         (20, &mixed, partition, Auto, None, None, pooled(1)),
+        // A broker without room takes nothing, however few dedicated shards it has.
+        (21, &crowded, partition, Auto, Some(1), None, dedicated(&[2])),
     ] {
         let replication = Replication::of(replicas, minimum, loads.brokers.len()).expect("servable");
         let wish = Wish { is_partition, placement, replication };

@@ -211,3 +211,7 @@ fn take_rows<K: Ord, V: Wire>(input: &mut Bytes, key: impl Fn(&V) -> K) -> Resul
     }
     Ok(rows)
 }
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;
