@@ -33,10 +33,10 @@ impl AddAssign for Count {
 /// What a summary line of nextest (`Summary [ 1.2s] 5 tests run: 4 passed, 1 failed, 2 skipped`) or of libtest
 /// (`test result: ok. 3 passed; 0 failed; 1 ignored; …`) says; nothing for any other line.
 pub(crate) fn summary(line: &str) -> Option<Count> {
-    let line = line.trim();
-    let facts = if line.starts_with("Summary [") {
+    let facts = if line.trim_start().starts_with("Summary [") {
         line.split_once(" run: ")?.1
     } else {
+        // At the line's start only: nextest shows a failed test's own output indented.
         line.strip_prefix("test result: ")?.split_once(". ")?.1
     };
     let mut count = Count::default();
@@ -77,6 +77,7 @@ mod tests {
                 counts(2, 4, 0),
             ),
             ("        PASS [   0.005s] pondage-model entry::tests::passed", None),
+            ("    test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 2 filtered out", None),
             ("running 3 tests", None),
             ("", None),
         ];
