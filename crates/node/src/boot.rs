@@ -1,0 +1,170 @@
+//! From a data folder to machines: lock the volume, know it, open the logs.
+
+use pondage_catalog::{Catalog, LogEnd, Replay, ReplayError};
+use pondage_model::{Incarnation, Position, ShardId, Uuid, limits, wire::Malformed};
+use pondage_storage::{
+    disk::Disk,
+    log::{self, LogOptions, LogReader, LogWriter, OpenError, ReadError},
+    volume::{self, Volume, VolumeError, shard_folder},
+};
+
+use crate::{
+    Now,
+    coordinator::{Coordinator, Identity},
+    shard::Shard,
+};
+
+/// Random numbers for a volume that is new, and for this start.
+#[derive(Clone, Copy, Debug)]
+pub struct Fresh {
+    /// The cluster's, used only if the volume is new.
+    pub cluster: Uuid,
+    /// The volume's, used only if it is new.
+    pub volume: Uuid,
+    /// This start's.
+    pub nonce: Uuid,
+}
+
+/// A data folder that was opened: locked for as long as `volume` lives.
+#[derive(Debug)]
+pub struct Booted<D: Disk> {
+    /// The lock and the identity.
+    pub volume: Volume<D>,
+    /// The catalog's owner, not started yet.
+    pub coordinator: Coordinator,
+    /// The writing side of the catalog's log.
+    pub catalog_writer: LogWriter<D>,
+    /// The reading side.
+    pub catalog_reader: LogReader<D>,
+    /// Whether the volume was new.
+    pub created: bool,
+}
+
+/// Why a data folder can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The volume is in use, unreadable, or of a newer version.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// A log can't be opened.
+    #[error(transparent)]
+    Log(#[from] OpenError),
+    /// A log can't be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The catalog's log holds what no broker could have written.
+    #[error(transparent)]
+    Catalog(#[from] ReplayError),
+    /// An entry of the catalog's log has no meaning in this version.
+    #[error("the catalog's log at position {position}: {error}")]
+    Entry {
+        /// Where.
+        position: Position,
+        /// What.
+        error: Malformed,
+    },
+}
+
+/// Locks and opens a data folder. The incarnation and nonce of this start are durable before anything else happens.
+///
+/// # Errors
+/// [`BootError`]; nothing was started.
+pub fn boot<D: Disk>(
+    disk: &D,
+    options: &LogOptions,
+    fresh: Fresh,
+    address: String,
+) -> Result<Booted<D>, BootError> {
+    let mut volume = Volume::open(disk.clone())?;
+    let created = volume.identity().is_none();
+    let known = volume.identity().copied().unwrap_or(volume::Identity {
+        cluster: fresh.cluster,
+        volume: fresh.volume,
+        incarnation: Incarnation::ZERO.next(),
+        nonce: fresh.nonce,
+    });
+    if created {
+        volume.write_identity(known)?;
+    }
+    let opened = log::open(
+        disk.clone(),
+        &shard_folder(ShardId::CATALOG),
+        LogOptions { shard: ShardId::CATALOG, ..*options },
+    )?;
+    let (catalog, end) = replay_catalog(&opened.reader, opened.replay_from, opened.end)?;
+    let volume::Identity { cluster, volume: volume_id, mut incarnation, mut nonce } = known;
+    // A start that died before it was registered is repeated under its own number and nonce: the catalog takes the
+    // pair twice. Only a number that is registered is used up.
+    if catalog.broker_of(volume_id).is_some_and(|broker| broker.incarnation == incarnation) {
+        (incarnation, nonce) = (incarnation.next(), fresh.nonce);
+        volume.write_identity(volume::Identity { cluster, volume: volume_id, incarnation, nonce })?;
+    }
+    let identity = Identity { cluster, volume: volume_id, incarnation, nonce, address };
+    Ok(Booted {
+        volume,
+        coordinator: Coordinator::new(identity, catalog, &end),
+        catalog_writer: opened.writer,
+        catalog_reader: opened.reader,
+        created,
+    })
+}
+
+/// Folds the catalog's log from its newest complete checkpoint on.
+fn replay_catalog<D: Disk>(
+    reader: &LogReader<D>,
+    from: Position,
+    end: Position,
+) -> Result<(Catalog, LogEnd), BootError> {
+    let mut replay = Replay::new();
+    let mut next = from;
+    while next < end {
+        let chunk = reader.read_from(next, limits::SYNC_BATCH_BYTES_MAX)?;
+        let Some(last) = chunk.last() else { break };
+        next = last.position.next();
+        for raw in chunk {
+            let position = raw.position;
+            let entry = raw.decode().map_err(|error| BootError::Entry { position, error })?;
+            replay.entry(&entry)?;
+        }
+    }
+    Ok(replay.finish()?)
+}
+
+/// A shard whose log was opened.
+#[derive(Debug)]
+pub struct OpenedShard<D: Disk> {
+    /// The machine, not leading yet.
+    pub shard: Shard,
+    /// The writing side of its log.
+    pub writer: LogWriter<D>,
+    /// The reading side.
+    pub reader: LogReader<D>,
+}
+
+/// Opens a shard's log, making it if it is new.
+///
+/// # Errors
+/// [`OpenError`], naming file and offset.
+pub fn open_shard<D: Disk>(
+    disk: &D,
+    options: &LogOptions,
+    id: ShardId,
+    now: Now,
+) -> Result<OpenedShard<D>, OpenError> {
+    let opened = log::open(disk.clone(), &shard_folder(id), LogOptions { shard: id, ..*options })?;
+    let shard =
+        Shard::recovered(id, opened.replay_from, opened.end, opened.last_epoch, opened.last_log_time, now);
+    Ok(OpenedShard { shard, writer: opened.writer, reader: opened.reader })
+}
+
+/// Removes the folder of a shard that the catalog no longer knows.
+///
+/// # Errors
+/// The disk's.
+pub fn remove_shard_folder<D: Disk>(disk: &D, id: ShardId) -> std::io::Result<()> {
+    let folder = shard_folder(id);
+    for name in disk.list(&folder)? {
+        disk.remove(&format!("{folder}/{name}"))?;
+    }
+    disk.sync_dir(&folder)
+}

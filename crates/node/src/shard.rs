@@ -1,0 +1,210 @@
+//! One shard's machine: replication, delivery and the log clock, composed.
+//!
+//! ```text
+//! request ─► decide on the leading state ─► append (position) ─► fold into the leading state
+//!                    │                            │ batch closes when the last sync returned
+//!                    ▼                            ▼
+//!               outbox (held)  ◄── committed ◄── Write ─► disk ─► Synced
+//! ```
+//!
+//! The machine owns no file: it says [`ShardEffect::Write`] and hears [`ShardEvent::Synced`], whose proof of
+//! durability only storage can make. It never touches a message's body either: grants and progress name offsets,
+//! and whoever speaks to the consumer reads the bodies from the log.
+
+mod machine;
+mod maintenance;
+mod recovery;
+mod request;
+#[cfg(test)]
+mod tests;
+
+use pondage_delivery as delivery;
+use pondage_model::{
+    Epoch, Offset, Position, RawEntry, Refusal, ShardId, StreamId,
+    entry::{Move, Open},
+};
+use pondage_storage::log::{SegmentInfo, Synced};
+
+pub use machine::{Broken, Shard};
+
+/// Names a request until it is answered. Chosen by the shell, unique while unanswered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// Names one reader that follows a stream's committed end. Chosen by the shell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReaderId(pub u64);
+
+/// What happened to a shard.
+#[derive(Debug)]
+pub enum ShardEvent {
+    /// The catalog made this broker the shard's leader in this epoch.
+    Lead(Epoch),
+    /// Somebody asks.
+    Request {
+        /// Comes back in [`ShardEffect::Reply`].
+        id: RequestId,
+        /// What.
+        request: ShardRequest,
+    },
+    /// The batch of the last [`ShardEffect::Write`] is durable.
+    Synced(Synced),
+    /// Its write or sync failed: the volume is fenced.
+    WriteFailed,
+    /// The answer to [`ShardEffect::Replay`]: the next entries, at least one.
+    Replayed(Vec<RawEntry>),
+    /// The shard's segments, told every few seconds: retention and checkpoints are decided on them.
+    Segments(Vec<SegmentInfo>),
+    /// Forwarding a dead letter was refused; it is tried again after a pause.
+    ForwardRefused {
+        /// The stream it is to leave.
+        source: StreamId,
+    },
+    /// The time of the last [`ShardEffect::WakeAt`] came. Early and superfluous ones are harmless.
+    Wake,
+}
+
+/// What can be asked of a shard's leader.
+#[derive(Debug)]
+pub enum ShardRequest {
+    /// A publish, a settle, a claim, …
+    Delivery(delivery::Request),
+    /// Make the streams as the catalog says. Answered when that is committed.
+    Ensure {
+        /// The streams it speaks of.
+        streams: Vec<Ensure>,
+        /// Whether these are all: others are closed.
+        complete: bool,
+    },
+    /// Figures of these streams, of all if `None`.
+    Stats(Option<Vec<StreamId>>),
+    /// What state the messages of a queue are in, from an offset on.
+    Survey {
+        /// The queue.
+        stream: StreamId,
+        /// The first message to look at.
+        from: Offset,
+        /// How many offsets to look at.
+        count: u32,
+    },
+    /// Tell the reader the stream's committed start and end now and whenever they move.
+    Follow {
+        /// The stream.
+        stream: StreamId,
+        /// Whom to tell.
+        reader: ReaderId,
+    },
+    /// Log every grant now. Answered when that is committed: a broker that stops asks for it, so that its leases
+    /// are known to whoever leads next.
+    Flush,
+    /// Stop telling the reader.
+    Unfollow {
+        /// The stream.
+        stream: StreamId,
+        /// Whom.
+        reader: ReaderId,
+    },
+}
+
+/// How one stream should be.
+#[derive(Clone, Debug)]
+pub struct Ensure {
+    /// The stream.
+    pub stream: StreamId,
+    /// Open with this name and these settings, or closed.
+    pub open: Option<Open>,
+    /// Where its dead letters go.
+    pub dead_letter: Option<(ShardId, StreamId)>,
+    /// Groups whose cursors are to be forgotten.
+    pub dropped_groups: Vec<pondage_model::Name>,
+}
+
+/// The answer to a [`ShardRequest`].
+#[derive(Debug)]
+pub enum ShardReply {
+    /// The delivery engine's answer.
+    Delivery(delivery::Reply),
+    /// The streams are as they should be.
+    Ensured,
+    /// The figures asked for, of the streams that there are.
+    Stats(Vec<StreamReport>),
+    /// Runs of messages in the same state, ascending, from the first offset that is still there.
+    Survey(Vec<delivery::SurveyRun>),
+    /// The reader is told from now on.
+    Following {
+        /// The oldest message that is there.
+        start: Offset,
+        /// The next message's offset.
+        end: Offset,
+    },
+    /// Nothing more to say.
+    Done,
+    /// It was not done.
+    Refused(Refusal),
+}
+
+/// The figures of one stream.
+#[derive(Clone, Debug)]
+pub struct StreamReport {
+    /// The stream.
+    pub stream: StreamId,
+    /// What it is called.
+    pub name: pondage_model::Name,
+    /// Its partition.
+    pub partition: u32,
+    /// Its figures.
+    pub stats: delivery::StreamStats,
+    /// What happened in it so far.
+    pub counters: delivery::Counters,
+}
+
+/// What the shell has to do for a shard.
+#[derive(Debug)]
+pub enum ShardEffect {
+    /// Write these entries as one batch and sync, then say [`ShardEvent::Synced`]. One at a time.
+    Write(Vec<RawEntry>),
+    /// Read entries from this position on and say [`ShardEvent::Replayed`].
+    Replay {
+        /// Where to start.
+        from: Position,
+    },
+    /// The leader serves in this epoch.
+    Serving(Epoch),
+    /// Answer a request.
+    Reply {
+        /// Which.
+        id: RequestId,
+        /// With what.
+        reply: ShardReply,
+    },
+    /// Leases were given: read the bodies and send them.
+    Deliver {
+        /// The leases' epoch.
+        epoch: Epoch,
+        /// To whom, which.
+        dispatch: delivery::Dispatch,
+    },
+    /// A followed stream moved.
+    Progress {
+        /// Whom to tell.
+        reader: ReaderId,
+        /// The stream.
+        stream: StreamId,
+        /// The oldest message that is there.
+        start: Offset,
+        /// The next message's offset: everything below is committed.
+        end: Offset,
+    },
+    /// Take a dead letter to its queue: read it, publish it there with its `moved` attribute, and when that is
+    /// acknowledged, ask this shard for `Moved`. See [`crate::dead_letter`].
+    Forward {
+        /// The stream it leaves.
+        source: StreamId,
+        /// Which message, where to.
+        moving: Move,
+    },
+    /// Whole segments below this position may go.
+    DropSegments(Position),
+    /// Say [`ShardEvent::Wake`] when the monotonic clock shows this. Replaces the earlier one.
+    WakeAt(u64),
+}

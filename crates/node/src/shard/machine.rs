@@ -1,0 +1,363 @@
+//! The machine's heart: append, commit, speak.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use pondage_delivery::{Draft, Leading, ShardState};
+use pondage_model::{
+    Body, Entry, Epoch, LogTime, Offset, Position, Refusal, ShardId, StreamId, limits, record,
+};
+use pondage_replication::{Effect, Input, Replica};
+
+use super::{ReaderId, ShardEffect, ShardEvent, ShardReply, maintenance::Maintenance, recovery::Replay};
+use crate::{LogClock, Now, outbox::Outbox};
+
+/// How long a grant may stay unlogged before it is logged for its own sake, in milliseconds.
+const LAZY_MILLIS: u64 = 1_000;
+
+/// One shard of this broker.
+#[derive(Debug)]
+pub struct Shard {
+    pub(super) id: ShardId,
+    pub(super) replica: Replica,
+    pub(super) clock: LogClock,
+    /// Appended entries that are not yet committed, as the committed fold will need them.
+    pub(super) uncommitted: VecDeque<Entry>,
+    pub(super) state: State,
+    pub(super) outbox: Outbox<ShardEffect>,
+    pub(super) readers: BTreeMap<StreamId, BTreeMap<ReaderId, (Offset, Offset)>>,
+    pub(super) maintenance: Maintenance,
+    pub(super) forwarding: BTreeMap<StreamId, Forwarding>,
+    /// Bytes of messages in the open batch.
+    pub(super) open_bytes: usize,
+    /// When the oldest unlogged grant was made, on the monotonic clock.
+    pub(super) lazy_since: Option<u64>,
+    pub(super) wake_at: Option<u64>,
+}
+
+/// What the machine knows of the shard's messages.
+#[derive(Debug)]
+pub(super) enum State {
+    /// It folds what its log holds.
+    Replaying(Box<Replay>),
+    /// It leads.
+    Leading(Box<Led>),
+    /// Its disk failed, at this log time.
+    Fenced(LogTime),
+}
+
+/// A leader's two folds.
+#[derive(Debug)]
+pub(super) struct Led {
+    /// Over committed entries.
+    pub(super) committed: ShardState,
+    /// Over appended ones, with consumers and unlogged grants. Dies with the leadership.
+    pub(super) leading: Leading,
+}
+
+/// The dead letter of a stream that is on its way. One at a time: a later one must not overtake a refused one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Forwarding {
+    UnderWay,
+    RetryAt(u64),
+}
+
+impl Shard {
+    /// A shard whose log was recovered: `replay_from` is where its newest complete checkpoint begins.
+    #[must_use]
+    pub fn recovered(
+        id: ShardId,
+        replay_from: Position,
+        end: Position,
+        last_epoch: Epoch,
+        newest_log_time: LogTime,
+        now: Now,
+    ) -> Self {
+        Self {
+            id,
+            replica: Replica::recovered(id, end, last_epoch),
+            clock: LogClock::start(now, newest_log_time),
+            uncommitted: VecDeque::new(),
+            state: State::Replaying(Box::new(Replay::new(replay_from))),
+            outbox: Outbox::new(),
+            readers: BTreeMap::new(),
+            maintenance: Maintenance::new(replay_from),
+            forwarding: BTreeMap::new(),
+            open_bytes: 0,
+            lazy_since: None,
+            wake_at: None,
+        }
+    }
+
+    /// The shard.
+    #[must_use]
+    pub const fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// Whether it leads and answers.
+    #[must_use]
+    pub const fn is_serving(&self) -> bool {
+        matches!(self.state, State::Leading(_))
+    }
+
+    /// Whether as much is waiting for the disk as one batch may carry: the shell should let requests wait.
+    #[must_use]
+    pub const fn is_congested(&self) -> bool {
+        self.open_bytes >= limits::SYNC_BATCH_BYTES_MAX
+    }
+
+    /// The fold over committed entries, once it is complete.
+    #[must_use]
+    pub fn committed(&self) -> Option<&ShardState> {
+        match &self.state {
+            State::Leading(led) => Some(&led.committed),
+            State::Replaying(_) | State::Fenced(_) => None,
+        }
+    }
+
+    /// Takes one event and says all that follows: [`Self::handle`], then [`Self::settle`].
+    ///
+    /// # Errors
+    /// [`Broken`] if the log holds what no leader could have written: nothing may be served from it.
+    pub fn step(
+        &mut self,
+        now: Now,
+        event: ShardEvent,
+        effects: &mut Vec<ShardEffect>,
+    ) -> Result<(), Broken> {
+        self.handle(now, event, effects)?;
+        self.settle(now, effects)
+    }
+
+    /// Takes one event. The shell takes all that are there before it settles, so that they share a batch.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    pub fn handle(
+        &mut self,
+        now: Now,
+        event: ShardEvent,
+        effects: &mut Vec<ShardEffect>,
+    ) -> Result<(), Broken> {
+        let log_time = self.clock.read(now);
+        match event {
+            ShardEvent::Lead(epoch) => self.replicate(log_time, Input::Lead(epoch), effects),
+            ShardEvent::Synced(synced) => self.replicate(log_time, Input::Durable(synced.end()), effects),
+            ShardEvent::Replayed(entries) => self.replayed(entries, effects),
+            ShardEvent::WriteFailed => {
+                self.fence(log_time, effects);
+                Ok(())
+            }
+            ShardEvent::Request { id, request } => self.request(now, log_time, id, request, effects),
+            ShardEvent::Segments(segments) => self.maintain(log_time, &segments, effects),
+            ShardEvent::ForwardRefused { source } => {
+                self.forward_refused(now, source);
+                Ok(())
+            }
+            ShardEvent::Wake => {
+                self.wake_at = None;
+                Ok(())
+            }
+        }
+    }
+
+    /// What follows from any event: time, grants, dead letters, the next batch, answers, the next wake.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    pub fn settle(&mut self, now: Now, effects: &mut Vec<ShardEffect>) -> Result<(), Broken> {
+        let log_time = self.clock.read(now);
+        if self.is_serving() {
+            self.act_on_time(log_time)?;
+            self.grant(now, log_time);
+            self.forward(now, effects);
+            self.log_lazily(now, log_time)?;
+        }
+        let mut replication = Vec::new();
+        self.replica.flush(&mut replication);
+        self.perform(replication, effects)?;
+        while let Some(effect) = self.outbox.release(self.replica.high_watermark(), self.replica.confirmed())
+        {
+            effects.push(effect);
+        }
+        self.arm(now, log_time, effects);
+        Ok(())
+    }
+
+    /// Appends a draft: gives it a place, folds it into the leading state.
+    pub(super) fn append(&mut self, log_time: LogTime, draft: Draft) -> Result<(), Broken> {
+        let Draft { stream, mut body } = draft;
+        if let Body::Publish(publish) = &mut body {
+            self.open_bytes += publish.batch.len();
+            let batch = std::mem::take(&mut publish.batch);
+            publish.batch = record::stamp_base_offset(batch, publish.base_offset);
+        }
+        let entry = self.replica.append(log_time, stream, body);
+        let State::Leading(led) = &mut self.state else {
+            unreachable!("drafts come from a leading state");
+        };
+        led.leading.appended(&entry);
+        self.uncommitted.push_back(entry);
+        Ok(())
+    }
+
+    /// Speaks once everything appended so far is committed and a later round confirmed the epoch.
+    pub(super) fn speak(&mut self, effect: ShardEffect) {
+        self.outbox.hold(self.replica.end(), self.replica.confirm(), effect);
+    }
+
+    /// Speaks of committed messages alone, such as a grant: no later position is needed, but the round is.
+    fn speak_committed(&mut self, effect: ShardEffect) {
+        self.outbox.hold(self.replica.high_watermark(), self.replica.confirm(), effect);
+    }
+
+    pub(super) fn replicate(
+        &mut self,
+        log_time: LogTime,
+        input: Input,
+        effects: &mut Vec<ShardEffect>,
+    ) -> Result<(), Broken> {
+        let mut replication = Vec::new();
+        self.replica.step(log_time, input, &mut replication);
+        self.perform(replication, effects)
+    }
+
+    fn perform(&mut self, replication: Vec<Effect>, effects: &mut Vec<ShardEffect>) -> Result<(), Broken> {
+        for effect in replication {
+            match effect {
+                Effect::Write(entries) => {
+                    self.open_bytes = 0;
+                    if let State::Replaying(_) = self.state {
+                        self.uncommitted.extend(entries.iter().cloned());
+                    }
+                    effects.push(ShardEffect::Write(entries.iter().map(Entry::encode).collect()));
+                }
+                Effect::Committed(high_watermark) => self.commit(high_watermark)?,
+                Effect::Serving(_) => self.replay_or_serve(effects)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Folds what became committed and tells the readers.
+    fn commit(&mut self, high_watermark: Position) -> Result<(), Broken> {
+        let State::Leading(led) = &mut self.state else {
+            return Ok(());
+        };
+        let mut moved = BTreeSet::new();
+        while let Some(entry) = self.uncommitted.pop_front_if(|entry| entry.position < high_watermark) {
+            if matches!(entry.body, Body::Publish(_) | Body::Trim(_) | Body::Close) {
+                moved.insert(entry.stream);
+            }
+            self.maintenance.committed(&entry);
+            led.committed.apply(&entry).map_err(|error| Broken::new(entry.position, &error))?;
+        }
+        for stream in moved {
+            self.tell_readers(stream);
+        }
+        Ok(())
+    }
+
+    fn tell_readers(&mut self, stream: StreamId) {
+        let State::Leading(led) = &self.state else { return };
+        let Some(readers) = self.readers.get_mut(&stream) else { return };
+        let Some((start, end)) = led.committed.stream(stream).map(|found| (found.start(), found.end()))
+        else {
+            self.readers.remove(&stream);
+            return;
+        };
+        let told: Vec<_> = readers
+            .iter_mut()
+            .filter(|(_, known)| **known != (start, end))
+            .map(|(reader, known)| {
+                *known = (start, end);
+                ShardEffect::Progress { reader: *reader, stream, start, end }
+            })
+            .collect();
+        for effect in told {
+            self.speak_committed(effect);
+        }
+    }
+
+    /// Expired leases, due and outlived messages, idle producers.
+    fn act_on_time(&mut self, log_time: LogTime) -> Result<(), Broken> {
+        let State::Leading(led) = &mut self.state else { return Ok(()) };
+        for draft in led.leading.on_time(&led.committed, log_time) {
+            self.append(log_time, draft)?;
+        }
+        Ok(())
+    }
+
+    /// Gives leases to consumers with credit.
+    fn grant(&mut self, now: Now, log_time: LogTime) {
+        let State::Leading(led) = &mut self.state else { return };
+        let dispatches = led.leading.dispatch(&led.committed, log_time);
+        if !dispatches.is_empty() {
+            self.lazy_since.get_or_insert(now.monotonic_millis);
+        }
+        let epoch = self.replica.epoch();
+        for dispatch in dispatches {
+            self.speak_committed(ShardEffect::Deliver { epoch, dispatch });
+        }
+    }
+
+    /// Puts unlogged grants into a batch that is about to be written anyway, or after a while for their own sake.
+    fn log_lazily(&mut self, now: Now, log_time: LogTime) -> Result<(), Broken> {
+        let Some(since) = self.lazy_since else { return Ok(()) };
+        let waited = now.monotonic_millis.saturating_sub(since) >= LAZY_MILLIS;
+        if self.replica.is_idle() && (self.replica.has_open() || waited) {
+            self.lazy_since = None;
+            let State::Leading(led) = &mut self.state else { return Ok(()) };
+            for draft in led.leading.lazy() {
+                self.append(log_time, draft)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn arm(&mut self, now: Now, log_time: LogTime, effects: &mut Vec<ShardEffect>) {
+        let State::Leading(led) = &self.state else { return };
+        let retries = self.forwarding.values().filter_map(|forwarding| match forwarding {
+            Forwarding::RetryAt(at) => Some(*at),
+            Forwarding::UnderWay => None,
+        });
+        let timed = led.leading.next_wake().map(|at| now.monotonic_millis + at.millis_since(log_time).max(1));
+        let next = retries.chain(timed).chain(self.lazy_since.map(|since| since + LAZY_MILLIS)).min();
+        if let Some(at) = next
+            && self.wake_at.is_none_or(|armed| at < armed || armed <= now.monotonic_millis)
+        {
+            self.wake_at = Some(at);
+            effects.push(ShardEffect::WakeAt(at));
+        }
+    }
+
+    /// The disk failed: what was decided and not committed has an unknown outcome.
+    fn fence(&mut self, log_time: LogTime, effects: &mut Vec<ShardEffect>) {
+        let mut nothing = Vec::new();
+        self.replica.step(log_time, Input::Fault, &mut nothing);
+        self.state = State::Fenced(log_time);
+        self.uncommitted.clear();
+        for effect in self.outbox.drain() {
+            if let ShardEffect::Reply { id, .. } = effect {
+                let reply = ShardReply::Refused(Refusal::VolumeFenced { since: log_time });
+                effects.push(ShardEffect::Reply { id, reply });
+            }
+        }
+    }
+}
+
+/// The log holds what no leader could have written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the entry at position {position} does not follow from those before it: {what}")]
+pub struct Broken {
+    /// Where.
+    pub position: Position,
+    /// What.
+    pub what: String,
+}
+
+impl Broken {
+    pub(super) fn new(position: Position, error: &dyn std::fmt::Display) -> Self {
+        Self { position, what: error.to_string() }
+    }
+}

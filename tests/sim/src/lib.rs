@@ -1,1 +1,0 @@
-//! The simulator: drives the real node with a hostile disk, crashes and restarts from seeds
