@@ -11,18 +11,20 @@
 FROM docker.io/library/rust:1.95.0-bookworm AS build
 WORKDIR /build
 COPY . .
+# The commit, which `pondage --version` and the image's label repeat.
+ARG REVISION=
 # The target is named so that the flags reach only the binary, not build scripts and macros, which must stay
 # loadable by the compiler.
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/build/target \
     host="$(rustc -vV | sed -n 's/^host: //p')" \
-    && RUSTFLAGS='-C target-feature=+crt-static' \
+    && PONDAGE_COMMIT="$REVISION" RUSTFLAGS='-C target-feature=+crt-static' \
        cargo build --release --locked --package pondage-cli --target "$host" \
     && mkdir -p /image/data \
     && install -m 0555 "target/$host/release/pondage" /image/pondage
 
 FROM scratch
 ARG VERSION=0.1.0
-ARG REVISION=unknown
+ARG REVISION=
 LABEL org.opencontainers.image.title="Pondage" \
       org.opencontainers.image.description="A Kubernetes-native queue platform: broker, operator, local mode and command line in one binary" \
       org.opencontainers.image.licenses="Apache-2.0" \

@@ -37,11 +37,21 @@ struct Arguments {
 enum Command {
     /// Run all checks, stage by stage, as continuous integration does
     Test(TestArguments),
-    /// Run the simulator: `cargo xtask sim --seed N [--seconds S] [--trace]`
+    /// Replay one simulated history, or run a range of them
+    #[command(group(clap::ArgGroup::new("which").required(true)))]
     Sim {
-        /// Arguments of `pondage-sim run`
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        rest: Vec<String>,
+        /// The one history to replay
+        #[arg(long, group = "which")]
+        seed: Option<u64>,
+        /// Many histories, FROM..TO without TO
+        #[arg(long, group = "which", value_name = "FROM..TO")]
+        seeds: Option<String>,
+        /// Simulated seconds under faults
+        #[arg(long)]
+        seconds: Option<u64>,
+        /// Print every step; with --seed
+        #[arg(long, conflicts_with = "seeds")]
+        trace: bool,
     },
     /// Show the whole system on real data
     Demo {
@@ -119,19 +129,22 @@ fn dispatch(arguments: Arguments) -> Result<bool> {
     let project = Project::find()?;
     match arguments.command {
         Command::Test(arguments) => run::test(&project, &arguments),
-        Command::Sim { rest } => {
+        Command::Sim { seed, seeds, seconds, trace } => {
             let mut sim = project.shipped(project.cargo());
-            sim.args([
-                "run",
-                "--quiet",
-                "--profile",
-                SHIPPED_PROFILE,
-                "--package",
-                "pondage-sim",
-                "--",
-                "run",
-            ]);
-            run::pass_through(sim.args(rest))
+            sim.args(["run", "--quiet", "--profile", SHIPPED_PROFILE, "--package", "pondage-sim", "--"]);
+            if let Some(seed) = seed {
+                sim.arg("seed").arg(seed.to_string());
+            }
+            if let Some(seeds) = seeds {
+                sim.args(["run", "--seeds", &seeds]);
+            }
+            if let Some(seconds) = seconds {
+                sim.arg("--seconds").arg(seconds.to_string());
+            }
+            if trace {
+                sim.arg("--trace");
+            }
+            run::pass_through(&mut sim)
         }
         Command::Demo { demo: Demo::Flights, rest } => {
             run::build_shipped_binary(&project)?;
