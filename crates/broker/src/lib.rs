@@ -1,1 +1,23 @@
-//! The shell: performs the node's effects with tokio, files and peers
+//! The shell: performs what the node says, with tokio, files and sockets.
+//!
+//! ```text
+//!   gRPC services ─► Handle ─► task of a shard ── steps ──► node::Shard
+//!                                   │  ▲                        │ effects
+//!                                   │  └── Synced ◄── disk thread: write, fdatasync
+//!                                   └─► replies, grants, progress to who waits
+//! ```
+//!
+//! A task owns each machine and is the only one that steps it; everybody else holds a [`Handle`]. Writes and syncs
+//! run on dedicated threads, body reads on the blocking pool: a task never blocks.
+
+mod coordinator_task;
+mod disk_threads;
+mod handle;
+mod http;
+mod metrics;
+mod run;
+mod services;
+mod shard_task;
+
+pub use handle::{Answer, Grants, Handle, Progress};
+pub use run::{Broker, Options, StartError, Stopped};

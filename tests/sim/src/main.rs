@@ -32,7 +32,7 @@ enum Command {
         #[arg(long, default_value = "0..1000", value_parser = parse_seeds)]
         seeds: std::ops::Range<u64>,
         /// Simulated seconds under faults, before the healing phase.
-        #[arg(long, default_value_t = 20)]
+        #[arg(long, default_value_t = 3)]
         seconds: u64,
         /// How many seeds to run twice.
         #[arg(long, default_value_t = 20)]
@@ -43,7 +43,7 @@ enum Command {
         /// Which.
         seed: u64,
         /// Simulated seconds under faults, before the healing phase.
-        #[arg(long, default_value_t = 20)]
+        #[arg(long, default_value_t = 3)]
         seconds: u64,
         /// Prints every step.
         #[arg(long)]

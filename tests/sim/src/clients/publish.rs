@@ -96,7 +96,8 @@ impl Publisher {
         let delay_millis =
             (self.target == LATER && !world.chance.once_in(3)).then(|| world.chance.between(0, 5_000));
         let ttl_millis = (!is_log && world.chance.once_in(10)).then(|| world.chance.between(1, 3_000));
-        let codec = Compression::ALL[world.chance.below(5) as usize];
+        // Mostly plain: the codecs have tests of their own, and dear contexts.
+        let codec = Compression::ALL[(world.chance.below(40) as usize).saturating_sub(35)];
         let mut builder = BatchBuilder::new(codec);
         let stamp =
             self.session.map(|producer| ProducerStamp { producer, epoch: 0, first_sequence: self.sequence });

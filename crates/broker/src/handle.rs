@@ -1,0 +1,470 @@
+//! The way into the broker for everything that speaks to clients.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use pondage_model::{
+    Body, Entry, Epoch, Name, Offset, Refusal, ShardId, StreamId,
+    entry::{Granted, Move, MovedFrom, Publish},
+    settings::GroupSettings,
+};
+use pondage_node::{
+    catalog::Change,
+    coordinator::{AdminReply, AdminRequest, Route},
+    dead_letter::dead_letter,
+    delivery::{self, ConsumerId},
+    disk::Disk,
+    shard::{ReaderId, ShardReply, ShardRequest},
+};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use crate::{
+    coordinator_task::AdminMessage,
+    metrics::Metrics,
+    shard_task::{Message, ShardHandle},
+};
+
+/// Changes that a watcher may be behind before it has to list again.
+const CHANGES_BUFFERED_MAX: usize = 4_096;
+
+/// Leases that a consumer was given in one stream.
+#[derive(Clone, Debug)]
+pub struct Grants {
+    /// The shard that gave them.
+    pub shard: ShardId,
+    /// The leases' epoch.
+    pub epoch: Epoch,
+    /// The queue's stream.
+    pub stream: StreamId,
+    /// Which messages.
+    pub runs: Vec<Granted>,
+}
+
+/// A stream's committed start and end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// The oldest message that is there.
+    pub start: Offset,
+    /// The next message's offset: everything below is committed.
+    pub end: Offset,
+}
+
+/// A shard's answer that is still to come.
+#[derive(Debug)]
+pub struct Answer(oneshot::Receiver<ShardReply>);
+
+impl Answer {
+    /// Waits for it. A refusal comes as the error.
+    ///
+    /// # Errors
+    /// What the shard refuses; [`Refusal::Interrupted`] (unknown) if the broker ends before it answers.
+    pub async fn get(self) -> Result<delivery::Reply, Refusal> {
+        delivered(answered(self.0).await?)
+    }
+}
+
+/// A cheap handle on the broker.
+#[derive(Debug)]
+pub struct Handle<D: Disk>(Arc<Shared<D>>);
+
+impl<D: Disk> Clone for Handle<D> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+#[derive(Debug)]
+struct Shared<D: Disk> {
+    shards: RwLock<HashMap<ShardId, ShardHandle<D>>>,
+    routes: RwLock<HashMap<Name, Arc<Route>>>,
+    groups: RwLock<HashMap<Name, Arc<GroupSettings>>>,
+    admin: mpsc::Sender<AdminMessage<D>>,
+    changes: broadcast::Sender<Change>,
+    failed: watch::Sender<Option<String>>,
+    ready: watch::Sender<bool>,
+    next_id: AtomicU64,
+    producers: Mutex<std::ops::Range<u64>>,
+    metrics: Metrics,
+}
+
+impl<D: Disk> Handle<D> {
+    pub(crate) fn new(admin: mpsc::Sender<AdminMessage<D>>, metrics: Metrics) -> Self {
+        Self(Arc::new(Shared {
+            shards: RwLock::default(),
+            routes: RwLock::default(),
+            groups: RwLock::default(),
+            admin,
+            changes: broadcast::channel(CHANGES_BUFFERED_MAX).0,
+            failed: watch::channel(None).0,
+            ready: watch::channel(false).0,
+            next_id: AtomicU64::new(1),
+            producers: Mutex::new(0..0),
+            metrics,
+        }))
+    }
+
+    /// Where the messages of a topic or queue are.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`], definite.
+    pub fn route(&self, name: &Name) -> Result<Arc<Route>, Refusal> {
+        read(&self.0.routes)
+            .get(name)
+            .cloned()
+            .ok_or_else(|| Refusal::NotFound { kind: "topic or queue", name: name.to_string() })
+    }
+
+    /// A consumer group's settings.
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`], definite.
+    pub fn group(&self, name: &Name) -> Result<Arc<GroupSettings>, Refusal> {
+        read(&self.0.groups)
+            .get(name)
+            .cloned()
+            .ok_or_else(|| Refusal::NotFound { kind: "consumer group", name: name.to_string() })
+    }
+
+    /// Every route, in no order.
+    #[must_use]
+    pub fn routes(&self) -> Vec<Arc<Route>> {
+        read(&self.0.routes).values().cloned().collect()
+    }
+
+    /// The shards that this broker has open.
+    #[must_use]
+    pub fn shard_ids(&self) -> Vec<ShardId> {
+        let mut ids: Vec<_> = read(&self.0.shards).keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Asks a shard. A refusal comes as the error.
+    ///
+    /// # Errors
+    /// What the shard refuses; [`Refusal::Interrupted`] (unknown) if the broker ends before it answers.
+    pub async fn ask(&self, shard: ShardId, request: ShardRequest) -> Result<ShardReply, Refusal> {
+        let (answer, reply) = oneshot::channel();
+        self.send(shard, Message::Ask(request, answer)).await?;
+        answered(reply).await
+    }
+
+    /// Asks a shard's delivery engine. A refusal comes as the error.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub async fn deliver(
+        &self,
+        shard: ShardId,
+        request: delivery::Request,
+    ) -> Result<delivery::Reply, Refusal> {
+        delivered(self.ask(shard, ShardRequest::Delivery(request)).await?)
+    }
+
+    /// Puts a request into the shard's inbox: what one task submits is decided in that order.
+    ///
+    /// # Errors
+    /// [`Refusal::NotLeader`] if the shard isn't open here, [`Refusal::ShuttingDown`] if it ends.
+    pub async fn submit(&self, shard: ShardId, request: delivery::Request) -> Result<Answer, Refusal> {
+        let (answer, reply) = oneshot::channel();
+        self.send(shard, Message::Ask(ShardRequest::Delivery(request), answer)).await?;
+        Ok(Answer(reply))
+    }
+
+    /// Attaches a consumer to a queue. Its grants come through the receiver, as far as its credit goes.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub async fn attach(
+        &self,
+        shard: ShardId,
+        stream: StreamId,
+        credit: u32,
+        lease_millis: Option<u64>,
+        once: bool,
+    ) -> Result<(ConsumerId, mpsc::UnboundedReceiver<Grants>), Refusal> {
+        let consumer = ConsumerId(self.next_id());
+        let (grants, receiver) = mpsc::unbounded_channel();
+        let request = ShardRequest::Delivery(delivery::Request::Attach {
+            stream,
+            consumer,
+            credit,
+            lease_millis,
+            once,
+        });
+        let (answer, reply) = oneshot::channel();
+        self.send(shard, Message::Attach(request, consumer, grants, answer)).await?;
+        match answered(reply).await? {
+            ShardReply::Delivery(delivery::Reply::Refused(refusal)) => Err(refusal),
+            _ => Ok((consumer, receiver)),
+        }
+    }
+
+    /// Follows a stream's committed start and end. `unfollow` ends it.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub async fn follow(
+        &self,
+        shard: ShardId,
+        stream: StreamId,
+    ) -> Result<(ReaderId, watch::Receiver<Progress>), Refusal> {
+        let reader = ReaderId(self.next_id());
+        let (sender, receiver) = watch::channel(Progress::default());
+        let (answer, reply) = oneshot::channel();
+        let told = sender.clone();
+        self.send(shard, Message::Follow(ShardRequest::Follow { stream, reader }, reader, sender, answer))
+            .await?;
+        if let ShardReply::Following { start, end } = answered(reply).await? {
+            told.send_if_modified(|known| {
+                let newer = end > known.end || start > known.start;
+                if newer {
+                    *known = Progress { start, end };
+                }
+                newer
+            });
+        }
+        Ok((reader, receiver))
+    }
+
+    /// Reads published entries of a stream that reach to or behind `from`, about `bytes_max` of them and at least one
+    /// if there is one. The caller keeps below the committed end.
+    ///
+    /// # Errors
+    /// [`Refusal::Conflict`] if the log can't be read there.
+    pub async fn read_stream(
+        &self,
+        shard: ShardId,
+        stream: StreamId,
+        from: Offset,
+        bytes_max: usize,
+    ) -> Result<Vec<Entry>, Refusal> {
+        let reader = self.shard(shard)?.reader;
+        let read = tokio::task::spawn_blocking(move || {
+            let raw = reader
+                .read_stream(stream, from, bytes_max)
+                .map_err(|error| Refusal::Conflict { what: error.to_string() })?;
+            raw.into_iter()
+                .map(|entry| entry.decode().map_err(|error| Refusal::Conflict { what: error.to_string() }))
+                .collect()
+        });
+        read.await.unwrap_or(Err(Refusal::Interrupted))
+    }
+
+    /// The first offset of a stream whose log time is at or after `time`.
+    ///
+    /// # Errors
+    /// [`Refusal::NotLeader`] if the shard isn't open here.
+    pub fn offset_at_time(
+        &self,
+        shard: ShardId,
+        stream: StreamId,
+        time: pondage_model::LogTime,
+    ) -> Result<Option<Offset>, Refusal> {
+        Ok(self.shard(shard)?.reader.offset_at_time(stream, time))
+    }
+
+    /// Asks the catalog.
+    ///
+    /// # Errors
+    /// What the catalog refuses; [`Refusal::Interrupted`] (unknown) if the broker ends before it answers.
+    pub async fn admin(&self, request: AdminRequest) -> Result<AdminReply, Refusal> {
+        let (answer, reply) = oneshot::channel();
+        self.0.admin.send(AdminMessage::Ask(request, answer)).await.map_err(|_| Refusal::ShuttingDown)?;
+        reply.await.unwrap_or(Err(Refusal::Interrupted))
+    }
+
+    /// A producer id that nobody in the cluster had before.
+    ///
+    /// # Errors
+    /// As [`Self::admin`].
+    pub async fn producer_id(&self) -> Result<u64, Refusal> {
+        loop {
+            if let Some(id) = lock(&self.0.producers).next() {
+                return Ok(id);
+            }
+            if let AdminReply::Producers { first, count } =
+                self.admin(AdminRequest::AllocateProducers).await?
+            {
+                *lock(&self.0.producers) = first..first + count;
+            }
+        }
+    }
+
+    /// Changes of resources from now on.
+    #[must_use]
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.0.changes.subscribe()
+    }
+
+    /// Whether the broker is registered, leads its shards and serves.
+    #[must_use]
+    pub fn ready(&self) -> watch::Receiver<bool> {
+        self.0.ready.subscribe()
+    }
+
+    /// Why the broker can't go on, if so.
+    #[must_use]
+    pub fn failed(&self) -> watch::Receiver<Option<String>> {
+        self.0.failed.subscribe()
+    }
+
+    /// Takes a dead letter to its queue and settles it at its source.
+    ///
+    /// # Errors
+    /// Why it has to wait at its source; trying again is safe, the target knows what it has.
+    pub(crate) async fn forward(
+        &self,
+        shard: ShardId,
+        source: StreamId,
+        moving: Move,
+    ) -> Result<(), Refusal> {
+        let entries = self.read_stream(shard, source, moving.offset, 1).await?;
+        let stored = publish_with(&entries, moving.offset)
+            .ok_or(Refusal::CorruptBatch { what: "a moving message is not in the log" })?;
+        let name = self.stream_name(source);
+        let batch = dead_letter(&name, stored, &moving)?;
+        let moved = Some(MovedFrom { source, seq: moving.seq });
+        let request = delivery::Request::Publish {
+            stream: moving.target,
+            count: 1,
+            batch,
+            producer: None,
+            delay_millis: None,
+            ttl_millis: None,
+            moved,
+        };
+        self.deliver(moving.target_shard, request).await?;
+        self.deliver(shard, delivery::Request::Moved { stream: source, seq: moving.seq }).await?;
+        Ok(())
+    }
+
+    /// The topic or queue that a stream belongs to. Looks at every route.
+    #[must_use]
+    pub fn route_of(&self, stream: StreamId) -> Option<Arc<Route>> {
+        let routes = read(&self.0.routes);
+        routes.values().find(|route| route.partitions.iter().any(|(id, _)| *id == stream)).cloned()
+    }
+
+    fn stream_name(&self, stream: StreamId) -> Name {
+        self.route_of(stream)
+            .map_or_else(|| Name::new("deleted").expect("a valid name"), |route| route.name.clone())
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// The broker can't go on: everything that waits for the disk has an unknown outcome.
+    pub(crate) fn fail(&self, reason: String) {
+        self.0.failed.send_if_modified(|known| {
+            let first = known.is_none();
+            if first {
+                tracing::error!(reason, "the broker can't go on");
+                *known = Some(reason);
+            }
+            first
+        });
+    }
+
+    pub(crate) fn set_ready(&self, ready: bool) {
+        self.0.ready.send_replace(ready);
+    }
+
+    pub(crate) fn set_route(&self, name: Name, route: Option<Route>) {
+        let mut routes = write(&self.0.routes);
+        match route {
+            Some(route) => drop(routes.insert(name, Arc::new(route))),
+            None => drop(routes.remove(&name)),
+        }
+    }
+
+    pub(crate) fn set_group(&self, name: Name, settings: Option<GroupSettings>) {
+        let mut groups = write(&self.0.groups);
+        match settings {
+            Some(settings) => drop(groups.insert(name, Arc::new(settings))),
+            None => drop(groups.remove(&name)),
+        }
+    }
+
+    pub(crate) fn tell(&self, change: Change) {
+        // Nobody may be watching.
+        drop(self.0.changes.send(change));
+    }
+
+    pub(crate) fn add_shard(&self, id: ShardId, shard: ShardHandle<D>) {
+        write(&self.0.shards).insert(id, shard);
+    }
+
+    pub(crate) fn remove_shard(&self, id: ShardId) -> Option<ShardHandle<D>> {
+        write(&self.0.shards).remove(&id)
+    }
+
+    pub(crate) fn shard(&self, id: ShardId) -> Result<ShardHandle<D>, Refusal> {
+        read(&self.0.shards).get(&id).cloned().ok_or(Refusal::NotLeader { epoch: Epoch::ZERO })
+    }
+
+    /// Ends the coordinator's task once nothing of it is being written.
+    pub(crate) async fn stop_coordinator(&self) {
+        let (done, ended) = oneshot::channel();
+        if self.0.admin.send(AdminMessage::Stop(done)).await.is_ok() {
+            // An error means that the task had ended already.
+            drop(ended.await);
+        }
+    }
+
+    async fn send(&self, shard: ShardId, message: Message<D>) -> Result<(), Refusal> {
+        self.shard(shard)?.requests.send(message).await.map_err(|_| Refusal::ShuttingDown)
+    }
+
+    fn next_id(&self) -> u64 {
+        self.0.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// The published entry that holds this message.
+pub(crate) fn publish_with(entries: &[Entry], offset: Offset) -> Option<&Publish> {
+    entries.iter().find_map(|entry| match &entry.body {
+        Body::Publish(publish)
+            if publish.base_offset <= offset
+                && offset < publish.base_offset.plus(u64::from(publish.count)) =>
+        {
+            Some(publish)
+        }
+        _ => None,
+    })
+}
+
+async fn answered(reply: oneshot::Receiver<ShardReply>) -> Result<ShardReply, Refusal> {
+    match reply.await {
+        Ok(ShardReply::Refused(refusal)) => Err(refusal),
+        Ok(reply) => Ok(reply),
+        Err(_) => Err(Refusal::Interrupted),
+    }
+}
+
+fn delivered(reply: ShardReply) -> Result<delivery::Reply, Refusal> {
+    match reply {
+        ShardReply::Delivery(delivery::Reply::Refused(refusal)) => Err(refusal),
+        ShardReply::Delivery(reply) => Ok(reply),
+        _ => Err(Refusal::Interrupted),
+    }
+}
+
+// A panic while one of these locks is held can't leave a map half changed: each holder does one map operation.
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn lock<T>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,255 @@
+//! What the broker counts, and what it reports when somebody scrapes. `docs/metrics.md` lists every name.
+//!
+//! Counters of the broker itself live here. Figures of streams are asked of the shards at scrape time, one question
+//! per shard: a stream costs nothing between scrapes.
+
+mod catalogue;
+mod render;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use pondage_model::{Code, ShardId, StreamId};
+use pondage_node::disk::Counters;
+use prometheus::{
+    Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
+    process_collector::ProcessCollector,
+};
+
+use catalogue::Metric;
+pub(crate) use render::scrape;
+
+/// Upper bounds of the publish histogram, in seconds: from a local disk's sync to a long stall.
+const PUBLISH_SECONDS: [f64; 15] =
+    [0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0];
+
+/// A call of the native API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Method {
+    Apply,
+    Browse,
+    Consume,
+    Delete,
+    DescribeCluster,
+    Get,
+    GetOffsets,
+    InitProducer,
+    List,
+    Locate,
+    Publish,
+    PublishStream,
+    Purge,
+    Receive,
+    SetOffsets,
+    Settle,
+    Watch,
+}
+
+impl Method {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Apply => "Apply",
+            Self::Browse => "Browse",
+            Self::Consume => "Consume",
+            Self::Delete => "Delete",
+            Self::DescribeCluster => "DescribeCluster",
+            Self::Get => "Get",
+            Self::GetOffsets => "GetOffsets",
+            Self::InitProducer => "InitProducer",
+            Self::List => "List",
+            Self::Locate => "Locate",
+            Self::Publish => "Publish",
+            Self::PublishStream => "PublishStream",
+            Self::Purge => "Purge",
+            Self::Receive => "Receive",
+            Self::SetOffsets => "SetOffsets",
+            Self::Settle => "Settle",
+            Self::Watch => "Watch",
+        }
+    }
+}
+
+/// Why a connection was closed before it was served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unwelcome {
+    /// It said nothing, or too little, in time.
+    Silent,
+    /// It spoke something else.
+    NotHttp2,
+    /// There are as many as may be.
+    TooMany,
+}
+
+impl Unwelcome {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Silent => "silent",
+            Self::NotHttp2 => "not-http2",
+            Self::TooMany => "too-many",
+        }
+    }
+}
+
+/// The broker's metrics. Cloning is cheap.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics(Arc<Kept>);
+
+#[derive(Debug)]
+struct Kept {
+    registry: Registry,
+    requests: IntCounterVec,
+    refusals: IntCounterVec,
+    publishes: Histogram,
+    connections: IntGauge,
+    unwelcome: IntCounterVec,
+    shards: Mutex<BTreeMap<ShardId, Arc<ShardMetrics>>>,
+    consumers: Mutex<HashMap<StreamId, u32>>,
+}
+
+impl Metrics {
+    /// Everything at zero.
+    pub(crate) fn new() -> Self {
+        let registry = Registry::new();
+        let counters =
+            |metric: &Metric| registered(&registry, IntCounterVec::new(opts(metric), metric.labels));
+        let requests = counters(&catalogue::REQUESTS);
+        let refusals = counters(&catalogue::REFUSALS);
+        let unwelcome = counters(&catalogue::CONNECTIONS_REFUSED);
+        let publish = &catalogue::PUBLISH_DURATION;
+        let histogram = HistogramOpts::new(publish.name, publish.help).buckets(PUBLISH_SECONDS.to_vec());
+        let publishes = registered(&registry, Histogram::with_opts(histogram));
+        let connections = registered(&registry, IntGauge::with_opts(opts(&catalogue::CONNECTIONS)));
+        registry
+            .register(Box::new(ProcessCollector::for_self()))
+            .expect("process metrics have names of their own");
+        Self(Arc::new(Kept {
+            registry,
+            requests,
+            refusals,
+            publishes,
+            connections,
+            unwelcome,
+            shards: Mutex::default(),
+            consumers: Mutex::default(),
+        }))
+    }
+
+    /// The counters of a shard's log.
+    pub(crate) fn shard(&self, shard: ShardId) -> Arc<ShardMetrics> {
+        Arc::clone(lock(&self.0.shards).entry(shard).or_default())
+    }
+
+    /// A call came.
+    pub(crate) fn requested(&self, method: Method) {
+        self.0.requests.with_label_values(&[method.as_str()]).inc();
+    }
+
+    /// Something was refused.
+    pub(crate) fn refused(&self, code: Code) {
+        self.0.refusals.with_label_values(&[code.as_str()]).inc();
+    }
+
+    /// A publish was acknowledged after so long.
+    pub(crate) fn published(&self, took: Duration) {
+        self.0.publishes.observe(took.as_secs_f64());
+    }
+
+    /// So many connections more are open.
+    pub(crate) fn connected(&self, more: i64) {
+        self.0.connections.add(more);
+    }
+
+    /// A connection was closed before it was served.
+    pub(crate) fn unwelcome(&self, why: Unwelcome) {
+        self.0.unwelcome.with_label_values(&[why.as_str()]).inc();
+    }
+
+    /// Counts a consumer of the stream until the guard is dropped.
+    pub(crate) fn attached(&self, stream: StreamId) -> Attached {
+        *lock(&self.0.consumers).entry(stream).or_default() += 1;
+        Attached { stream, metrics: self.clone() }
+    }
+
+    /// Consumers of a stream now.
+    pub(crate) fn consumers_of(&self, stream: StreamId) -> u32 {
+        lock(&self.0.consumers).get(&stream).copied().unwrap_or(0)
+    }
+}
+
+/// A consumer that is counted.
+#[derive(Debug)]
+pub(crate) struct Attached {
+    stream: StreamId,
+    metrics: Metrics,
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        let mut consumers = lock(&self.metrics.0.consumers);
+        if let Some(count) = consumers.get_mut(&self.stream) {
+            *count -= 1;
+            if *count == 0 {
+                consumers.remove(&self.stream);
+            }
+        }
+    }
+}
+
+/// What a shard's log did since it was opened.
+#[derive(Debug, Default)]
+pub(crate) struct ShardMetrics {
+    fsyncs: AtomicU64,
+    bytes_written: AtomicU64,
+    entries: AtomicU64,
+    batches: AtomicU64,
+}
+
+impl ShardMetrics {
+    /// Takes over the log's own counters.
+    pub(crate) fn observe(&self, counters: &Counters) {
+        let keep = |kept: &AtomicU64, value| kept.store(value, Ordering::Relaxed);
+        keep(&self.fsyncs, counters.fsyncs + counters.folder_syncs);
+        keep(&self.bytes_written, counters.bytes_written);
+        keep(&self.entries, counters.entries);
+        keep(&self.batches, counters.batches);
+    }
+}
+
+fn opts(metric: &Metric) -> Opts {
+    Opts::new(metric.name, metric.help)
+}
+
+fn registered<C: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {
+    let made = made.expect("the catalogue's names and labels are valid");
+    registry.register(Box::new(made.clone())).expect("the catalogue's names differ");
+    made
+}
+
+fn lock<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each holder does one operation: a panic can't leave it half done.
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn consumers_are_counted_while_they_are_attached() {
+        let metrics = Metrics::new();
+        let stream = StreamId(4);
+        let first = metrics.attached(stream);
+        let second = metrics.attached(stream);
+        assert_eq!((metrics.consumers_of(stream), metrics.consumers_of(StreamId(5))), (2, 0));
+        drop(first);
+        drop(second);
+        assert_eq!(metrics.consumers_of(stream), 0);
+        assert!(lock(&metrics.0.consumers).is_empty(), "an idle queue takes no memory here");
+    }
+}

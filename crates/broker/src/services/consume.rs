@@ -1,0 +1,108 @@
+//! The consume stream: its first step decides which session serves it.
+
+mod held;
+mod queue;
+mod topic;
+
+use std::time::Duration;
+
+use pondage_model::Refusal;
+use pondage_node::disk::Disk;
+use pondage_protocol::{
+    consume::{Source, Step, Steps},
+    v1::{self, consume_response},
+};
+use tonic::Streaming;
+
+use super::{
+    Services,
+    edge::refusal_of,
+    outbound::{Gone, Outbound},
+};
+
+/// How long a client may take for its first step.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+/// Verdicts and commits of one session that are not answered yet; then its steps are not read.
+const PENDING_MAX: usize = 1_024;
+/// How often a session looks for what nobody tells it.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How a session ends.
+#[derive(Debug, PartialEq)]
+enum End {
+    /// The consumer closed it.
+    Closed,
+    /// The consumer's connection is gone, or it left without a word.
+    Lost,
+    /// The consumer broke the rules.
+    Expelled(Refusal),
+    /// The broker can't go on with it.
+    Failed(Refusal),
+    /// The broker stops.
+    Stopping,
+}
+
+impl From<Gone> for End {
+    fn from(_: Gone) -> Self {
+        Self::Lost
+    }
+}
+
+/// What the consumer sends.
+struct Inbound {
+    stream: Streaming<v1::ConsumeRequest>,
+    steps: Steps,
+}
+
+impl Inbound {
+    /// The next step that is right in itself and in its place.
+    async fn next(&mut self) -> Result<Step, End> {
+        match self.stream.message().await {
+            Ok(Some(request)) => self.steps.next(request).map_err(End::Expelled),
+            Ok(None) => Err(End::Lost),
+            Err(status) => Err(refusal_of(&status).map_or(End::Lost, End::Expelled)),
+        }
+    }
+}
+
+fn response(step: consume_response::Step) -> v1::ConsumeResponse {
+    v1::ConsumeResponse { step: Some(step) }
+}
+
+impl<D: Disk> Services<D> {
+    /// Serves one consume stream to its end.
+    pub(super) async fn consume_stream(
+        self,
+        stream: Streaming<v1::ConsumeRequest>,
+        out: Outbound<v1::ConsumeResponse>,
+    ) {
+        let mut inbound = Inbound { stream, steps: Steps::default() };
+        let first = tokio::select! {
+            first = inbound.next() => first,
+            () = tokio::time::sleep(START_TIMEOUT) => {
+                Err(End::Expelled(Refusal::ProtocolState { what: "no first step in 10 s" }))
+            }
+            () = self.0.stopping.cancelled() => Err(End::Stopping),
+            () = out.closed() => Err(End::Lost),
+        };
+        let end = match first {
+            Ok(Step::Start { source: Source::Queue { name, lease_millis }, credit }) => {
+                queue::serve(&self, inbound, &out, name, lease_millis, credit).await
+            }
+            Ok(Step::Start { source: Source::Topic { name, partitions, group, start, starts }, credit }) => {
+                let wanted = topic::Wanted { name, partitions, group, start, starts };
+                topic::serve(&self, inbound, &out, wanted, credit).await
+            }
+            Ok(_) => End::Expelled(Refusal::ProtocolState { what: "a consume stream begins with start" }),
+            Err(end) => end,
+        };
+        let refusal = match end {
+            End::Closed | End::Lost => return,
+            End::Expelled(refusal) | End::Failed(refusal) => refusal,
+            End::Stopping => Refusal::ShuttingDown,
+        };
+        let error = consume_response::Step::Error(self.error(&refusal));
+        // Nobody may be there to hear it.
+        drop(out.send(response(error)).await);
+    }
+}

@@ -1,0 +1,181 @@
+//! Where consumer groups stand, and moving them.
+
+use pondage_model::{
+    GroupEpoch, Name, Offset, Refusal,
+    settings::{GroupSource, StartPosition},
+};
+use pondage_node::{
+    delivery::{Reply, Request, StreamStats},
+    disk::Disk,
+};
+use pondage_protocol::{
+    consume::StartAt,
+    groups::{GetOffsets, GroupPartition, SetOffsets},
+    v1,
+};
+use tonic::{Response, Status};
+
+use super::{Place, Services, partition_of, places_of};
+use crate::{handle::Progress, metrics::Method};
+
+#[tonic::async_trait]
+impl<D: Disk> v1::groups_server::Groups for Services<D> {
+    async fn get_offsets(
+        &self,
+        request: tonic::Request<v1::GetOffsetsRequest>,
+    ) -> Result<Response<v1::GetOffsetsResponse>, Status> {
+        self.served(Method::GetOffsets, self.offsets(request.into_inner())).await
+    }
+
+    async fn set_offsets(
+        &self,
+        request: tonic::Request<v1::SetOffsetsRequest>,
+    ) -> Result<Response<v1::SetOffsetsResponse>, Status> {
+        self.served(Method::SetOffsets, self.move_cursors(request.into_inner())).await
+    }
+}
+
+impl<D: Disk> Services<D> {
+    /// Where a group of this topic begins that was never there.
+    pub(super) fn group_start(&self, group: &Name, topic: &Name) -> Result<StartAt, Refusal> {
+        let settings = self.handle().group(group)?;
+        let reads = match &settings.source {
+            GroupSource::Topics(topics) => topics.contains(topic),
+            GroupSource::Queue(_) => false,
+        };
+        if !reads {
+            let what = format!("group {group} does not read topic {topic}: add it to the group's topics");
+            return Err(Refusal::InvalidArgument { what });
+        }
+        Ok(match settings.start_position {
+            StartPosition::Earliest => StartAt::Earliest,
+            StartPosition::Latest => StartAt::Latest,
+            StartPosition::Time(time) => StartAt::Time(time),
+        })
+    }
+
+    /// The offset of a place in a partition that holds `progress`. An offset comes back as it is.
+    pub(super) fn resolve(&self, place: Place, at: StartAt, progress: Progress) -> Result<Offset, Refusal> {
+        let Progress { start, end } = progress;
+        Ok(match at {
+            StartAt::Earliest => start,
+            StartAt::Latest => end,
+            StartAt::Time(time) => {
+                // The log knows what is synced, which may be ahead of what is committed, and what retention took.
+                let found = self.handle().offset_at_time(place.shard, place.stream, time)?;
+                found.unwrap_or(end).clamp(start, end)
+            }
+            StartAt::Offset(offset) => offset,
+        })
+    }
+
+    async fn offsets(&self, request: v1::GetOffsetsRequest) -> Result<v1::GetOffsetsResponse, Refusal> {
+        let GetOffsets { group, topic } = GetOffsets::try_from(request)?;
+        let start = self.group_start(&group, &topic)?;
+        let route = self.topic(&topic)?;
+        let places: Vec<Place> = places_of(&route).collect();
+        let partitions = self.stand(&group, start, &places).await?;
+        Ok(v1::GetOffsetsResponse {
+            partitions: partitions.into_iter().map(v1::GroupPartition::from).collect(),
+        })
+    }
+
+    async fn move_cursors(&self, request: v1::SetOffsetsRequest) -> Result<v1::SetOffsetsResponse, Refusal> {
+        let SetOffsets { group, topic, seeks } = SetOffsets::try_from(request)?;
+        let start = self.group_start(&group, &topic)?;
+        let route = self.topic(&topic)?;
+        let mut places = Vec::with_capacity(seeks.len());
+        for (partition, _) in &seeks {
+            places.push(partition_of(&route, *partition)?);
+        }
+        let mut moves = Vec::with_capacity(seeks.len());
+        // Everything is checked before anything moves.
+        for (stands, (place, (_, to))) in
+            self.stand(&group, start, &places).await?.into_iter().zip(places.iter().zip(seeks))
+        {
+            let (start, end) = (stands.start, stands.end);
+            let offset = self.resolve(*place, to, Progress { start, end })?;
+            if !(start..=end).contains(&offset) {
+                return Err(Refusal::OutOfRange { offset, start, end });
+            }
+            moves.push((*place, stands.committed.is_some(), offset));
+        }
+        for (place, known, offset) in moves {
+            self.seek(place, &group, known, offset).await?;
+        }
+        let partitions = self.stand(&group, start, &places).await?;
+        Ok(v1::SetOffsetsResponse {
+            partitions: partitions.into_iter().map(v1::GroupPartition::from).collect(),
+        })
+    }
+
+    /// Moves a cursor; a group that was never here begins here.
+    async fn seek(&self, place: Place, group: &Name, known: bool, offset: Offset) -> Result<(), Refusal> {
+        let stream = place.stream;
+        if !known {
+            let claim = Request::Claim { stream, group: group.clone(), start: offset };
+            if let Reply::Claimed { offset: at, .. } = self.handle().deliver(place.shard, claim).await?
+                && at == offset
+            {
+                return Ok(());
+            }
+        }
+        // Also for a group that claimed the partition in the meantime.
+        let seek = Request::Seek { stream, group: group.clone(), offset };
+        self.handle().deliver(place.shard, seek).await.map(drop)
+    }
+
+    /// How a group stands in some partitions, in their order.
+    async fn stand(
+        &self,
+        group: &Name,
+        start: StartAt,
+        places: &[Place],
+    ) -> Result<Vec<GroupPartition>, Refusal> {
+        let mut reports = self.reports(places).await;
+        let mut stands = Vec::with_capacity(places.len());
+        for place in places {
+            let report = reports
+                .remove(&place.stream)
+                .ok_or(Refusal::NotLeader { epoch: pondage_model::Epoch::ZERO })?;
+            stands.push(self.stand_in(group, start, *place, &report.stats)?);
+        }
+        Ok(stands)
+    }
+
+    fn stand_in(
+        &self,
+        group: &Name,
+        group_start: StartAt,
+        place: Place,
+        stats: &StreamStats,
+    ) -> Result<GroupPartition, Refusal> {
+        let (start, end) = (stats.start, stats.end);
+        let known = stats.groups.iter().find(|known| known.group == *group);
+        Ok(match known {
+            Some(known) => GroupPartition {
+                partition: place.partition,
+                committed: Some(known.offset),
+                epoch: known.epoch,
+                start,
+                end,
+                lag: known.lag,
+                delay_millis: known.oldest_age_millis.unwrap_or(0),
+            },
+            None => {
+                let first = self.resolve(place, group_start, Progress { start, end })?;
+                let lag = end.0.saturating_sub(first.0);
+                let oldest = stats.oldest_age_millis.filter(|_| first == start && lag > 0);
+                GroupPartition {
+                    partition: place.partition,
+                    committed: None,
+                    epoch: GroupEpoch::ZERO,
+                    start,
+                    end,
+                    lag,
+                    delay_millis: oldest.unwrap_or(0),
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,73 @@
+//! What the shards report of their streams: one question per shard, however many streams it has.
+
+use std::collections::{BTreeMap, HashMap};
+
+use futures_util::future::join_all;
+use pondage_model::{BrokerId, Refusal, ShardId, StreamId};
+use pondage_node::{
+    disk::Disk,
+    shard::{ShardReply, ShardRequest, StreamReport},
+};
+use pondage_protocol::resources::StreamStatus;
+
+use super::{Place, Services};
+
+impl<D: Disk> Services<D> {
+    /// The reports of streams. One whose shard does not answer is left out.
+    pub(super) async fn reports(&self, places: &[Place]) -> HashMap<StreamId, StreamReport> {
+        let mut by_shard: BTreeMap<ShardId, Vec<StreamId>> = BTreeMap::new();
+        for place in places {
+            by_shard.entry(place.shard).or_default().push(place.stream);
+        }
+        let asked = by_shard
+            .into_iter()
+            .map(|(shard, streams)| self.handle().ask(shard, ShardRequest::Stats(Some(streams))));
+        let mut reports = HashMap::new();
+        for answer in join_all(asked).await {
+            if let Ok(ShardReply::Stats(found)) = answer {
+                reports.extend(found.into_iter().map(|report| (report.stream, report)));
+            }
+        }
+        reports
+    }
+
+    /// The report of one stream.
+    pub(super) async fn report(&self, place: Place) -> Result<StreamReport, Refusal> {
+        let asked = ShardRequest::Stats(Some(vec![place.stream]));
+        match self.handle().ask(place.shard, asked).await? {
+            ShardReply::Stats(mut found) => found
+                .pop()
+                .ok_or_else(|| Refusal::NotFound { kind: "stream", name: place.stream.to_string() }),
+            _ => Err(Refusal::Interrupted),
+        }
+    }
+
+    /// The status of a stream, from its report.
+    pub(super) fn status(
+        &self,
+        place: Place,
+        broker: BrokerId,
+        report: Option<&StreamReport>,
+    ) -> StreamStatus {
+        let mut status = StreamStatus {
+            partition: place.partition,
+            shard: place.shard,
+            stream: place.stream,
+            ..StreamStatus::default()
+        };
+        if let Some(StreamReport { stats, .. }) = report {
+            status.leader = Some(broker);
+            status.start = stats.start;
+            status.end = stats.end;
+            status.ready = stats.ready;
+            status.unacked = stats.unacked;
+            // What waits for a dead-letter queue that is not there waits for its time, for all who look from outside.
+            status.scheduled = stats.scheduled + stats.held;
+            status.moving = stats.moving;
+            status.dead_lettered = stats.dead_lettered;
+            status.oldest_age_millis = stats.oldest_age_millis.unwrap_or(0);
+            status.consumers = self.metrics().consumers_of(place.stream);
+        }
+        status
+    }
+}
