@@ -703,7 +703,9 @@ fn delayed_messages_come_when_they_are_due_and_not_before() {
         let wake = START.plus_millis(wake);
         assert_eq!(shard.leading.next_wake(), Some(wake));
         shard.now = LogTime(wake.0 - 1);
-        assert_eq!(shard.tick(), vec![]);
+        shard.publish_with(QUEUE, 1, Some(0), None);
+        shard.commit_all();
+        assert_eq!(shard.tick().len(), 1, "only the one without a delay");
         shard.now = wake;
         assert_eq!(offsets(&shard.tick()), vec![offset]);
     }
@@ -729,7 +731,7 @@ fn the_dead_letter_target_is_where_messages_move() {
     let settings = QueueSettings { dead_letter: Some(name("dead")), ..QueueSettings::default() };
     let mut shard = Shard::with_queue(settings);
     shard.leading.set_dead_letter(QUEUE, Some((ShardId(9), StreamId(8))));
-    shard.publish(QUEUE, 2);
+    shard.publish_with(QUEUE, 2, None, Some(60_000));
     shard.commit_all();
     shard.attach(QUEUE, 1, 2);
     let held = shard.tick();
@@ -741,6 +743,61 @@ fn the_dead_letter_target_is_where_messages_move() {
     assert_eq!(moves.iter().map(|(_, moved)| moved.seq).collect::<Vec<_>>(), vec![MoveSeq(1), MoveSeq(2)]);
     assert_eq!((moves[0].1.target_shard, moves[0].1.target), (ShardId(9), StreamId(8)));
     assert_eq!(shard.request(Request::Moved { stream: QUEUE, seq: MoveSeq(1) }), Reply::Done);
+    assert_eq!(shard.moves().len(), 1);
+    assert_eq!(shard.request(Request::Moved { stream: QUEUE, seq: MoveSeq(2) }), Reply::Done);
+    assert_eq!(shard.leading.next_wake(), None, "the time to live of a moved message is nobody's business");
+    shard.settle_down();
+}
+
+#[test]
+fn returns_do_not_bring_a_message_nearer_to_the_dead_letter_queue() {
+    let settings =
+        QueueSettings { max_deliveries: 2, dead_letter: Some(name("dead")), ..QueueSettings::default() };
+    let mut shard = Shard::with_queue(settings);
+    shard.set_target(true);
+    shard.publish(QUEUE, 1);
+    shard.commit_all();
+    shard.attach(QUEUE, 1, 100);
+    let release = Verdict::Release { delay_millis: None };
+    for verdict in [Verdict::Return, release, Verdict::Return, Verdict::Return, release] {
+        assert_eq!(shard.moves(), vec![]);
+        let held = shard.tick();
+        assert_eq!(shard.settle(&[(0, held[0].lease)], verdict), vec![DONE]);
+        shard.commit_all();
+    }
+    assert_eq!(shard.moves()[0].1.failures, 2);
+    shard.settle_down();
+}
+
+#[test]
+fn expired_messages_are_not_granted_even_before_their_expiry_is_dealt_with() {
+    let mut shard = Shard::with_queue(QueueSettings::default());
+    shard.publish_with(QUEUE, 1, None, Some(1_000));
+    shard.commit_all();
+    shard.pass(1_000);
+    shard.attach(QUEUE, 1, 1);
+    assert_eq!(shard.dispatch(), vec![]);
+    assert!(shard.leading.next_wake().is_some_and(|wake| wake <= shard.now));
+}
+
+#[test]
+fn a_parked_message_that_was_held_on_to_moves_once() {
+    let settings = QueueSettings { dead_letter: Some(name("dead")), ..QueueSettings::default() };
+    let mut shard = Shard::with_queue(settings);
+    shard.publish_with(QUEUE, 1, None, Some(1_000));
+    shard.commit_all();
+    shard.attach(QUEUE, 1, 1);
+    shard.tick();
+    shard.crash();
+    shard.pass(1_000);
+    shard.tick();
+    for verdict in [Verdict::Renew { millis: 1_000 }, Verdict::Return] {
+        assert_eq!(shard.settle(&[(0, lease(1, 1))], verdict), vec![DONE]);
+    }
+    shard.commit_all();
+    shard.set_target(true);
+    shard.tick();
+    shard.commit_all();
     assert_eq!(shard.moves().len(), 1);
     shard.settle_down();
 }

@@ -125,6 +125,32 @@ fn expiry_of_a_large_backlog_is_cheap_and_bounded() {
     shard.settle_down();
 }
 
+#[test]
+fn a_message_that_comes_back_while_its_batch_expires_moves_once() {
+    let settings = QueueSettings {
+        dead_letter: Some(support::name("dead")),
+        in_flight_per_consumer_max: u32::MAX,
+        ..QueueSettings::default()
+    };
+    let mut shard = Shard::with_queue(settings);
+    shard.set_target(true);
+    shard.publish_with(QUEUE, 30_000, None, Some(1_000));
+    shard.commit_all();
+    shard.attach(QUEUE, 1, 15_001);
+    shard.tick();
+    let items: Vec<_> = (0..15_000).map(|offset| (offset, lease(1, 1))).collect();
+    shard.settle(&items, Verdict::Return);
+    shard.commit_all();
+    shard.pass(1_000);
+    let drafts = shard.leading.on_time(&shard.committed, shard.now);
+    assert_eq!(shard.append_all(drafts), 10_000, "the call ends in the middle of the batch");
+    shard.settle(&[(15_000, lease(1, 1))], Verdict::Return);
+    shard.tick();
+    shard.commit_all();
+    assert_eq!(shard.moves().len(), 30_000);
+    shard.settle_down();
+}
+
 fn busy_checkpoint() -> Vec<CheckpointPage> {
     let settings = QueueSettings { dead_letter: Some(support::name("dead")), ..QueueSettings::default() };
     let mut shard = Shard::with_queue(settings);
