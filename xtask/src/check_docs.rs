@@ -1,4 +1,5 @@
-//! The documents' links: every relative one leads to a file of the working tree, and to a heading that it has.
+//! The documents' links: every relative one leads to a file of the working tree, and to a heading that it has; and
+//! the tests that documents name exist.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -22,6 +23,16 @@ pub(crate) fn check(project: &Project) -> Result<u64> {
             if let Some(reason) = broken_link(&project.root, document, target)? {
                 let shown = document.strip_prefix(&project.root).unwrap_or(document).display();
                 broken.push(format!("{shown}:{line}: {target}: {reason}"));
+            }
+        }
+    }
+    for document in &documents {
+        let text = read(document)?;
+        for (line, file, test) in named_tests(&text) {
+            let source = fs::read_to_string(project.root.join(file)).unwrap_or_default();
+            if !source.contains(&format!("fn {test}(")) {
+                let shown = document.strip_prefix(&project.root).unwrap_or(document).display();
+                broken.push(format!("{shown}:{line}: {file}::{test}: no such test"));
             }
         }
     }
@@ -71,6 +82,19 @@ fn links(text: &str) -> Vec<(usize, &str)> {
         }
     }
     found
+}
+
+/// The tests that a document names as `path/of/file.rs::name` in code, with their line numbers.
+fn named_tests(text: &str) -> impl Iterator<Item = (usize, &str, &str)> {
+    text.lines().enumerate().flat_map(|(index, line)| {
+        let code = line.split('`').skip(1).step_by(2);
+        code.filter_map(move |code| {
+            let (file, test) = code.split_once(".rs::")?;
+            let is_test =
+                test.chars().all(|letter| letter.is_ascii_lowercase() || "_0123456789".contains(letter));
+            is_test.then(|| (index + 1, &code[..file.len() + 3], test))
+        })
+    })
 }
 
 /// Why the link leads nowhere, if so. Links to other sites are not followed: tests need no network.
@@ -164,5 +188,11 @@ mod tests {
             let found = broken_link(root, &document, target).expect("the tree is readable");
             assert_eq!(found, *expected, "{target}");
         }
+    }
+
+    #[test]
+    fn a_named_test_is_found_in_the_text() {
+        let text = "x\n| `crates/a/src/b.rs::a_test` and `cargo x` and `a.rs::Type` |";
+        assert_eq!(named_tests(text).collect::<Vec<_>>(), [(2, "crates/a/src/b.rs", "a_test")]);
     }
 }
