@@ -1,0 +1,49 @@
+//! Benchmarks with real processes. `docs/benchmarks.md` says what they mean; `cargo xtask bench publish` runs them.
+//!
+//! The servers are this program again, in processes of their own: the broker with the settings of the real one, and
+//! an echo with the same runtime, allocator and HTTP/2 settings. What is compared is measured in turns in one run.
+
+mod echo;
+mod load;
+mod machine;
+mod publish;
+mod report;
+mod server;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+// The same as the shipped binary's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Benchmarks of the release build.
+#[derive(Parser)]
+#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
+struct Arguments {
+    #[command(subcommand)]
+    subject: Subject,
+}
+
+#[derive(Subcommand)]
+enum Subject {
+    /// Single durable messages from many publishers, against an empty call on the same machine
+    Publish(publish::Arguments),
+    /// What is measured, in a process of its own
+    #[command(hide = true)]
+    Serve(server::Arguments),
+}
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    // As the shipped binary makes it: a worker for each core.
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match arguments.subject {
+            Subject::Publish(arguments) => publish::run(arguments).await,
+            Subject::Serve(arguments) => server::serve(arguments).await.map(|()| ExitCode::SUCCESS),
+        }
+    })
+}

@@ -1,0 +1,250 @@
+//! Figures for people, programs and `docs/benchmarks.md`.
+
+use std::{fmt::Write, fs, path::Path};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::{load::Load, machine::Machine, publish::Subject};
+
+/// The marks of the section that `--write` replaces.
+const BEGIN: &str = "<!-- figures: begin -->";
+const END: &str = "<!-- figures: end -->";
+
+/// Everything that was measured.
+pub(crate) struct Report {
+    pub(crate) machine: Machine,
+    pub(crate) load_before: String,
+    pub(crate) load_after: String,
+    pub(crate) publishers: usize,
+    pub(crate) connections: usize,
+    pub(crate) seconds: f64,
+    /// With the round.
+    pub(crate) measured: Vec<(usize, Subject, Load)>,
+}
+
+/// A bar and what was reached.
+struct Bar {
+    what: &'static str,
+    wanted: f64,
+    reached: f64,
+    least: f64,
+    most: f64,
+}
+
+impl Report {
+    fn of(&self, subject: Subject) -> Vec<(usize, Load)> {
+        let same = self.measured.iter().filter(|(_, measured, _)| *measured == subject);
+        same.map(|(round, _, load)| (*round, *load)).collect()
+    }
+
+    fn subjects(&self) -> Vec<Subject> {
+        let mut subjects: Vec<Subject> = self.measured.iter().map(|(_, subject, _)| *subject).collect();
+        subjects.sort_unstable();
+        subjects.dedup();
+        subjects
+    }
+
+    /// The ratios of two subjects, round by round.
+    fn ratios(&self, of: Subject, to: Subject) -> Vec<f64> {
+        let (of, to) = (self.of(of), self.of(to));
+        let paired = of.iter().filter_map(|(round, of)| {
+            let (_, to) = to.iter().find(|(other, _)| other == round)?;
+            Some(of.calls_per_second / to.calls_per_second)
+        });
+        paired.collect()
+    }
+
+    fn bars(&self) -> Vec<Bar> {
+        let fsyncs =
+            self.of(Subject::SlowPublish).iter().filter_map(|(_, load)| load.calls_per_fsync).collect();
+        let bars = [
+            ("messages per fsync, +2 ms per fsync", 20.0, fsyncs),
+            (
+                "times the rate of one publisher, +2 ms per fsync",
+                20.0,
+                self.ratios(Subject::SlowPublish, Subject::SlowOne),
+            ),
+            ("% of the empty echo, this disk", 60.0, {
+                let ratios = self.ratios(Subject::Publish, Subject::Echo);
+                ratios.into_iter().map(|ratio| ratio * 100.0).collect()
+            }),
+        ];
+        bars.into_iter()
+            .filter(|(_, _, reached): &(_, _, Vec<f64>)| !reached.is_empty())
+            .map(|(what, wanted, mut reached)| {
+                reached.sort_unstable_by(f64::total_cmp);
+                let (least, most) = (reached[0], reached[reached.len() - 1]);
+                Bar { what, wanted, reached: median(&reached), least, most }
+            })
+            .collect()
+    }
+
+    /// For programs.
+    pub(crate) fn json(&self) -> Value {
+        let measured: Vec<Value> = self
+            .measured
+            .iter()
+            .map(|(round, subject, load)| {
+                json!({ "round": round + 1, "subject": subject.title(self.publishers), "load": load })
+            })
+            .collect();
+        let bars: Vec<Value> = self
+            .bars()
+            .iter()
+            .map(|bar| {
+                json!({
+                    "what": bar.what, "wanted": bar.wanted, "reached": bar.reached,
+                    "least": bar.least, "most": bar.most, "met": bar.reached >= bar.wanted,
+                })
+            })
+            .collect();
+        json!({
+            "machine": self.machine, "load_before": self.load_before, "load_after": self.load_after,
+            "connections": self.connections, "seconds": self.seconds, "measured": measured, "bars": bars,
+        })
+    }
+
+    /// For people, in a terminal and in a document.
+    pub(crate) fn markdown(&self) -> String {
+        let mut rows = vec![
+            [
+                "medians",
+                "calls/s",
+                "p50 ms",
+                "p99 ms",
+                "server µs/call",
+                "client µs/call",
+                "calls/fsync",
+                "disk B/call",
+            ]
+            .map(str::to_owned),
+        ];
+        for subject in self.subjects() {
+            let loads: Vec<Load> = self.of(subject).into_iter().map(|(_, load)| load).collect();
+            let median_of = |figure: fn(&Load) -> Option<f64>, digits: usize| {
+                let mut figures: Vec<f64> = loads.iter().filter_map(figure).collect();
+                figures.sort_unstable_by(f64::total_cmp);
+                if figures.is_empty() { "–".to_owned() } else { format!("{:.digits$}", median(&figures)) }
+            };
+            rows.push([
+                subject.title(self.publishers),
+                median_of(|load| Some(load.calls_per_second), 0),
+                median_of(|load| Some(load.median_micros as f64 / 1e3), 2),
+                median_of(|load| Some(load.p99_micros as f64 / 1e3), 2),
+                median_of(|load| Some(load.server_cpu_micros_per_call), 1),
+                median_of(|load| Some(load.client_cpu_micros_per_call), 1),
+                median_of(|load| load.calls_per_fsync, 1),
+                median_of(|load| load.disk_bytes_per_call, 0),
+            ]);
+        }
+        let mut text = table(&rows);
+        let mut rows = vec![["bar", "wanted", "median", "least", "most", ""].map(str::to_owned)];
+        for bar in self.bars() {
+            let shown = |figure: f64| format!("{figure:.1}");
+            let met = if bar.reached >= bar.wanted { "met" } else { "**missed**" };
+            rows.push([
+                bar.what.to_owned(),
+                format!("≥ {}", bar.wanted),
+                shown(bar.reached),
+                shown(bar.least),
+                shown(bar.most),
+                met.to_owned(),
+            ]);
+        }
+        if rows.len() > 1 {
+            text.push('\n');
+            text.push_str(&table(&rows));
+        }
+        let machine = &self.machine;
+        let rounds = self.measured.iter().map(|(round, ..)| round + 1).max().unwrap_or(0);
+        // Writing to a string can't fail.
+        let _ = write!(
+            text,
+            "\n{rounds} rounds of {} s each, {} connections. {} cores of {}, Linux {}, {}; 1 KiB written and synced \
+             alone takes {} µs (median). Load averages {} before, {} after. Commit {}.\n",
+            self.seconds,
+            self.connections,
+            machine.cores,
+            machine.processor,
+            machine.kernel,
+            machine.file_system,
+            machine.sync_micros,
+            self.load_before,
+            self.load_after,
+            machine.commit,
+        );
+        text
+    }
+}
+
+/// Of ascending figures; there is at least one.
+fn median(figures: &[f64]) -> f64 {
+    let middle = figures.len() / 2;
+    if figures.len() % 2 == 1 { figures[middle] } else { f64::midpoint(figures[middle - 1], figures[middle]) }
+}
+
+/// A table of Markdown with even columns; the first row is its head.
+fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; COLUMNS] = std::array::from_fn(width);
+    let mut text = String::new();
+    for (index, row) in rows.iter().enumerate() {
+        for (column, cell) in row.iter().enumerate() {
+            let width = widths[column];
+            // Words to the left, figures to the right.
+            let _ = if column == 0 {
+                write!(text, "| {cell:<width$} ")
+            } else {
+                write!(text, "| {cell:>width$} ")
+            };
+        }
+        text.push_str("|\n");
+        if index == 0 {
+            for (column, width) in widths.iter().enumerate() {
+                let _ = if column == 0 {
+                    write!(text, "|{:-<1$}", "", width + 2)
+                } else {
+                    write!(text, "|{:-<1$}:", "", width + 1)
+                };
+            }
+            text.push_str("|\n");
+        }
+    }
+    text
+}
+
+/// Replaces the marked section of a document.
+pub(crate) fn write(document: &Path, figures: &str) -> Result<()> {
+    let text = fs::read_to_string(document).with_context(|| format!("reading {}", document.display()))?;
+    let marked = text.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let (before, after) = marked.with_context(|| format!("{} has no {BEGIN} … {END}", document.display()))?;
+    fs::write(document, format!("{before}{BEGIN}\n{figures}{END}{after}"))
+        .with_context(|| format!("writing {}", document.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_marked_section_is_replaced() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let document = folder.path().join("benchmarks.md");
+        fs::write(&document, format!("before\n{BEGIN}\nold\n{END}\nafter\n")).expect("written");
+        for figures in ["first\n", "second\n"] {
+            write(&document, figures).expect("has the marks");
+            let text = fs::read_to_string(&document).expect("there");
+            assert_eq!(text, format!("before\n{BEGIN}\n{figures}{END}\nafter\n"));
+        }
+        fs::write(&document, "no marks").expect("written");
+        write(&document, "new").expect_err("nowhere to write");
+        assert_eq!(fs::read_to_string(&document).expect("there"), "no marks");
+    }
+
+    #[test]
+    fn a_median_is_the_middle_or_between_the_two() {
+        assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
+        assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), 3.0);
+    }
+}
