@@ -1,6 +1,6 @@
 //! Why a request was not done, and what its sender can do about it.
 
-use crate::{Epoch, GroupEpoch, LogTime, Offset, ProducerId, limits};
+use crate::{Epoch, GroupEpoch, LogTime, Offset, ProducerId, Revision, limits};
 
 /// How a request ended that did not end well (guarantee O1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +82,8 @@ pub enum Refusal {
     AlreadyExists { kind: &'static str, name: String },
     #[error("the broker has {what} as much as it takes at once")]
     Busy { what: &'static str },
+    #[error("the changes since revision {since} are no longer known: list again")]
+    ChangesForgotten { since: Revision },
     #[error("{what}")]
     Conflict { what: String },
     #[error("the batch is corrupt: {what}")]
@@ -159,7 +161,7 @@ impl Refusal {
             Self::NotLeader { .. } => Code::NotLeader,
             Self::NotServed { .. } => Code::NotServed,
             Self::OutOfOrder { .. } => Code::OutOfOrder,
-            Self::OutOfRange { .. } => Code::OutOfRange,
+            Self::ChangesForgotten { .. } | Self::OutOfRange { .. } => Code::OutOfRange,
             Self::ProtocolState { .. } => Code::ProtocolState,
             Self::ShuttingDown => Code::ShuttingDown,
             Self::StorageFull => Code::StorageFull,
@@ -211,7 +213,7 @@ impl Refusal {
             Code::NotLeader => "ask the shard's leader",
             Code::NotServed => "leave the field or request out until a version serves it",
             Code::OutOfOrder => "open a new producer session and decide what to send again",
-            Code::OutOfRange => "seek to an offset inside the range",
+            Code::OutOfRange => "begin again inside the range",
             Code::ProtocolState => "send the steps of the stream once each and in order",
             Code::ShuttingDown | Code::Timeout | Code::VolumeFenced => {
                 "reconnect and send it again; an idempotent session stores it once"

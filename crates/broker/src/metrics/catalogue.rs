@@ -1,6 +1,7 @@
 //! Every metric by name. `docs/metrics.md` has a row for each; a test compares them.
 
 /// What a value does over time.
+#[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Counter,
@@ -12,6 +13,7 @@ pub(super) enum Kind {
 #[derive(Debug)]
 pub(super) struct Metric {
     pub(super) name: &'static str,
+    #[cfg(test)]
     pub(super) kind: Kind,
     pub(super) labels: &'static [&'static str],
     pub(super) help: &'static str,
@@ -20,7 +22,7 @@ pub(super) struct Metric {
 macro_rules! metrics {
     ($($constant:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
         $(pub(super) const $constant: Metric =
-            Metric { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };)*
+            Metric { name: $name, #[cfg(test)] kind: Kind::$kind, labels: &[$($label),*], help: $help };)*
 
         /// All of them.
         #[cfg(test)]

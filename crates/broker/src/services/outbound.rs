@@ -22,7 +22,7 @@ const ROOM_UNITS: usize = WAITING_BYTES_MAX / ROOM_UNIT_BYTES;
 type Waiting<T> = (Result<T, Status>, Option<OwnedSemaphorePermit>);
 
 /// The session's end: the receiver is gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Gone;
 
 /// The sending side.

@@ -71,7 +71,7 @@ impl Credit {
         let most = i64::from(limits::CREDIT_MAX);
         let raise = |have: i64| Some(have.saturating_add(i64::from(add)).min(most));
         // The update can't fail: it never declines.
-        drop(self.messages.fetch_update(Ordering::Relaxed, Ordering::Relaxed, raise));
+        let _ = self.messages.fetch_update(Ordering::Relaxed, Ordering::Relaxed, raise);
         self.more.notify_one();
     }
 

@@ -1,0 +1,12 @@
+//! A real broker on a temporary folder, driven over its sockets by the generated client.
+
+mod admin;
+mod consume_queue;
+mod consume_topic;
+mod groups;
+mod harness;
+mod hostile;
+mod looking;
+mod publish;
+mod queues;
+mod web;

@@ -1,0 +1,68 @@
+use std::net::SocketAddr;
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::harness::{Cluster, PATIENCE, topic_source};
+
+/// The status and the whole answer of one request.
+pub(crate) async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: broker\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await;
+    read.expect("the connection is closed after one request").expect("text");
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, answer)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_and_metrics_are_served() {
+    let mut cluster = Cluster::start().await;
+    let web = cluster.broker.http_address;
+    assert_eq!(get(web, "/livez").await.0, 200);
+    assert_eq!(get(web, "/readyz").await.0, 200);
+    assert_eq!(get(web, "/").await.0, 404);
+    assert_eq!(get(web, "/metrics/../etc/passwd").await.0, 404);
+
+    cluster.queue("orders").await;
+    cluster.topic("events", 1).await;
+    cluster.group("billing", "events").await;
+    cluster.publish("orders", &["a", "b", "c"]).await;
+    cluster.publish("events", &["x", "y"]).await;
+    let got = cluster.receive("orders", 2, 1_000).await;
+    cluster.settle(vec![got[0].accept(), got[1].release()]).await;
+    let mut reader = cluster.consume(topic_source("events", Some("billing")), 0).await;
+    reader.started().await;
+    let text = get(web, "/metrics").await.1;
+    for line in [
+        "pondage_queue_ready{queue=\"orders\"} 2",
+        "pondage_queue_unacked{queue=\"orders\"} 0",
+        "pondage_queue_published_total{queue=\"orders\"} 3",
+        "pondage_queue_accepted_total{queue=\"orders\"} 1",
+        "pondage_queue_failures_total{cause=\"released\",queue=\"orders\"} 1",
+        "pondage_queue_dead_lettered_total{queue=\"orders\",reason=\"rejected\"} 0",
+        "pondage_topic_end_offset{partition=\"0\",topic=\"events\"} 2",
+        "pondage_group_lag{group=\"billing\",partition=\"0\",topic=\"events\"} 2",
+        "pondage_requests_total{method=\"Publish\"} 2",
+        "pondage_publish_duration_seconds_count 2",
+        "pondage_ready 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    for name in ["pondage_shard_fsyncs_total{", "pondage_shard_written_bytes_total{", "process_open_fds "] {
+        assert!(text.contains(name), "{name} is not in\n{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_are_counted_by_their_word() {
+    let mut cluster = Cluster::start().await;
+    let missing = crate::harness::publish("nowhere", crate::harness::batch(&["a"]));
+    cluster.send(missing).await.expect_err("refused");
+    let text = get(cluster.broker.http_address, "/metrics").await.1;
+    assert!(text.contains("pondage_refusals_total{code=\"NOT_FOUND\"} 1"), "{text}");
+}
