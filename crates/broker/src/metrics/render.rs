@@ -59,16 +59,19 @@ fn note_streams(route: &Route, is_queue: &mut HashMap<StreamId, bool>) {
     is_queue.extend(route.partitions.iter().map(|(stream, _)| (*stream, queue)));
 }
 
+/// A family, and the figure that fills it.
+type Filled<F, S> = (F, fn(&S) -> u64);
+
 /// Families that are filled anew at each scrape: a deleted stream leaves no trace.
 struct Families {
     registry: Registry,
     info: IntGaugeVec,
     ready: IntGaugeVec,
-    shards: [(IntCounterVec, fn(&super::ShardMetrics) -> u64); 4],
-    queue_levels: [(IntGaugeVec, fn(&StreamReport) -> u64); 5],
+    shards: [Filled<IntCounterVec, super::ShardMetrics>; 4],
+    queue_levels: [Filled<IntGaugeVec, StreamReport>; 5],
     queue_consumers: IntGaugeVec,
     queue_age: GaugeVec,
-    queue_totals: [(IntCounterVec, fn(&StreamReport) -> u64); 3],
+    queue_totals: [Filled<IntCounterVec, StreamReport>; 3],
     queue_discarded: IntCounterVec,
     queue_failures: IntCounterVec,
     queue_dead_lettered: IntCounterVec,

@@ -12,6 +12,7 @@ use pondage_protocol::{
     consume::{Source, Step, Steps},
     v1::{self, consume_response},
 };
+use tokio::task::JoinHandle;
 use tonic::Streaming;
 
 use super::{
@@ -62,6 +63,15 @@ impl Inbound {
             Ok(None) => Err(End::Lost),
             Err(status) => Err(refusal_of(&status).map_or(End::Lost, End::Expelled)),
         }
+    }
+}
+
+/// Ends a session's sender. One that ended by itself has told how already.
+async fn cut_short(sender: JoinHandle<End>) {
+    if !sender.is_finished() {
+        sender.abort();
+        // It was cut: what it would have said does not matter.
+        drop(sender.await);
     }
 }
 

@@ -96,7 +96,7 @@ impl<D: Disk> Services<D> {
     fn check(&self, request: v1::PublishRequest) -> Check {
         let placed = Publish::try_from(request).and_then(|publish| {
             let route = self.handle().route(&publish.target)?;
-            let batch = Batch::parse(own(publish.batch.clone()))?;
+            let batch = Batch::parse(own(&publish.batch))?;
             let place = self.place(&route, publish.partition, batch.producer().is_some())?;
             Ok((publish, batch, place, message_bytes_max(&route)))
         });
@@ -249,7 +249,7 @@ struct Ticket {
 
 /// The batch in an allocation of its own: the shard can write the base offset in place, and a small batch doesn't
 /// keep a large receive buffer alive.
-fn own(batch: Bytes) -> Bytes {
+fn own(batch: &Bytes) -> Bytes {
     Bytes::from(batch.to_vec())
 }
 

@@ -194,7 +194,7 @@ async fn consumers_share_and_a_reader_that_stalls_stops_nobody() {
     while seen < 50 {
         match busy.next().await {
             Some(consume_response::Step::Delivery(delivery)) => {
-                for got in crate::harness::got(delivery) {
+                for got in crate::harness::got(&delivery) {
                     seen += 1;
                     busy.settle(seen, vec![got.accept()]).await;
                 }

@@ -38,7 +38,7 @@ async fn a_reader_gets_every_partition_in_order_and_then_what_comes() {
     while caught_up.len() < 2 {
         match reader.next().await {
             Some(consume_response::Step::Delivery(delivery)) => {
-                for got in crate::harness::got(delivery) {
+                for got in crate::harness::got(&delivery) {
                     assert_eq!(got.value, format!("{}-{}", got.partition, got.offset));
                     offsets.entry(got.partition).or_default().push(got.offset);
                 }

@@ -51,6 +51,13 @@ impl Cluster {
         }
     }
 
+    /// Another connection.
+    pub(crate) async fn connect(&self) -> MessagesClient<Channel> {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.broker.address)).expect("an address");
+        let channel = endpoint.connect().await.expect("the broker listens");
+        MessagesClient::new(channel).max_decoding_message_size(64 << 20)
+    }
+
     pub(crate) async fn restart(self) -> Self {
         let Self { broker, folder, messages, admin, groups } = self;
         drop((messages, admin, groups));
@@ -92,7 +99,7 @@ impl Cluster {
         let request =
             v1::ReceiveRequest { queue: queue.to_owned(), max_messages, wait_millis, lease_millis: None };
         let response = unwrap(self.messages.receive(request).await).expect("received");
-        response.deliveries.into_iter().flat_map(got).collect()
+        response.deliveries.iter().flat_map(got).collect()
     }
 
     pub(crate) async fn settle(&mut self, items: Vec<v1::SettleItem>) -> Vec<v1::SettleResult> {
@@ -174,7 +181,7 @@ impl Consumer {
         let mut taken = Vec::new();
         while taken.len() < messages {
             match self.next().await {
-                Some(consume_response::Step::Delivery(delivery)) => taken.extend(got(delivery)),
+                Some(consume_response::Step::Delivery(delivery)) => taken.extend(got(&delivery)),
                 Some(consume_response::Step::CaughtUp(_)) => {}
                 other => panic!("no delivery: {other:?}"),
             }
@@ -252,7 +259,7 @@ pub(crate) fn values(got: &[Got]) -> Vec<&str> {
 }
 
 /// The delivered messages of a batch.
-pub(crate) fn got(delivery: v1::Delivery) -> Vec<Got> {
+pub(crate) fn got(delivery: &v1::Delivery) -> Vec<Got> {
     let text = |bytes: Option<Bytes>| String::from_utf8(bytes.unwrap_or_default().to_vec()).expect("text");
     let records = Batch::parse(delivery.batch.clone()).expect("a batch").records().expect("records");
     let delivered = delivery.first_offset..delivery.first_offset + u64::from(delivery.count);

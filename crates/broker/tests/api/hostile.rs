@@ -101,8 +101,11 @@ async fn a_client_that_reads_nothing_pauses_its_session_only() {
     }
     let mut lazy = Vec::new();
     for _ in 0..3 {
+        // A connection each: what a client doesn't read fills its own window.
+        cluster.messages = cluster.connect().await;
         lazy.push(cluster.consume(crate::harness::topic_source("events", None), 1_000).await);
     }
+    cluster.messages = cluster.connect().await;
     tokio::time::sleep(Duration::from_millis(500)).await;
     let before = Instant::now();
     cluster.publish("events", &["small"]).await;

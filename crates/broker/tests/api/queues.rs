@@ -156,7 +156,7 @@ async fn a_poll_that_is_left_loses_nothing() {
     }
     // Those that were handed to a connection that was still there come back by their deadline; the rest is free.
     cluster.queue_until("orders", |status| status.consumers == 0).await;
-    let status = cluster.status(v1::ResourceKind::Queue, "orders").await[0].clone();
+    let status = cluster.status(v1::ResourceKind::Queue, "orders").await[0];
     assert_eq!(status.ready + status.unacked, 20, "{status:?}");
 }
 

@@ -66,3 +66,34 @@ async fn refusals_are_counted_by_their_word() {
     let text = get(cluster.broker.http_address, "/metrics").await.1;
     assert!(text.contains("pondage_refusals_total{code=\"NOT_FOUND\"} 1"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_native_port_tells_its_health_and_its_services() {
+    use tonic_health::pb::{
+        HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+    };
+    use tonic_reflection::pb::v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let cluster = Cluster::start().await;
+    let endpoint = format!("http://{}", cluster.broker.address);
+    let endpoint = tonic::transport::Endpoint::from_shared(endpoint).expect("an address");
+    let channel = endpoint.connect().await.expect("it listens");
+    let mut health = HealthClient::new(channel.clone());
+    for service in ["", "pondage.v1.Messages"] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let status = health.check(request).await.expect("answered").into_inner().status();
+        assert_eq!(status, ServingStatus::Serving, "{service}");
+    }
+    let mut reflection = ServerReflectionClient::new(channel);
+    let message_request = Some(MessageRequest::ListServices(String::new()));
+    let requests = tokio_stream::once(ServerReflectionRequest { host: String::new(), message_request });
+    let mut answers = reflection.server_reflection_info(requests).await.expect("accepted").into_inner();
+    let answer = answers.message().await.expect("no status").expect("an answer").message_response;
+    let Some(MessageResponse::ListServicesResponse(services)) = answer else { panic!("{answer:?}") };
+    let names: Vec<_> = services.service.iter().map(|service| service.name.as_str()).collect();
+    for name in ["pondage.v1.Admin", "pondage.v1.Groups", "pondage.v1.Messages", "grpc.health.v1.Health"] {
+        assert!(names.contains(&name), "{names:?}");
+    }
+}

@@ -23,7 +23,7 @@ use tokio::{sync::mpsc, task::JoinHandle, time::MissedTickBehavior};
 
 use super::{
     super::{Place, Services, bodies::Bodies, outbound::Outbound, settle::Outcome},
-    End, Inbound, LOOK_INTERVAL, PENDING_MAX,
+    End, Inbound, LOOK_INTERVAL, PENDING_MAX, cut_short,
     held::Held,
     response,
 };
@@ -68,9 +68,7 @@ pub(super) async fn serve<D: Disk>(
     let consumer = Arc::new(Consumer { services, out, queue, place, id, lease_millis, held });
     let mut sender = tokio::spawn(Arc::clone(&consumer).send(grants));
     let (end, results) = consumer.attend(inbound, &mut sender).await;
-    sender.abort();
-    // Either it was cut short, or it had ended: nothing it says matters any more.
-    drop(sender.await);
+    cut_short(sender).await;
     if let Err(refusal) = consumer.detach(matches!(end, End::Lost | End::Expelled(_))).await {
         tracing::debug!(stream = place.stream.get(), %refusal, "detaching a consumer");
     }

@@ -32,7 +32,7 @@ use super::{
         outbound::Outbound,
         partition_of, places_of,
     },
-    End, Inbound, LOOK_INTERVAL, PENDING_MAX, response,
+    End, Inbound, LOOK_INTERVAL, PENDING_MAX, cut_short, response,
 };
 use crate::handle::{Handle, Progress};
 
@@ -195,8 +195,7 @@ async fn attend<D: Disk>(
     let mut sender = tokio::spawn(sending.run(Arc::clone(&credit)));
     let session = Session { services, out, wanted, owned: &owned };
     let end = session.attend(&mut inbound, &credit, &mut sender).await;
-    sender.abort();
-    drop(sender.await);
+    cut_short(sender).await;
     end
 }
 
