@@ -46,6 +46,8 @@ pub(crate) async fn serve<D: Disk>(handle: Handle<D>, listener: TcpListener, can
         .route("/metrics", get(scrape::<D>))
         .route("/livez", get(live::<D>))
         .route("/readyz", get(ready::<D>))
+        .fallback(nothing)
+        .method_not_allowed_fallback(nothing)
         .with_state(Arc::new(Page { handle: handle.clone(), scrapes: Semaphore::new(SCRAPES_MAX) }));
     let serving = axum::serve(Incoming { incoming, address }, router)
         .with_graceful_shutdown(cancel.clone().cancelled_owned())
@@ -87,6 +89,10 @@ async fn ready<D: Disk>(State(page): State<Arc<Page<D>>>) -> impl IntoResponse {
     } else {
         answer(StatusCode::SERVICE_UNAVAILABLE, TEXT, "starting: not every shard is led yet\n".to_owned())
     }
+}
+
+async fn nothing() -> impl IntoResponse {
+    answer(StatusCode::NOT_FOUND, TEXT, "there are /metrics, /livez and /readyz\n".to_owned())
 }
 
 const TEXT: &str = "text/plain; charset=utf-8";

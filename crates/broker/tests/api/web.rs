@@ -1,11 +1,11 @@
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
-use crate::harness::{Cluster, PATIENCE, topic_source};
+use crate::harness::{Cluster, topic_source};
 
 /// The status and the whole answer of one request.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> (u16, String) {
@@ -13,7 +13,8 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let request = format!("GET {path} HTTP/1.1\r\nHost: broker\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("sent");
     let mut answer = String::new();
-    let read = tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await;
+    // Well below the deadline of a connection: it is closed because the answer says so.
+    let read = tokio::time::timeout(Duration::from_secs(8), stream.read_to_string(&mut answer)).await;
     read.expect("the connection is closed after one request").expect("text");
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
     (status, answer)
