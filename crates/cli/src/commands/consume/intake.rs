@@ -1,0 +1,161 @@
+//! Messages of a queue under leases. Without a limit they come on a stream, which gives a settled message's credit to the
+//! next one. With a limit they are asked for, as many as may still be taken: a stream would be granted more than
+//! that, and giving those back would count as a delivery of each.
+
+use std::{collections::VecDeque, pin::Pin, time::Duration};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use pondage_client::{
+    Client, ClientError, QueueConsumer, QueueMessage, ReceivedMessage, SettleItem, Verdict,
+};
+use pondage_model::{Outcome, Refusal, Token};
+
+/// How long one question waits for a message. Ctrl-C waits for its answer, to give back what it brings.
+const POLL_WAIT: Duration = Duration::from_millis(500);
+
+/// A message under a lease.
+pub(super) struct Leased {
+    /// What it says, and its lease.
+    pub(super) message: ReceivedMessage,
+    settler: Settler,
+}
+
+enum Settler {
+    Stream(QueueMessage),
+    Calls(Client),
+}
+
+impl Leased {
+    fn of_stream(mut message: QueueMessage) -> Self {
+        let received = ReceivedMessage {
+            offset: message.offset,
+            timestamp_millis: message.timestamp_millis,
+            key: message.key.take(),
+            value: message.value.take(),
+            headers: std::mem::take(&mut message.headers),
+            attempt: message.attempt,
+            token: message.token,
+            deadline: message.deadline,
+        };
+        Self { message: received, settler: Settler::Stream(message) }
+    }
+
+    /// Its body.
+    pub(super) fn body(&self) -> Bytes {
+        self.message.value.clone().unwrap_or_default()
+    }
+
+    /// Gives a verdict and waits until it is durable.
+    pub(super) async fn settle(&self, verdict: Verdict) -> Result<(), ClientError> {
+        match &self.settler {
+            Settler::Calls(client) => settle(client, self.message.token, verdict).await,
+            Settler::Stream(message) => {
+                let millis = |millis: Option<u64>| millis.map(Duration::from_millis);
+                let settled = match verdict {
+                    Verdict::Accept => message.accept().await,
+                    Verdict::Release { delay_millis } => message.release(millis(delay_millis)).await,
+                    Verdict::Return => message.give_back().await,
+                    Verdict::Reject => message.reject().await,
+                    Verdict::Renew { lease_millis } => message.renew(millis(lease_millis)).await,
+                };
+                settled.map(|_| ())
+            }
+        }
+    }
+}
+
+async fn settle(client: &Client, token: Token, verdict: Verdict) -> Result<(), ClientError> {
+    let results = client.settle(vec![SettleItem { tokens: token.into(), verdict }]).await?;
+    match results.into_iter().next() {
+        Some(result) => result.result.map(|_| ()).map_err(ClientError::from),
+        None => {
+            let refusal = Refusal::Malformed { what: "a verdict without an answer" };
+            debug_assert_eq!(refusal.outcome(), Outcome::Definite, "a refusal of ours");
+            Err(refusal.into())
+        }
+    }
+}
+
+/// Where messages come from.
+pub(super) enum Intake {
+    Stream(QueueConsumer),
+    Polls(Polls),
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<Vec<ReceivedMessage>, ClientError>>>>;
+
+/// Questions for messages, one at a time.
+pub(super) struct Polls {
+    client: Client,
+    queue: String,
+    lease: Option<Duration>,
+    waiting: VecDeque<ReceivedMessage>,
+    answer: Option<Answer>,
+}
+
+impl Polls {
+    pub(super) fn new(client: Client, queue: &str, lease: Option<Duration>) -> Self {
+        Self { client, queue: queue.to_owned(), lease, waiting: VecDeque::new(), answer: None }
+    }
+
+    fn leased(&self, message: ReceivedMessage) -> Leased {
+        Leased { message, settler: Settler::Calls(self.client.clone()) }
+    }
+
+    async fn next(&mut self, most: u32) -> Result<Leased, ClientError> {
+        loop {
+            if let Some(message) = self.waiting.pop_front() {
+                return Ok(self.leased(message));
+            }
+            let answer = self.answer.get_or_insert_with(|| {
+                let (client, queue, lease) = (self.client.clone(), self.queue.clone(), self.lease);
+                Box::pin(async move { client.receive(&queue, most, POLL_WAIT, lease).await })
+            });
+            // Whoever stops waiting here goes on with the same answer later.
+            let received = answer.await;
+            self.answer = None;
+            self.waiting.extend(received?);
+        }
+    }
+}
+
+impl Intake {
+    /// The next message; `None` at the end. At most `most` are asked for. Nothing is lost by not waiting for it.
+    pub(super) async fn next(&mut self, most: u32) -> Result<Option<Leased>, ClientError> {
+        match self {
+            Self::Stream(consumer) => Ok(consumer.next().await?.map(Leased::of_stream)),
+            Self::Polls(polls) => polls.next(most).await.map(Some),
+        }
+    }
+
+    /// A message that is here already. An end is left for [`Self::next`].
+    pub(super) fn ready(&mut self) -> Result<Option<Leased>, ClientError> {
+        match self {
+            Self::Stream(consumer) => {
+                let next = consumer.next().now_or_never().transpose()?.flatten();
+                Ok(next.map(Leased::of_stream))
+            }
+            Self::Polls(polls) => {
+                let message = polls.waiting.pop_front();
+                Ok(message.map(|message| polls.leased(message)))
+            }
+        }
+    }
+
+    /// Gives back what was not taken from here, and what a stream has not settled.
+    pub(super) async fn close(self) {
+        match self {
+            Self::Stream(consumer) => consumer.close().await,
+            Self::Polls(Polls { client, mut waiting, answer, .. }) => {
+                if let Some(answer) = answer {
+                    waiting.extend(answer.await.unwrap_or_default());
+                }
+                for message in waiting {
+                    // Otherwise its lease runs out.
+                    let _ = settle(&client, message.token, Verdict::Return).await;
+                }
+            }
+        }
+    }
+}

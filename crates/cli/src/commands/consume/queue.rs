@@ -1,0 +1,245 @@
+//! Consuming a queue: messages are printed, or given to a command, and then settled.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use pondage_client::{Client, ClientError, ConsumerOptions, ResourceKind, Settings, Verdict};
+use pondage_model::limits;
+use tokio::{sync::watch, time::sleep};
+
+use super::{
+    Consume, Settle,
+    exec::{self, Done, Work},
+    intake::{Intake, Leased, Polls},
+    options::Tally,
+};
+use crate::{
+    exit::{Exit, Result},
+    render::message::Shown,
+    signals::{Signals, or_at_once},
+};
+
+/// Messages that are here unsettled.
+const CREDIT: u32 = 256;
+/// How long nothing comes before the queue is asked whether there is anything.
+const QUIET: Duration = Duration::from_millis(200);
+
+/// Consumes until the limit, the end, or a signal.
+pub(super) async fn consume(options: &Consume, client: &Client) -> Result<Exit> {
+    let queue = options.target.as_str();
+    let lease = lease(options, client).await?;
+    let intake = if options.limit.is_some() {
+        Intake::Polls(Polls::new(client.clone(), queue, options.lease))
+    } else {
+        let credit = if options.exec.is_some() { options.concurrency } else { CREDIT };
+        Intake::Stream(client.consumer(queue, ConsumerOptions { credit, lease: options.lease }).await?)
+    };
+    let mut session = Session {
+        options,
+        client,
+        intake,
+        signals: Signals::new()?,
+        left: options.limit.unwrap_or(u64::MAX),
+        was_empty: false,
+        tally: Tally::default(),
+    };
+    let ended = match &options.exec {
+        None => session.print().await,
+        Some(command) => session.run(command, lease).await,
+    };
+    let Session { intake, mut signals, tally, .. } = session;
+    or_at_once(&mut signals, intake.close()).await;
+    options.summarise(&tally);
+    tally.into_result(ended?)
+}
+
+/// How long leases last: what was asked for, or the queue's time.
+async fn lease(options: &Consume, client: &Client) -> Result<Duration> {
+    let least = Duration::from_millis(limits::LEASE_MILLIS_MIN);
+    if let Some(lease) = options.lease {
+        return Ok(lease.max(least));
+    }
+    let queue = client.get(ResourceKind::Queue, options.target.as_str()).await?;
+    Ok(match queue.settings {
+        Settings::Queue(queue) => Duration::from_millis(queue.ack_timeout_millis).max(least),
+        _ => least,
+    })
+}
+
+/// What one of the waits brought.
+#[expect(clippy::large_enum_variant, reason = "most are messages, and each lives for one turn of a loop")]
+enum Event<T> {
+    Signal(Exit),
+    Message(Result<Option<Leased>, ClientError>),
+    Ended(T),
+    Quiet,
+}
+
+struct Session<'a> {
+    options: &'a Consume,
+    client: &'a Client,
+    intake: Intake,
+    signals: Signals,
+    /// Messages that may still be taken.
+    left: u64,
+    /// Whether the queue had nothing to deliver when it was asked last, and nothing came since.
+    was_empty: bool,
+    tally: Tally,
+}
+
+impl Session<'_> {
+    /// Prints messages and settles them; verdicts are on their way while the next ones are printed.
+    async fn print(&mut self) -> Result<Exit> {
+        let settle = self.options.settle.unwrap_or_default();
+        let mut settling = FuturesUnordered::new();
+        let mut kept = Vec::new();
+        let ended = loop {
+            if self.left == 0 {
+                break Ok(Exit::Ok);
+            }
+            let most = u32::try_from(self.left.min(CREDIT.into())).unwrap_or(CREDIT);
+            let event = tokio::select! {
+                biased;
+                exit = self.signals.next() => Event::Signal(exit),
+                Some(ended) = settling.next() => Event::Ended(ended),
+                message = self.intake.next(most) => Event::Message(message),
+                () = sleep(QUIET), if self.options.until_end && settling.is_empty() => Event::Quiet,
+            };
+            match event {
+                Event::Signal(exit) => break Ok(exit),
+                Event::Ended(ended) => self.settled(settle, ended),
+                Event::Message(Ok(Some(first))) => {
+                    let messages = self.gather(first)?;
+                    if let Err(error) = self.options.print(messages.iter().map(|leased| self.shown(leased))) {
+                        kept.extend(messages);
+                        break Err(error.into());
+                    }
+                    if settle == Settle::None {
+                        kept.extend(messages);
+                    } else {
+                        settling.extend(messages.into_iter().map(|leased| given(leased, settle)));
+                    }
+                }
+                Event::Message(Ok(None)) => break Ok(Exit::Ok),
+                Event::Message(Err(error)) => break Err(error.into()),
+                Event::Quiet => match self.is_drained().await {
+                    Ok(true) => break Ok(Exit::Ok),
+                    Ok(false) => {}
+                    Err(failure) => break Err(failure),
+                },
+            }
+        };
+        while let Some(ended) = settling.next().await {
+            self.settled(settle, ended);
+        }
+        let mut giving_back: FuturesUnordered<_> =
+            kept.into_iter().map(|leased| given(leased, Settle::None)).collect();
+        while let Some(ended) = giving_back.next().await {
+            self.settled(Settle::None, ended);
+        }
+        ended
+    }
+
+    fn shown<'a>(&'a self, leased: &'a Leased) -> Shown<'a> {
+        Shown::leased(self.options.target.as_str(), &leased.message)
+    }
+
+    /// The message and those that are here already, as many as may be taken.
+    fn gather(&mut self, first: Leased) -> Result<Vec<Leased>> {
+        let mut messages = vec![first];
+        while (messages.len() as u64) < self.left.min(CREDIT.into()) {
+            let Some(message) = self.intake.ready()? else { break };
+            messages.push(message);
+        }
+        self.was_empty = false;
+        self.left -= messages.len() as u64;
+        self.tally.taken += messages.len() as u64;
+        Ok(messages)
+    }
+
+    fn settled(&mut self, settle: Settle, ended: Result<(), ClientError>) {
+        match (ended, settle) {
+            (Err(error), _) => self.tally.lost(error),
+            (Ok(()), Settle::Accept) => self.tally.accepted += 1,
+            (Ok(()), Settle::Release) => self.tally.released += 1,
+            (Ok(()), Settle::Reject) => self.tally.rejected += 1,
+            (Ok(()), Settle::None) => self.tally.returned += 1,
+        }
+    }
+
+    /// Runs a command for each message, several at once.
+    async fn run(&mut self, command: &str, lease: Duration) -> Result<Exit> {
+        let work = Work { command, target: self.options.target.as_str(), lease };
+        let (stop, stopped) = watch::channel(false);
+        let mut running = FuturesUnordered::new();
+        let ended = loop {
+            if self.left == 0 && running.is_empty() {
+                break Ok(Exit::Ok);
+            }
+            let busy = u32::try_from(running.len()).unwrap_or(u32::MAX);
+            let free = u64::from(self.options.concurrency.saturating_sub(busy)).min(self.left);
+            let most = u32::try_from(free).unwrap_or(u32::MAX);
+            let event = tokio::select! {
+                biased;
+                exit = self.signals.next() => Event::Signal(exit),
+                Some(done) = running.next() => Event::Ended(done),
+                message = self.intake.next(most), if most > 0 => Event::Message(message),
+                () = sleep(QUIET), if self.options.until_end && running.is_empty() => Event::Quiet,
+            };
+            match event {
+                Event::Signal(exit) => break Ok(exit),
+                Event::Ended(Done::Impossible(failure)) => break Err(failure),
+                Event::Ended(done) => self.count(done),
+                Event::Message(Ok(Some(leased))) => {
+                    self.was_empty = false;
+                    self.left -= 1;
+                    self.tally.taken += 1;
+                    running.push(exec::leased(&work, leased, stopped.clone()));
+                }
+                Event::Message(Ok(None)) => break Ok(Exit::Ok),
+                Event::Message(Err(error)) => break Err(error.into()),
+                Event::Quiet => match self.is_drained().await {
+                    Ok(true) => break Ok(Exit::Ok),
+                    Ok(false) => {}
+                    Err(failure) => break Err(failure),
+                },
+            }
+        };
+        stop.send_replace(true);
+        loop {
+            let done = or_at_once(&mut self.signals, running.next()).await;
+            match done {
+                Some(done) => self.count(done),
+                None => return ended,
+            }
+        }
+    }
+
+    fn count(&mut self, done: Done) {
+        match done {
+            Done::Accepted => self.tally.accepted += 1,
+            Done::Released => self.tally.released += 1,
+            Done::Returned | Done::Impossible(_) => self.tally.returned += 1,
+            Done::Lost(error) => self.tally.lost(error),
+        }
+    }
+
+    /// Whether the queue had nothing to deliver twice in a row: what it granted just before the first time it was
+    /// asked has arrived by the second.
+    async fn is_drained(&mut self) -> Result<bool> {
+        let queue = self.client.get(ResourceKind::Queue, self.options.target.as_str()).await?;
+        let is_empty = queue.streams.unwrap_or_default().iter().all(|stream| stream.ready == 0);
+        Ok(std::mem::replace(&mut self.was_empty, is_empty) && is_empty)
+    }
+}
+
+/// Gives a printed message its verdict.
+async fn given(leased: Leased, settle: Settle) -> Result<(), ClientError> {
+    let verdict = match settle {
+        Settle::Accept => Verdict::Accept,
+        Settle::Release => Verdict::Release { delay_millis: None },
+        Settle::Reject => Verdict::Reject,
+        Settle::None => Verdict::Return,
+    };
+    leased.settle(verdict).await
+}

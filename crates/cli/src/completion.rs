@@ -1,0 +1,145 @@
+//! Completion in the shell, of names that exist too: the shell calls `COMPLETE=bash pondage -- WORDS…`, and the
+//! answer is made here.
+
+use std::{ffi::OsStr, time::Duration};
+
+use clap::CommandFactory;
+use clap_complete::{
+    CompleteEnv,
+    engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate},
+};
+use pondage_client::{Client, Options, ResourceKind};
+
+use crate::{
+    args::Cli,
+    connect::SERVER,
+    kinds::{KINDS, KindArg, KindWord},
+};
+
+/// How long a shell waits for names. Without an answer it gets none.
+const PATIENCE: Duration = Duration::from_millis(800);
+
+/// The variable that says that a shell asks, and which one.
+pub(crate) const VARIABLE: &str = "COMPLETE";
+
+/// Answers a shell that asks for completions, and ends the process then. Otherwise nothing happens.
+pub(crate) fn answer_shell() {
+    CompleteEnv::with_factory(Cli::command).var(VARIABLE).bin("pondage").complete();
+}
+
+/// Kinds of resources.
+pub(crate) fn kinds() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| KindWord::OFFERED.map(CompletionCandidate::new).into())
+}
+
+/// Names of resources of the kind that stands before them on the command line.
+pub(crate) fn names_of_kind() -> ArgValueCompleter {
+    ArgValueCompleter::new(|current: &OsStr| {
+        let words = words();
+        names(&kind_in(&words).map(KindWord::kinds).unwrap_or_default(), current)
+    })
+}
+
+/// Names of topics and queues.
+pub(crate) fn targets() -> ArgValueCompleter {
+    ArgValueCompleter::new(|current: &OsStr| names(&[ResourceKind::Topic, ResourceKind::Queue], current))
+}
+
+/// Names of one kind.
+pub(crate) fn names_of(kind: ResourceKind) -> ArgValueCompleter {
+    ArgValueCompleter::new(move |current: &OsStr| names(&[kind], current))
+}
+
+/// The words of the command line that is being completed, without the program's.
+fn words() -> Vec<String> {
+    let mut args = std::env::args_os();
+    args.by_ref().find(|arg| arg == "--");
+    args.skip(1).map(|arg| arg.to_string_lossy().into_owned()).collect()
+}
+
+/// The first word that is a kind, behind the command's own.
+fn kind_in(words: &[String]) -> Option<KindWord> {
+    let plain = words.iter().filter(|word| !word.starts_with('-'));
+    plain.skip(1).find_map(|word| word.parse::<KindArg>().ok()).map(|arg| arg.kind)
+}
+
+/// The address that the command line names, else the environment, else the usual one.
+fn server_in(words: &[String], environment: Option<String>) -> String {
+    let behind = |index: usize| words.get(index + 1).cloned();
+    let named = words.iter().enumerate().find_map(|(index, word)| match word.strip_prefix("--server") {
+        Some("") => behind(index),
+        Some(rest) => rest.strip_prefix('=').map(str::to_owned),
+        None => None,
+    });
+    named.or(environment).unwrap_or_else(|| SERVER.to_owned())
+}
+
+fn names(kinds: &[ResourceKind], current: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(current) = current.to_str() else { return Vec::new() };
+    let server = server_in(&words(), std::env::var("PONDAGE_SERVER").ok());
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return Vec::new();
+    };
+    let asked = runtime.block_on(async { tokio::time::timeout(PATIENCE, ask(&server, kinds)).await });
+    let names = asked.unwrap_or_default();
+    names.into_iter().filter(|name| name.starts_with(current)).map(CompletionCandidate::new).collect()
+}
+
+/// The names that a broker knows; none if it can't be asked. A shell is no place for errors.
+async fn ask(server: &str, kinds: &[ResourceKind]) -> Vec<String> {
+    let options =
+        Options { connect_timeout: PATIENCE, request_timeout: PATIENCE, retries: 0, ..Options::default() };
+    let Ok(client) = Client::connect(server, options).await else { return Vec::new() };
+    let mut names = Vec::new();
+    for kind in KINDS.into_iter().filter(|kind| kinds.contains(kind)) {
+        let resources = client.list(kind, false).await.unwrap_or_default();
+        names.extend(resources.into_iter().map(|resource| resource.name.to_string()));
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(line: &str) -> Vec<String> {
+        line.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_kind_stands_behind_the_command() {
+        for (line, kind) in [
+            ("get queue or", Some(KindWord::Kind(ResourceKind::Queue))),
+            ("describe topics", Some(KindWord::Kind(ResourceKind::Topic))),
+            ("--timeout 5s delete pcg x", Some(KindWord::Kind(ResourceKind::Group))),
+            ("get -o json all", Some(KindWord::All)),
+            ("get", None),
+            ("queue", None),
+            ("", None),
+        ] {
+            assert_eq!(kind_in(&split(line)), kind, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_command_lines_server_wins() {
+        let environment = || Some("http://env:1".to_owned());
+        for (line, environment, server) in [
+            ("get queue", None, SERVER),
+            ("get queue", environment(), "http://env:1"),
+            ("get --server http://flag:2 queue", environment(), "http://flag:2"),
+            ("--server=http://flag:3 get", None, "http://flag:3"),
+            ("get --server", None, SERVER),
+        ] {
+            assert_eq!(server_in(&split(line), environment), server, "{line}");
+        }
+    }
+
+    #[test]
+    fn nobody_at_the_address_gives_no_names() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        // Port 9 (discard) of this machine: refused at once.
+        let names = runtime.block_on(ask("http://127.0.0.1:9", &KINDS));
+        assert!(names.is_empty());
+    }
+}

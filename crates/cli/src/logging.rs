@@ -1,0 +1,59 @@
+//! Structured logs of a broker, on stderr.
+
+use std::{backtrace::Backtrace, io::IsTerminal, panic};
+
+use clap::ValueEnum;
+use tracing_subscriber::{EnvFilter, filter::ParseError};
+
+use crate::exit::{Failure, Result};
+
+/// The form of the logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// One line for people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Starts logging. `filter` is a level, or directives as `RUST_LOG` takes them.
+pub(crate) fn start(format: LogFormat, filter: &str) -> Result<()> {
+    let filter = parse(filter).map_err(|error| {
+        Failure::usage(format!("--log-level: {error}")).help(
+            "write a level (error, warn, info, debug, trace) or directives such as info,pondage_broker=debug",
+        )
+    })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match format {
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|error| Failure::failed(format!("logging: {error}")))?;
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
+        let message = info.payload_as_str().unwrap_or("no message");
+        let backtrace = Backtrace::capture();
+        tracing::error!(%place, %thread, %backtrace, "panic: {message}");
+    }));
+    Ok(())
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::builder().parse(filter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_directives() {
+        for (filter, is_fine) in
+            [("info", true), ("info,pondage_broker=debug", true), ("", true), ("pondage=loud", false)]
+        {
+            assert_eq!(parse(filter).is_ok(), is_fine, "{filter:?}");
+        }
+    }
+}

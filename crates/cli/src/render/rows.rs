@@ -1,0 +1,288 @@
+//! The tables of resources: is it well, and how far behind is it?
+
+use pondage_client::{Cluster, ResourceKind, Settings, StreamStatus};
+use pondage_model::settings::{DeletionPolicy, GroupSource, Placement};
+
+use super::{
+    document::{TopicPlaces, View},
+    table::{Column, number, table, text},
+    text::{age, bytes},
+};
+
+/// A table of resources of one kind.
+pub(crate) fn resources(kind: ResourceKind, views: &[View], is_wide: bool) -> String {
+    let (columns, row): (&[Column], Row) = match kind {
+        ResourceKind::Topic => (&TOPIC, topic),
+        ResourceKind::Queue => (&QUEUE, queue),
+        ResourceKind::Group => (&GROUP, group),
+    };
+    let shown = columns.iter().filter(|column| is_wide || !WIDE.contains(&column.heading)).count();
+    let rows = views.iter().map(|view| row(view).into_iter().take(shown).collect());
+    table(&columns[..shown], rows.collect())
+}
+
+/// Makes the row of a resource.
+type Row = fn(&View) -> Vec<String>;
+
+/// Headings that only a wide table has; they stand last.
+const WIDE: [&str; 10] = [
+    "MOVING",
+    "BYTES",
+    "ACK-TIMEOUT",
+    "MAX-DELIVERIES",
+    "DEAD-LETTER",
+    "RETENTION",
+    "PLACEMENT",
+    "DELETION",
+    "IN-FLIGHT-MAX",
+    "REVISION",
+];
+
+const TOPIC: [Column; 9] = [
+    text("NAME"),
+    number("PARTITIONS"),
+    number("MESSAGES"),
+    text("OLDEST"),
+    number("BYTES"),
+    text("RETENTION"),
+    text("PLACEMENT"),
+    text("DELETION"),
+    number("REVISION"),
+];
+
+fn topic(view: &View) -> Vec<String> {
+    let Settings::Topic(settings) = &view.resource.settings else { return vec![String::new(); TOPIC.len()] };
+    let streams = view.streams();
+    let messages: u64 = streams.iter().map(held).sum();
+    vec![
+        view.resource.name.to_string(),
+        led(streams, settings.partitions),
+        messages.to_string(),
+        oldest(streams, messages),
+        bytes(streams.iter().map(|stream| stream.bytes).sum()),
+        settings.retention_millis.map_or_else(|| "for ever".to_owned(), age),
+        placement(settings.placement).to_owned(),
+        deletion(settings.deletion_policy).to_owned(),
+        view.resource.revision.to_string(),
+    ]
+}
+
+const QUEUE: [Column; 14] = [
+    text("NAME"),
+    number("READY"),
+    number("UNACKED"),
+    number("SCHEDULED"),
+    number("DEAD"),
+    text("OLDEST"),
+    number("CONSUMERS"),
+    number("MOVING"),
+    number("BYTES"),
+    text("ACK-TIMEOUT"),
+    number("MAX-DELIVERIES"),
+    text("DEAD-LETTER"),
+    text("DELETION"),
+    number("REVISION"),
+];
+
+fn queue(view: &View) -> Vec<String> {
+    let Settings::Queue(settings) = &view.resource.settings else { return vec![String::new(); QUEUE.len()] };
+    let streams = view.streams();
+    let sum = |count: fn(&StreamStatus) -> u64| streams.iter().map(count).sum::<u64>();
+    // Without a leader nothing is known, and a row of zeros would say that the queue is empty.
+    let is_led = !streams.is_empty() && streams.iter().all(|stream| stream.leader.is_some());
+    let figure = |count: u64| if is_led { count.to_string() } else { "?".to_owned() };
+    let waiting = sum(|stream| stream.ready + stream.unacked + stream.scheduled + stream.moving);
+    vec![
+        view.resource.name.to_string(),
+        figure(sum(|stream| stream.ready)),
+        figure(sum(|stream| stream.unacked)),
+        figure(sum(|stream| stream.scheduled)),
+        figure(sum(|stream| stream.dead_lettered)),
+        oldest(streams, waiting),
+        figure(sum(|stream| stream.consumers.into())),
+        figure(sum(|stream| stream.moving)),
+        bytes(sum(|stream| stream.bytes)),
+        age(settings.ack_timeout_millis),
+        settings.max_deliveries.to_string(),
+        settings.dead_letter.as_ref().map(ToString::to_string).unwrap_or_default(),
+        deletion(settings.deletion_policy).to_owned(),
+        view.resource.revision.to_string(),
+    ]
+}
+
+const GROUP: [Column; 6] =
+    [text("NAME"), text("READS"), number("LAG"), text("DELAY"), number("IN-FLIGHT-MAX"), number("REVISION")];
+
+/// Topics of a group that its row names; it counts the others.
+const TOPICS_SHOWN: usize = 3;
+
+fn group(view: &View) -> Vec<String> {
+    let Settings::Group(settings) = &view.resource.settings else { return vec![String::new(); GROUP.len()] };
+    let reads = match &settings.source {
+        GroupSource::Queue(queue) => format!("queue/{queue}"),
+        GroupSource::Topics(topics) => {
+            let mut names: Vec<String> =
+                topics.iter().take(TOPICS_SHOWN).map(|topic| format!("topic/{topic}")).collect();
+            if topics.len() > TOPICS_SHOWN {
+                names.push(format!("+{}", topics.len() - TOPICS_SHOWN));
+            }
+            names.join(",")
+        }
+    };
+    let lag = view.lag();
+    vec![
+        view.resource.name.to_string(),
+        reads,
+        lag.to_string(),
+        if lag == 0 { String::new() } else { age(view.delay_millis()) },
+        settings.in_flight_per_consumer_max.to_string(),
+        view.resource.revision.to_string(),
+    ]
+}
+
+/// A table of streams.
+pub(crate) fn streams(kind: ResourceKind, streams: &[StreamStatus]) -> String {
+    let leader = |stream: &StreamStatus| stream.leader.map_or_else(|| "none".to_owned(), |id| id.to_string());
+    if kind == ResourceKind::Queue {
+        let columns = [
+            number("SHARD"),
+            text("LEADER"),
+            number("READY"),
+            number("UNACKED"),
+            number("SCHEDULED"),
+            number("MOVING"),
+            number("DEAD"),
+            text("OLDEST"),
+            number("CONSUMERS"),
+            number("BYTES"),
+        ];
+        let rows = streams.iter().map(|stream| {
+            vec![
+                stream.shard.to_string(),
+                leader(stream),
+                stream.ready.to_string(),
+                stream.unacked.to_string(),
+                stream.scheduled.to_string(),
+                stream.moving.to_string(),
+                stream.dead_lettered.to_string(),
+                oldest(&[*stream], stream.ready + stream.unacked + stream.scheduled + stream.moving),
+                stream.consumers.to_string(),
+                bytes(stream.bytes),
+            ]
+        });
+        return table(&columns, rows.collect());
+    }
+    let columns = [
+        number("PARTITION"),
+        number("SHARD"),
+        text("LEADER"),
+        number("START"),
+        number("END"),
+        text("OLDEST"),
+        number("CONSUMERS"),
+        number("BYTES"),
+    ];
+    let rows = streams.iter().map(|stream| {
+        vec![
+            stream.partition.to_string(),
+            stream.shard.to_string(),
+            leader(stream),
+            stream.start.to_string(),
+            stream.end.to_string(),
+            oldest(&[*stream], held(stream)),
+            stream.consumers.to_string(),
+            bytes(stream.bytes),
+        ]
+    });
+    table(&columns, rows.collect())
+}
+
+/// A table of a group's places.
+pub(crate) fn places(topics: &[TopicPlaces]) -> String {
+    let columns = [
+        text("TOPIC"),
+        number("PARTITION"),
+        number("COMMITTED"),
+        number("START"),
+        number("END"),
+        number("LAG"),
+        text("DELAY"),
+        number("EPOCH"),
+    ];
+    let rows = topics.iter().flat_map(|(topic, places)| {
+        places.iter().map(move |place| {
+            vec![
+                topic.to_string(),
+                place.partition.to_string(),
+                place.committed.map(|offset| offset.to_string()).unwrap_or_default(),
+                place.start.to_string(),
+                place.end.to_string(),
+                place.lag.to_string(),
+                if place.lag == 0 { String::new() } else { age(place.delay_millis) },
+                place.epoch.to_string(),
+            ]
+        })
+    });
+    table(&columns, rows.collect())
+}
+
+/// The cluster and its brokers.
+pub(crate) fn cluster(cluster: &Cluster) -> String {
+    let columns = [number("BROKER"), text("ADDRESS"), number("STARTS"), text("VERSION")];
+    let rows = cluster.brokers.iter().map(|broker| {
+        vec![
+            broker.id.to_string(),
+            broker.address.clone(),
+            broker.incarnation.to_string(),
+            broker.version.clone(),
+        ]
+    });
+    format!(
+        "Cluster {}: {} shards, {} streams, revision {}\n\n{}",
+        cluster.uuid,
+        cluster.shards,
+        cluster.streams,
+        cluster.revision,
+        table(&columns, rows.collect())
+    )
+}
+
+/// Messages of a topic's partition, at most: compaction leaves gaps.
+const fn held(stream: &StreamStatus) -> u64 {
+    stream.end.get().saturating_sub(stream.start.get())
+}
+
+/// Partitions, and how many of them are led where not all are.
+fn led(streams: &[StreamStatus], partitions: u32) -> String {
+    let led = streams.iter().filter(|stream| stream.leader.is_some()).count();
+    if streams.is_empty() || led == streams.len() {
+        partitions.to_string()
+    } else {
+        format!("{led}/{partitions}")
+    }
+}
+
+fn oldest(streams: &[StreamStatus], messages: u64) -> String {
+    let oldest = streams.iter().map(|stream| stream.oldest_age_millis).max().unwrap_or(0);
+    if messages == 0 { String::new() } else { age(oldest) }
+}
+
+const fn placement(placement: Placement) -> &'static str {
+    match placement {
+        Placement::Auto => "Auto",
+        Placement::Dedicated => "Dedicated",
+        Placement::Pooled => "Pooled",
+    }
+}
+
+const fn deletion(policy: DeletionPolicy) -> &'static str {
+    match policy {
+        DeletionPolicy::Retain => "Retain",
+        DeletionPolicy::DeleteIfEmpty => "DeleteIfEmpty",
+        DeletionPolicy::Delete => "Delete",
+    }
+}
+
+#[cfg(test)]
+#[path = "rows_tests.rs"]
+mod tests;

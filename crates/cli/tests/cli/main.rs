@@ -1,0 +1,8 @@
+//! The real binary, as people and scripts use it: each test has a broker of its own, in a process, on free ports.
+
+mod completing;
+mod consuming;
+mod harness;
+mod publishing;
+mod resources;
+mod running;
