@@ -25,6 +25,8 @@ pub struct Ack {
     pub partition: u32,
     /// Its offset.
     pub offset: Offset,
+    /// An earlier try had stored it already, and its answer was lost.
+    pub already: bool,
 }
 
 /// What a message costs besides its bytes while it is here.

@@ -168,7 +168,11 @@ impl Client {
                 async move { messages.publish(request).await }
             })
             .await?;
-        Ok(Ack { partition: response.partition, offset: Offset(response.base_offset) })
+        Ok(Ack {
+            partition: response.partition,
+            offset: Offset(response.base_offset),
+            already: response.duplicate,
+        })
     }
 
     /// Takes at most `messages_max` messages from a queue, waiting up to `wait` for the first.

@@ -290,7 +290,8 @@ impl<W> Lanes<W> {
     fn acknowledge(&mut self, batch: Batch<W>, response: &v1::PublishResponse) {
         for (index, waiter) in batch.waiters.into_iter().enumerate() {
             let offset = Offset(response.base_offset.saturating_add(index as u64));
-            self.ended.push_back((waiter, Ok(Ack { partition: response.partition, offset })));
+            let ack = Ack { partition: response.partition, offset, already: response.duplicate };
+            self.ended.push_back((waiter, Ok(ack)));
         }
     }
 
