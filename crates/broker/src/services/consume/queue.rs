@@ -66,6 +66,17 @@ pub(super) async fn serve<D: Disk>(
     let held = Mutex::default();
     let (services, out) = (services.clone(), out.clone());
     let consumer = Arc::new(Consumer { services, out, queue, place, id, lease_millis, held });
+    // Before the first delivery: messages may be waiting already.
+    let started = v1::ConsumeStarted {
+        partitions: vec![v1::StartedPartition { partition: 0, ..v1::StartedPartition::default() }],
+    };
+    let told = consumer.out.send(response(consume_response::Step::Started(started))).await;
+    if told.is_err() {
+        if let Err(refusal) = consumer.detach(true).await {
+            tracing::debug!(stream = place.stream.get(), %refusal, "detaching a consumer");
+        }
+        return End::Lost;
+    }
     let mut sender = tokio::spawn(Arc::clone(&consumer).send(grants));
     let (end, results) = consumer.attend(inbound, &mut sender).await;
     cut_short(sender).await;
@@ -82,12 +93,6 @@ pub(super) async fn serve<D: Disk>(
 impl<D: Disk> Consumer<D> {
     /// Takes steps until the session ends. The flag says whether all results were sent.
     async fn attend(self: &Arc<Self>, mut inbound: Inbound, sender: &mut JoinHandle<End>) -> (End, bool) {
-        let started = v1::ConsumeStarted {
-            partitions: vec![v1::StartedPartition { partition: 0, ..v1::StartedPartition::default() }],
-        };
-        if self.out.send(response(consume_response::Step::Started(started))).await.is_err() {
-            return (End::Lost, false);
-        }
         let mut pending = FuturesUnordered::new();
         let mut look = tokio::time::interval(LOOK_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
