@@ -1,1 +1,4 @@
-//! Process-level tests, demos and benchmarks against the real binary
+//! Process-level tests and demonstrations: they start the real binary, and harm it.
+
+pub mod flights;
+pub mod process;
