@@ -134,14 +134,14 @@ impl Client {
         };
         let mut builder = BatchBuilder::new(Compression::None);
         push_message(&mut builder, message)?;
-        self.publish_request(v1::PublishRequest {
+        let request = v1::PublishRequest {
             target: target.to_owned(),
             partition,
             batch: builder.build()?,
             delay_millis: message.delay.map(millis),
             ttl_millis: message.ttl.map(millis),
-        })
-        .await
+        };
+        self.publish_request(Repeat::IfDefinite, request).await
     }
 
     /// Publishes one batch, such as [`BatchBuilder`] builds, and waits until it is durable. A batch of a producer
@@ -155,13 +155,14 @@ impl Client {
         partition: Option<u32>,
         batch: Bytes,
     ) -> Result<Ack, ClientError> {
+        let idempotent = Batch::parse(batch.clone())?.producer().is_some();
+        let repeat = if idempotent { Repeat::Safe } else { Repeat::IfDefinite };
         let target = target.to_owned();
-        self.publish_request(v1::PublishRequest { target, partition, batch, ..Default::default() }).await
+        let request = v1::PublishRequest { target, partition, batch, ..Default::default() };
+        self.publish_request(repeat, request).await
     }
 
-    async fn publish_request(&self, request: v1::PublishRequest) -> Result<Ack, ClientError> {
-        let idempotent = Batch::parse(request.batch.clone())?.producer().is_some();
-        let repeat = if idempotent { Repeat::Safe } else { Repeat::IfDefinite };
+    async fn publish_request(&self, repeat: Repeat, request: v1::PublishRequest) -> Result<Ack, ClientError> {
         let response = self
             .call(repeat, || {
                 let (mut messages, request) = (self.messages(), request.clone());
