@@ -17,9 +17,14 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Starts logging. `filter` is a level, or directives as `RUST_LOG` takes them.
-pub(crate) fn start(format: LogFormat, filter: &str) -> Result<()> {
-    let filter = parse(filter).map_err(|error| {
+/// Starts logging. `filter` is a level, or directives as `RUST_LOG` takes them; without it people see what needs their
+/// attention, and programs that collect logs the rest as well.
+pub(crate) fn start(format: LogFormat, filter: Option<&str>) -> Result<()> {
+    let usual = match format {
+        LogFormat::Text => "warn",
+        LogFormat::Json => "info",
+    };
+    let filter = parse(filter.unwrap_or(usual)).map_err(|error| {
         Failure::usage(format!("--log-level: {error}")).help(
             "write a level (error, warn, info, debug, trace) or directives such as info,pondage_broker=debug",
         )

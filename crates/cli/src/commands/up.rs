@@ -64,9 +64,9 @@ pub(crate) struct Up {
     #[arg(long, value_enum, default_value_t, value_name = "FORM")]
     log_format: LogFormat,
 
-    /// What is logged: a level, or directives such as info,pondage_broker=debug
-    #[arg(long, value_name = "LEVEL", default_value = "warn", env = "RUST_LOG")]
-    log_level: String,
+    /// What is logged: a level, or directives such as info,pondage_broker=debug [default: warn as text, info as JSON]
+    #[arg(long, value_name = "LEVEL", env = "RUST_LOG")]
+    log_level: Option<String>,
 
     /// For tests: every sync takes this much longer
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, hide = true)]
@@ -75,7 +75,7 @@ pub(crate) struct Up {
 
 impl Up {
     pub(crate) async fn run(&self) -> Result<Exit> {
-        logging::start(self.log_format, &self.log_level)?;
+        logging::start(self.log_format, self.log_level.as_deref())?;
         let loaded = files::load(&self.files)?;
         check_local(&loaded).map_err(|errors| files::invalid(&errors))?;
         let listen = listen(self.listen, &loaded).map_err(|error| files::invalid(&[error]))?;
@@ -94,8 +94,17 @@ impl Up {
             // Nothing was promised to anybody yet.
             _ = signals.next() => return Ok(Exit::Ok),
         };
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            address = %broker.address,
+            http_address = %broker.http_address,
+            data = %self.data.display(),
+            is_new = broker.created,
+            "the broker serves"
+        );
         let ended = self.serve(&mut broker, loaded, address_file.as_ref(), &mut signals).await;
         if ended.is_ok() {
+            tracing::info!("the broker stops");
             remark("stopping; a second signal ends it at once");
         }
         let stopped = or_at_once(&mut signals, broker.stop()).await;

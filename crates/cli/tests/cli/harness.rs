@@ -108,7 +108,13 @@ impl Place {
         let address_file = self.path("addresses.json");
         // One that was killed has left its own.
         let _ = fs::remove_file(&address_file);
-        let mut process = self.start_up(args);
+        let process = self.start_up(args);
+        self.adopt(process);
+    }
+
+    /// Takes a broker that was started otherwise, and waits until it serves and has applied its files.
+    pub(crate) fn adopt(&mut self, mut process: Process) {
+        let address_file = self.path("addresses.json");
         let start = Instant::now();
         while !address_file.exists() {
             let ended = process.0.try_wait().expect("it is ours");

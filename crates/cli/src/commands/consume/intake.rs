@@ -5,11 +5,11 @@
 use std::{collections::VecDeque, pin::Pin, time::Duration};
 
 use bytes::Bytes;
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::join_all};
 use pondage_client::{
     Client, ClientError, QueueConsumer, QueueMessage, ReceivedMessage, SettleItem, Verdict,
 };
-use pondage_model::{Outcome, Refusal, Token};
+use pondage_model::{Refusal, Token};
 
 /// How long one question waits for a message. Ctrl-C waits for its answer, to give back what it brings.
 const POLL_WAIT: Duration = Duration::from_millis(500);
@@ -65,16 +65,39 @@ impl Leased {
     }
 }
 
-async fn settle(client: &Client, token: Token, verdict: Verdict) -> Result<(), ClientError> {
-    let results = client.settle(vec![SettleItem { tokens: token.into(), verdict }]).await?;
-    match results.into_iter().next() {
-        Some(result) => result.result.map(|_| ()).map_err(ClientError::from),
-        None => {
-            let refusal = Refusal::Malformed { what: "a verdict without an answer" };
-            debug_assert_eq!(refusal.outcome(), Outcome::Definite, "a refusal of ours");
-            Err(refusal.into())
+/// Gives messages one verdict each and the same, and says how each of them ended.
+pub(super) async fn settle_all(messages: Vec<Leased>, verdict: Verdict) -> Vec<Result<(), ClientError>> {
+    let client = messages.first().and_then(|first| match &first.settler {
+        Settler::Calls(client) => Some(client.clone()),
+        Settler::Stream(_) => None,
+    });
+    let Some(client) = client else {
+        // A stream gathers them itself.
+        return join_all(messages.iter().map(|leased| leased.settle(verdict))).await;
+    };
+    let items = messages.iter().map(|leased| SettleItem { tokens: leased.message.token.into(), verdict });
+    let results = match client.settle(items.collect()).await {
+        Ok(results) => results,
+        Err(error) => return vec![Err(error); messages.len()],
+    };
+    let mut ended = vec![Err(unanswered()); messages.len()];
+    for result in results {
+        if let Some(one) = ended.get_mut(result.item as usize) {
+            *one = result.result.map(|_| ()).map_err(ClientError::from);
         }
     }
+    ended
+}
+
+/// An answer that leaves a message out says nothing about it: it may have its verdict.
+fn unanswered() -> ClientError {
+    Refusal::Interrupted.into()
+}
+
+async fn settle(client: &Client, token: Token, verdict: Verdict) -> Result<(), ClientError> {
+    let results = client.settle(vec![SettleItem { tokens: token.into(), verdict }]).await?;
+    let first = results.into_iter().next();
+    first.map_or_else(|| Err(unanswered()), |result| result.result.map(|_| ()).map_err(ClientError::from))
 }
 
 /// Where messages come from.
@@ -151,10 +174,10 @@ impl Intake {
                 if let Some(answer) = answer {
                     waiting.extend(answer.await.unwrap_or_default());
                 }
-                for message in waiting {
-                    // Otherwise its lease runs out.
-                    let _ = settle(&client, message.token, Verdict::Return).await;
-                }
+                let settler = || Settler::Calls(client.clone());
+                let rest = waiting.into_iter().map(|message| Leased { message, settler: settler() });
+                // Where it does not hold, the leases run out.
+                settle_all(rest.collect(), Verdict::Return).await;
             }
         }
     }

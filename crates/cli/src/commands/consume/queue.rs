@@ -10,7 +10,7 @@ use tokio::{sync::watch, time::sleep};
 use super::{
     Consume, Settle,
     exec::{self, Done, Work},
-    intake::{Intake, Leased, Polls},
+    intake::{Intake, Leased, Polls, settle_all},
     options::Tally,
 };
 use crate::{
@@ -21,6 +21,8 @@ use crate::{
 
 /// Messages that are here unsettled.
 const CREDIT: u32 = 256;
+/// Messages that are printed, and then settled, together.
+const GATHERED: u32 = 1_000;
 /// How long nothing comes before the queue is asked whether there is anything.
 const QUIET: Duration = Duration::from_millis(200);
 
@@ -97,7 +99,7 @@ impl Session<'_> {
             if self.left == 0 {
                 break Ok(Exit::Ok);
             }
-            let most = u32::try_from(self.left.min(CREDIT.into())).unwrap_or(CREDIT);
+            let most = u32::try_from(self.left.min(GATHERED.into())).unwrap_or(GATHERED);
             let event = tokio::select! {
                 biased;
                 exit = self.signals.next() => Event::Signal(exit),
@@ -117,7 +119,7 @@ impl Session<'_> {
                     if settle == Settle::None {
                         kept.extend(messages);
                     } else {
-                        settling.extend(messages.into_iter().map(|leased| given(leased, settle)));
+                        settling.push(settle_all(messages, verdict(settle)));
                     }
                 }
                 Event::Message(Ok(None)) => break Ok(Exit::Ok),
@@ -132,11 +134,8 @@ impl Session<'_> {
         while let Some(ended) = settling.next().await {
             self.settled(settle, ended);
         }
-        let mut giving_back: FuturesUnordered<_> =
-            kept.into_iter().map(|leased| given(leased, Settle::None)).collect();
-        while let Some(ended) = giving_back.next().await {
-            self.settled(Settle::None, ended);
-        }
+        let given_back = settle_all(kept, verdict(Settle::None)).await;
+        self.settled(Settle::None, given_back);
         ended
     }
 
@@ -147,7 +146,7 @@ impl Session<'_> {
     /// The message and those that are here already, as many as may be taken.
     fn gather(&mut self, first: Leased) -> Result<Vec<Leased>> {
         let mut messages = vec![first];
-        while (messages.len() as u64) < self.left.min(CREDIT.into()) {
+        while (messages.len() as u64) < self.left.min(GATHERED.into()) {
             let Some(message) = self.intake.ready()? else { break };
             messages.push(message);
         }
@@ -157,13 +156,15 @@ impl Session<'_> {
         Ok(messages)
     }
 
-    fn settled(&mut self, settle: Settle, ended: Result<(), ClientError>) {
-        match (ended, settle) {
-            (Err(error), _) => self.tally.lost(error),
-            (Ok(()), Settle::Accept) => self.tally.accepted += 1,
-            (Ok(()), Settle::Release) => self.tally.released += 1,
-            (Ok(()), Settle::Reject) => self.tally.rejected += 1,
-            (Ok(()), Settle::None) => self.tally.returned += 1,
+    fn settled(&mut self, settle: Settle, ended: Vec<Result<(), ClientError>>) {
+        for one in ended {
+            match (one, settle) {
+                (Err(error), _) => self.tally.lost(error),
+                (Ok(()), Settle::Accept) => self.tally.accepted += 1,
+                (Ok(()), Settle::Release) => self.tally.released += 1,
+                (Ok(()), Settle::Reject) => self.tally.rejected += 1,
+                (Ok(()), Settle::None) => self.tally.returned += 1,
+            }
         }
     }
 
@@ -233,13 +234,12 @@ impl Session<'_> {
     }
 }
 
-/// Gives a printed message its verdict.
-async fn given(leased: Leased, settle: Settle) -> Result<(), ClientError> {
-    let verdict = match settle {
+/// The verdict on a printed message.
+const fn verdict(settle: Settle) -> Verdict {
+    match settle {
         Settle::Accept => Verdict::Accept,
         Settle::Release => Verdict::Release { delay_millis: None },
         Settle::Reject => Verdict::Reject,
         Settle::None => Verdict::Return,
-    };
-    leased.settle(verdict).await
+    }
 }
