@@ -20,10 +20,11 @@ use crate::{
 /// Delete topics, queues and groups
 #[derive(Args, Debug)]
 #[command(after_help = "\
-A resource goes as its deletionPolicy says: DeleteIfEmpty refuses while it holds messages.
+A resource goes as its deletionPolicy says: Retain, the default, keeps topics and queues; DeleteIfEmpty refuses while
+there are messages.
 
 Examples:
-  pondage delete queue orders
+  pondage delete queue orders --policy delete
   pondage delete topic/flights --policy delete-if-empty
   pondage delete -f deploy/quickstart.yaml --ignore-not-found")]
 pub(crate) struct Delete {

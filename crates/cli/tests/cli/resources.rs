@@ -89,7 +89,11 @@ fn one_that_is_refused_does_not_stop_the_others() {
 #[test]
 fn deleting_asks_for_what_is_there_and_keeps_what_is_needed() {
     let place = Place::with_resources();
-    place.run(&["delete", "queue", "orders-dead"]).failed(1, &["orders"]);
+    let ended = place.run(&["delete", "queue", "orders-dead"]);
+    assert_eq!(ended.out, "queue/orders-dead  retained\n");
+    ended.failed(1, &["deletionPolicy", "--policy delete"]);
+    let args = ["delete", "queue", "orders-dead", "--policy", "delete"];
+    place.run(&args).failed(1, &["error: queue/orders-dead: ", "queue orders dead-letters to it"]);
     place.run(&["delete", "queue", "nothing"]).failed(3, &["no queue \"nothing\""]);
     place.ok(&["delete", "queue", "nothing", "--ignore-not-found"]);
     place.run_with(&["publish", "orders"], "x\n").ok();
