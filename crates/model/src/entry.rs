@@ -398,6 +398,35 @@ pub struct RawEntry {
 }
 
 impl Body {
+    /// About how many bytes it takes, for bounds on what is held and written at once.
+    #[must_use]
+    pub fn weight_bytes(&self) -> usize {
+        const ENTRY: usize = 64;
+        const ITEM: usize = 32;
+        ENTRY
+            + match self {
+                Self::Publish(publish) => publish.batch.len() + ITEM * publish.attributes.timing.len(),
+                Self::CheckpointPage(page) => page.bytes.len(),
+                Self::Command(command) => command.len(),
+                Self::Grant(runs) => ITEM * runs.len(),
+                Self::Renew(runs) => ITEM * runs.len(),
+                Self::Accept(runs) => ITEM * runs.len(),
+                Self::Release(runs) => ITEM * runs.len(),
+                Self::Discard(discard) => ITEM * discard.runs.len(),
+                Self::ForgetProducers(ids) => ITEM * ids.len(),
+                Self::EpochStart
+                | Self::Open(_)
+                | Self::Settings(_)
+                | Self::Close
+                | Self::Move(_)
+                | Self::Moved(_)
+                | Self::Trim(_)
+                | Self::Claim(_)
+                | Self::Commit(_)
+                | Self::DropGroup(_) => ITEM,
+            }
+    }
+
     /// The kind.
     #[must_use]
     pub const fn kind(&self) -> EntryKind {

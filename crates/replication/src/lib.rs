@@ -22,7 +22,7 @@
 //! watermark is its durable end. Peers, truncation and in-sync changes are deliberately absent until the protocol
 //! that needs them is written and proved.
 
-use pondage_model::{Body, Entry, Epoch, LogTime, Position, Refusal, ShardId, StreamId};
+use pondage_model::{Body, Entry, Epoch, LogTime, Position, Refusal, ShardId, StreamId, limits};
 
 #[cfg(test)]
 mod tests;
@@ -167,11 +167,24 @@ impl Replica {
         entry
     }
 
-    /// Closes the open batch if nothing is being written.
+    /// Closes the open batch if nothing is being written: all of it up to [`limits::SYNC_BATCH_BYTES_MAX`], beyond the
+    /// first entry. What is left goes with the next one.
     pub fn flush(&mut self, effects: &mut Vec<Effect>) {
-        if self.writing.is_none() && !self.open.is_empty() && self.role != Role::Fenced {
-            self.writing = Some(self.end);
-            effects.push(Effect::Write(std::mem::take(&mut self.open)));
+        if self.writing.is_some() || self.role == Role::Fenced {
+            return;
+        }
+        let mut bytes = 0;
+        let fits = |entry: &&Entry| {
+            let first = bytes == 0;
+            bytes += entry.body.weight_bytes();
+            first || bytes <= limits::SYNC_BATCH_BYTES_MAX
+        };
+        let count = self.open.iter().take_while(fits).count();
+        let left = self.open.split_off(count);
+        let batch = std::mem::replace(&mut self.open, left);
+        if let Some(last) = batch.last() {
+            self.writing = Some(last.position.next());
+            effects.push(Effect::Write(batch));
         }
     }
 

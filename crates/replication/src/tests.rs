@@ -1,4 +1,4 @@
-use pondage_model::{Body, Epoch, LogTime, Position, ShardId, StreamId};
+use pondage_model::{Body, Epoch, LogTime, Position, ShardId, StreamId, entry::CheckpointPage, limits};
 
 use crate::{Effect, Input, Replica};
 
@@ -49,6 +49,30 @@ fn the_next_batch_closes_when_the_sync_before_it_returned() {
     replica.flush(&mut effects);
     assert_eq!(written(&effects), [Position(6), Position(7), Position(8)]);
     assert_eq!(replica.high_watermark(), Position(6), "written is not committed");
+}
+
+#[test]
+fn a_batch_holds_what_one_sync_may_carry_and_the_rest_goes_with_the_next() {
+    let page = |bytes: usize| {
+        let bytes = vec![0; bytes].into();
+        Body::CheckpointPage(CheckpointPage { index: 0, total: 1, bytes })
+    };
+    let most = limits::SYNC_BATCH_BYTES_MAX;
+    let mut replica = recovered();
+    step(&mut replica, Input::Lead(Epoch(3)));
+    for bytes in [most / 2, most / 4, most / 2, 2 * most, 1] {
+        replica.append(LogTime(1), StreamId::ZERO, page(bytes));
+    }
+    let mut position = Position(6);
+    for expected in [vec![6, 7], vec![8], vec![9], vec![10], vec![]] {
+        step(&mut replica, Input::Durable(position));
+        assert_eq!(replica.high_watermark(), position, "nothing of the next batch");
+        let mut effects = Vec::new();
+        replica.flush(&mut effects);
+        let expected: Vec<_> = expected.into_iter().map(Position).collect();
+        assert_eq!(written(&effects), expected);
+        position = expected.last().map_or(position, |last| last.next());
+    }
 }
 
 #[test]
