@@ -110,7 +110,8 @@ impl Installation {
         for file in files {
             command.arg("-f").arg(file);
         }
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true);
+        // What it greets people with is no news; what it logs is on stderr.
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).kill_on_drop(true);
         let started = Instant::now();
         let child = command.spawn().with_context(|| format!("can't start {}", self.binary.display()))?;
         let mut broker = BrokerProcess { child };

@@ -41,6 +41,12 @@ fn main() -> Result<ExitCode> {
     let seed = seed.unwrap_or(now.as_secs());
     let plan = Plan { seed, kills, rows, limit: Duration::from_secs(minutes * 60), folder };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let held = runtime.block_on(run(&plan))?;
-    Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    match runtime.block_on(run(&plan)) {
+        Ok(true) => Ok(ExitCode::SUCCESS),
+        Ok(false) => Ok(ExitCode::FAILURE),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
 }

@@ -50,6 +50,8 @@ pub(crate) struct RowLedger {
     pub(crate) queue: Sent,
     /// When the last settle was asked that has no answer yet; 0: none.
     settling: AtomicU64,
+    /// An accept returned OK, or ended as unknown.
+    is_settled: AtomicBool,
 }
 
 /// A message that a worker was given.
@@ -202,19 +204,25 @@ impl Ledger {
         match (answer, lease) {
             (Ok(settled), Some(lease)) => {
                 records.accepted.push(Accepted { row, lease, at: now, already: settled.already });
-                self.settled.fetch_add(1, Relaxed);
+                self.settled(row);
                 lock(&self.ack_times).push(now);
             }
             (Ok(_), None) => records.released += 1,
             (Err(error), _) if error.is(pondage_model::Code::LeaseLost) => records.lease_lost += 1,
             (Err(error), Some(_)) if error.outcome() == Outcome::Unknown => {
                 records.unknown.push(row);
-                self.settled.fetch_add(1, Relaxed);
+                self.settled(row);
             }
             // A release that may or may not have been made needs nothing: the message comes again either way.
             (Err(error), None) if error.outcome() == Outcome::Unknown => {}
             (Err(error), _) => self.report(format!("settling row {row} ended in {error}")),
         }
+    }
+
+    /// Counts a row once, however often it is accepted.
+    fn settled(&self, row: usize) {
+        let before = self.rows[row].is_settled.swap(true, Relaxed);
+        self.settled.fetch_add(u64::from(!before), Relaxed);
     }
 
     /// Rows that are published to the topic, to the queues, and settled, without an answer although they were asked
@@ -231,16 +239,8 @@ impl Ledger {
     }
 
     /// Rows that no accept has ended yet.
-    pub(crate) fn unsettled(&self) -> Vec<usize> {
-        let records = lock(&self.records);
-        let mut is_settled = vec![false; self.rows.len()];
-        records
-            .accepted
-            .iter()
-            .map(|accepted| accepted.row)
-            .chain(records.unknown.iter().copied())
-            .for_each(|row| is_settled[row] = true);
-        (0..self.rows.len()).filter(|row| !is_settled[*row]).collect()
+    pub(crate) fn unsettled(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..).zip(&self.rows).filter(|(_, row)| !row.is_settled.load(Relaxed)).map(|(index, _)| index)
     }
 
     /// Something happened that must not.

@@ -78,7 +78,9 @@ pub async fn run(plan: &Plan) -> Result<bool> {
     let ended = timeout(plan.limit, stage.play(plan)).await;
     let ended = ended
         .unwrap_or_else(|_| Err(anyhow::anyhow!("the run is not done after {} s", plan.limit.as_secs())));
-    let ended = ended.with_context(|| stage.diagnosis());
+    if ended.is_err() {
+        println!("{}", stage.diagnosis());
+    }
     if !matches!(ended, Ok(true)) && plan.folder.is_none() {
         println!("the broker's data and log stay in {}", temporary.keep().display());
     }
@@ -230,7 +232,7 @@ impl Stage {
     /// What to look at when a run does not come to its end.
     fn diagnosis(&self) -> String {
         let (publishes, settles) = self.ledger.unanswered(u64::MAX);
-        let lost: Vec<usize> = self.ledger.unsettled().into_iter().take(10).collect();
+        let lost: Vec<usize> = self.ledger.unsettled().take(10).collect();
         format!(
             "{}; {publishes} publishes and {settles} settles are unanswered; first rows that are not settled: {lost:?}\n{}",
             self.progress(),
