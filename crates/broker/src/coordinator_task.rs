@@ -9,7 +9,10 @@ use pondage_node::{
     disk::{Disk, Fault, LogOptions, LogWriter, Synced},
     shard::{RequestId, ShardRequest},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::{JoinHandle, JoinSet},
+};
 
 use crate::{
     disk_threads::DiskThreads,
@@ -31,7 +34,7 @@ pub(crate) enum AdminMessage<D: Disk> {
     /// An administrator asks.
     Ask(AdminRequest, Answer),
     /// The writer comes back from its thread.
-    Written(LogWriter<D>, Result<Option<Synced>, Fault>),
+    Written(Box<LogWriter<D>>, Result<Option<Synced>, Fault>),
     /// A shard serves.
     Serving(ShardId),
     /// A shard made its streams as it should, or could not.
@@ -43,7 +46,7 @@ pub(crate) enum AdminMessage<D: Disk> {
 /// The owner of the coordinator.
 pub(crate) struct CoordinatorTask<D: Disk> {
     pub(crate) coordinator: Coordinator,
-    pub(crate) writer: Option<LogWriter<D>>,
+    pub(crate) writer: Option<Box<LogWriter<D>>>,
     pub(crate) store: D,
     pub(crate) log_options: LogOptions,
     pub(crate) disk: DiskThreads,
@@ -55,6 +58,10 @@ pub(crate) struct CoordinatorTask<D: Disk> {
     pub(crate) to_write: Option<Vec<RawEntry>>,
     pub(crate) to_drop: Option<Position>,
     pub(crate) stopping: Option<oneshot::Sender<()>>,
+    /// Shards that are being opened, and some that are open by now.
+    pub(crate) opening: HashMap<ShardId, JoinHandle<()>>,
+    /// Shards whose folders are being removed.
+    pub(crate) removing: JoinSet<()>,
 }
 
 impl<D: Disk> CoordinatorTask<D> {
@@ -72,6 +79,11 @@ impl<D: Disk> CoordinatorTask<D> {
             if self.writer.is_some()
                 && let Some(stopping) = self.stopping.take()
             {
+                // Nobody writes behind the back of whoever waits for this.
+                for (_, opening) in self.opening.drain() {
+                    drop(opening.await);
+                }
+                while self.removing.join_next().await.is_some() {}
                 let _ = stopping.send(());
                 return;
             }
@@ -170,11 +182,12 @@ impl<D: Disk> CoordinatorTask<D> {
     }
 
     /// Opens the shard's log beside this task, leads it, and tells the coordinator once it serves.
-    fn start_shard(&self, shard: ShardId, epoch: Epoch) {
+    fn start_shard(&mut self, shard: ShardId, epoch: Epoch) {
         let (store, options, disk, clocks) =
-            (self.store.clone(), self.log_options.clone(), self.disk.clone(), self.clocks);
-        let (broker, events) = (self.broker.clone(), self.events.clone());
-        tokio::spawn(async move {
+            (self.store.clone(), self.log_options, self.disk.clone(), self.clocks);
+        let broker = self.broker.clone();
+        let (serving, served) = oneshot::channel();
+        let opening = tokio::spawn(async move {
             if broker.shard(shard).is_err() {
                 let opened =
                     tokio::task::spawn_blocking(move || open_shard(&store, &options, shard, clocks.now()))
@@ -189,9 +202,13 @@ impl<D: Disk> CoordinatorTask<D> {
                     Err(error) => return broker.fail(error.to_string()),
                 }
             }
-            let Ok(handle) = broker.shard(shard) else { return };
-            let (serving, served) = oneshot::channel();
-            drop(handle.events.send(Message::Lead(epoch, serving)));
+            if let Ok(handle) = broker.shard(shard) {
+                drop(handle.events.send(Message::Lead(epoch, serving)));
+            }
+        });
+        self.opening.insert(shard, opening);
+        let events = self.events.clone();
+        tokio::spawn(async move {
             if served.await.is_ok() {
                 drop(events.send(AdminMessage::Serving(shard)));
             }
@@ -199,11 +216,20 @@ impl<D: Disk> CoordinatorTask<D> {
     }
 
     /// Ends the shard's task, then removes its folder.
-    fn remove_shard(&self, shard: ShardId) {
-        let Some(handle) = self.broker.remove_shard(shard) else { return };
+    fn remove_shard(&mut self, shard: ShardId) {
+        let opening = self.opening.remove(&shard);
+        let removed = self.broker.remove_shard(shard);
         let (store, broker) = (self.store.clone(), self.broker.clone());
-        tokio::spawn(async move {
-            handle.stop().await;
+        // Those that are done need not be remembered.
+        while self.removing.try_join_next().is_some() {}
+        self.removing.spawn(async move {
+            if let Some(opening) = opening {
+                // It may not have come to be yet.
+                drop(opening.await);
+            }
+            if let Some(handle) = removed.or_else(|| broker.remove_shard(shard)) {
+                handle.stop().await;
+            }
             let removed = tokio::task::spawn_blocking(move || remove_shard_folder(&store, shard)).await;
             if let Ok(Err(error)) = removed {
                 broker.fail(format!("removing {shard:?}: {error}"));

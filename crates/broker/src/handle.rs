@@ -81,7 +81,7 @@ impl<D: Disk> Clone for Handle<D> {
 #[derive(Debug)]
 struct Shared<D: Disk> {
     shards: RwLock<HashMap<ShardId, ShardHandle<D>>>,
-    routes: RwLock<HashMap<Name, Arc<Route>>>,
+    routes: RwLock<Routes>,
     groups: RwLock<HashMap<Name, Arc<GroupSettings>>>,
     admin: mpsc::Sender<AdminMessage<D>>,
     changes: broadcast::Sender<Change>,
@@ -90,6 +90,27 @@ struct Shared<D: Disk> {
     next_id: AtomicU64,
     producers: Mutex<std::ops::Range<u64>>,
     metrics: Metrics,
+}
+
+/// Where messages are, by name and by stream.
+#[derive(Debug, Default)]
+struct Routes {
+    by_name: HashMap<Name, Arc<Route>>,
+    by_stream: HashMap<StreamId, Arc<Route>>,
+}
+
+impl Routes {
+    fn set(&mut self, name: Name, route: Option<Route>) {
+        if let Some(before) = self.by_name.remove(&name) {
+            for (stream, _) in &before.partitions {
+                self.by_stream.remove(stream);
+            }
+        }
+        if let Some(route) = route.map(Arc::new) {
+            self.by_stream.extend(route.partitions.iter().map(|(stream, _)| (*stream, Arc::clone(&route))));
+            self.by_name.insert(name, route);
+        }
+    }
 }
 
 impl<D: Disk> Handle<D> {
@@ -114,6 +135,7 @@ impl<D: Disk> Handle<D> {
     /// [`Refusal::NotFound`], definite.
     pub fn route(&self, name: &Name) -> Result<Arc<Route>, Refusal> {
         read(&self.0.routes)
+            .by_name
             .get(name)
             .cloned()
             .ok_or_else(|| Refusal::NotFound { kind: "topic or queue", name: name.to_string() })
@@ -133,7 +155,7 @@ impl<D: Disk> Handle<D> {
     /// Every route, in no order.
     #[must_use]
     pub fn routes(&self) -> Vec<Arc<Route>> {
-        read(&self.0.routes).values().cloned().collect()
+        read(&self.0.routes).by_name.values().cloned().collect()
     }
 
     /// The shards that this broker has open.
@@ -198,7 +220,7 @@ impl<D: Disk> Handle<D> {
             once,
         });
         let (answer, reply) = oneshot::channel();
-        self.send(shard, Message::Attach(request, consumer, grants, answer)).await?;
+        self.send(shard, Message::Attach(request, stream, consumer, grants, answer)).await?;
         match answered(reply).await? {
             ShardReply::Delivery(delivery::Reply::Refused(refusal)) => Err(refusal),
             _ => Ok((consumer, receiver)),
@@ -218,8 +240,8 @@ impl<D: Disk> Handle<D> {
         let (sender, receiver) = watch::channel(Progress::default());
         let (answer, reply) = oneshot::channel();
         let told = sender.clone();
-        self.send(shard, Message::Follow(ShardRequest::Follow { stream, reader }, reader, sender, answer))
-            .await?;
+        let request = ShardRequest::Follow { stream, reader };
+        self.send(shard, Message::Follow(request, stream, reader, sender, answer)).await?;
         if let ShardReply::Following { start, end } = answered(reply).await? {
             told.send_if_modified(|known| {
                 let newer = end > known.end || start > known.start;
@@ -344,11 +366,10 @@ impl<D: Disk> Handle<D> {
         Ok(())
     }
 
-    /// The topic or queue that a stream belongs to. Looks at every route.
+    /// The topic or queue that a stream belongs to.
     #[must_use]
     pub fn route_of(&self, stream: StreamId) -> Option<Arc<Route>> {
-        let routes = read(&self.0.routes);
-        routes.values().find(|route| route.partitions.iter().any(|(id, _)| *id == stream)).cloned()
+        read(&self.0.routes).by_stream.get(&stream).cloned()
     }
 
     fn stream_name(&self, stream: StreamId) -> Name {
@@ -377,11 +398,7 @@ impl<D: Disk> Handle<D> {
     }
 
     pub(crate) fn set_route(&self, name: Name, route: Option<Route>) {
-        let mut routes = write(&self.0.routes);
-        match route {
-            Some(route) => drop(routes.insert(name, Arc::new(route))),
-            None => drop(routes.remove(&name)),
-        }
+        write(&self.0.routes).set(name, route);
     }
 
     pub(crate) fn set_group(&self, name: Name, settings: Option<GroupSettings>) {
@@ -456,7 +473,7 @@ fn delivered(reply: ShardReply) -> Result<delivery::Reply, Refusal> {
     }
 }
 
-// A panic while one of these locks is held can't leave a map half changed: each holder does one map operation.
+// A panic while one of these locks is held can't leave a map half changed: nothing that a holder does can panic.
 fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
     lock.read().unwrap_or_else(PoisonError::into_inner)
 }

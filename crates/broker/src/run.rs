@@ -8,7 +8,11 @@ use pondage_node::{
     disk::{Disk, FileDisk, LogOptions, SlowDisk},
     shard::ShardRequest,
 };
-use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::mpsc,
+    task::{JoinHandle, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -104,6 +108,8 @@ trait Stop: std::fmt::Debug + Send + Sync {
 impl<D: Disk + std::fmt::Debug> Stop for Handle<D> {
     fn end_writers(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
+            // First, so that no shard is started, changed or removed any more.
+            self.stop_coordinator().await;
             for shard in self.shard_ids() {
                 if let Err(refusal) = self.ask(shard, ShardRequest::Flush).await {
                     tracing::warn!(shard = shard.get(), %refusal, "leases were not logged");
@@ -112,7 +118,6 @@ impl<D: Disk + std::fmt::Debug> Stop for Handle<D> {
                     handle.stop().await;
                 }
             }
-            self.stop_coordinator().await;
         })
     }
 }
@@ -162,7 +167,7 @@ impl Broker {
         let clocks = Clocks::start();
         let task = CoordinatorTask {
             coordinator,
-            writer: Some(catalog_writer),
+            writer: Some(Box::new(catalog_writer)),
             store,
             log_options,
             disk: threads,
@@ -174,6 +179,8 @@ impl Broker {
             to_write: None,
             to_drop: None,
             stopping: None,
+            opening: HashMap::new(),
+            removing: JoinSet::new(),
         };
         tokio::spawn(task.run(requests, event_inbox));
 

@@ -35,16 +35,16 @@ const REPLAY_BYTES: usize = 8 << 20;
 pub(crate) enum Message<D: Disk> {
     /// A request and where its answer goes.
     Ask(ShardRequest, oneshot::Sender<ShardReply>),
-    /// A consumer attaches; its grants go there.
-    Attach(ShardRequest, ConsumerId, mpsc::UnboundedSender<Grants>, oneshot::Sender<ShardReply>),
-    /// A reader follows; its progress goes there.
-    Follow(ShardRequest, ReaderId, watch::Sender<Progress>, oneshot::Sender<ShardReply>),
+    /// A consumer attaches to the stream; its grants go there.
+    Attach(ShardRequest, StreamId, ConsumerId, mpsc::UnboundedSender<Grants>, oneshot::Sender<ShardReply>),
+    /// A reader follows the stream; its progress goes there.
+    Follow(ShardRequest, StreamId, ReaderId, watch::Sender<Progress>, oneshot::Sender<ShardReply>),
     /// An event of its own making: a finished write, a read, an answer of another shard.
     Event(ShardEvent),
     /// Leads in this epoch from now on; told when it serves.
     Lead(Epoch, oneshot::Sender<()>),
     /// The writer comes back from its thread, with the proof of durability if it synced.
-    Written(LogWriter<D>, Result<Option<Synced>, Fault>),
+    Written(Box<LogWriter<D>>, Result<Option<Synced>, Fault>),
     /// The log can't be read.
     Unreadable(ReadError),
     /// End.
@@ -110,7 +110,7 @@ impl Clocks {
 /// The owner of one machine.
 pub(crate) struct ShardTask<D: Disk> {
     shard: Shard,
-    writer: Option<LogWriter<D>>,
+    writer: Option<Box<LogWriter<D>>>,
     reader: LogReader<D>,
     disk: DiskThreads,
     clocks: Clocks,
@@ -118,8 +118,8 @@ pub(crate) struct ShardTask<D: Disk> {
     metrics: Arc<ShardMetrics>,
     events: mpsc::UnboundedSender<Message<D>>,
     answers: HashMap<RequestId, oneshot::Sender<ShardReply>>,
-    consumers: HashMap<ConsumerId, mpsc::UnboundedSender<Grants>>,
-    followers: HashMap<ReaderId, watch::Sender<Progress>>,
+    consumers: HashMap<ConsumerId, (StreamId, mpsc::UnboundedSender<Grants>)>,
+    followers: HashMap<ReaderId, (StreamId, watch::Sender<Progress>)>,
     serving: Option<oneshot::Sender<()>>,
     next_request: u64,
     wake: Option<Instant>,
@@ -145,7 +145,7 @@ impl<D: Disk> ShardTask<D> {
         let metrics = broker.metrics().shard(shard.id());
         let task = Self {
             shard,
-            writer: Some(writer),
+            writer: Some(Box::new(writer)),
             reader,
             disk,
             clocks,
@@ -180,6 +180,14 @@ impl<D: Disk> ShardTask<D> {
             let message = tokio::select! {
                 biased;
                 Some(message) = events.recv() => message,
+                // Before the requests, which may never end.
+                _ = maintenance.tick() => {
+                    self.sweep();
+                    if !std::mem::take(&mut self.dirty) && !self.shard.is_serving() {
+                        continue;
+                    }
+                    Message::Event(ShardEvent::Segments(self.reader.segments()))
+                }
                 message = requests.recv(), if !self.shard.is_congested() => match message {
                     Some(message) => message,
                     None => return,
@@ -187,12 +195,6 @@ impl<D: Disk> ShardTask<D> {
                 () = sleep_until(wake) => {
                     self.wake = None;
                     Message::Event(ShardEvent::Wake)
-                }
-                _ = maintenance.tick() => {
-                    if !std::mem::take(&mut self.dirty) && !self.shard.is_serving() {
-                        continue;
-                    }
-                    Message::Event(ShardEvent::Segments(self.reader.segments()))
                 }
             };
             // Others are ready to send, too: they were woken together, by the network or by the last batch's answers.
@@ -238,12 +240,12 @@ impl<D: Disk> ShardTask<D> {
     ) -> Result<(), pondage_node::shard::Broken> {
         let event = match message {
             Message::Ask(request, answer) => self.ask(request, answer),
-            Message::Attach(request, consumer, grants, answer) => {
-                self.consumers.insert(consumer, grants);
+            Message::Attach(request, stream, consumer, grants, answer) => {
+                self.consumers.insert(consumer, (stream, grants));
                 self.ask(request, answer)
             }
-            Message::Follow(request, reader, progress, answer) => {
-                self.followers.insert(reader, progress);
+            Message::Follow(request, stream, reader, progress, answer) => {
+                self.followers.insert(reader, (stream, progress));
                 self.ask(request, answer)
             }
             Message::Event(event) => event,
@@ -328,21 +330,22 @@ impl<D: Disk> ShardTask<D> {
                 let grants =
                     Grants { shard: self.shard.id(), epoch, stream: dispatch.stream, runs: dispatch.grants };
                 let unsent = match self.consumers.get(&consumer) {
-                    Some(to) => to.send(grants).err().map(|unsent| unsent.0),
+                    Some((_, to)) => to.send(grants).err().map(|unsent| unsent.0),
                     None => Some(grants),
                 };
                 if done {
                     self.consumers.remove(&consumer);
                 }
-                match unsent {
-                    // A long poll that left while its grants waited here: nobody saw the messages.
-                    Some(grants) if done => self.give_back(&grants),
-                    Some(_) => self.detach_lost(dispatch.stream, consumer),
-                    None => {}
+                if let Some(unsent) = unsent {
+                    // It left while its grants waited here: nobody saw these messages.
+                    self.give_back(&unsent);
+                    if !done {
+                        self.detach_lost(dispatch.stream, consumer);
+                    }
                 }
             }
             ShardEffect::Progress { reader, start, end, .. } => {
-                if let Some(progress) = self.followers.get(&reader) {
+                if let Some((_, progress)) = self.followers.get(&reader) {
                     progress.send_replace(Progress { start, end });
                 }
             }
@@ -350,8 +353,12 @@ impl<D: Disk> ShardTask<D> {
                 let (broker, shard, events) = (self.broker.clone(), self.shard.id(), self.events.clone());
                 tokio::spawn(async move {
                     if let Err(refusal) = broker.forward(shard, source, moving).await {
-                        tracing::warn!(%source, offset = moving.offset.get(), %refusal, "a dead letter waits");
-                        drop(events.send(Message::Event(ShardEvent::ForwardRefused { source })));
+                        if broker.route_of(source).is_some() {
+                            tracing::warn!(%source, offset = moving.offset.get(), %refusal, "a dead letter waits");
+                        }
+                        // The catalog's word: a queue that it does not know is deleted for good.
+                        let gone = broker.route_of(moving.target).is_none();
+                        drop(events.send(Message::Event(ShardEvent::ForwardRefused { source, gone })));
                     }
                 });
             }
@@ -360,6 +367,27 @@ impl<D: Disk> ShardTask<D> {
                 self.work();
             }
             ShardEffect::WakeAt(at) => self.wake = Some(self.clocks.instant(at)),
+        }
+    }
+
+    /// Ends what nobody listens to any more: an attach or a follow whose caller was gone before it was answered, or
+    /// that was refused.
+    fn sweep(&mut self) {
+        let deaf =
+            |(consumer, (stream, grants)): (&ConsumerId, &(StreamId, mpsc::UnboundedSender<Grants>))| {
+                grants.is_closed().then_some((*stream, *consumer))
+            };
+        let consumers: Vec<_> = self.consumers.iter().filter_map(deaf).collect();
+        for (stream, consumer) in consumers {
+            self.detach_lost(stream, consumer);
+        }
+        let deaf = |(reader, (stream, progress)): (&ReaderId, &(StreamId, watch::Sender<Progress>))| {
+            progress.is_closed().then_some((*stream, *reader))
+        };
+        let readers: Vec<_> = self.followers.iter().filter_map(deaf).collect();
+        for (stream, reader) in readers {
+            let (answer, _) = oneshot::channel();
+            drop(self.events.send(Message::Ask(ShardRequest::Unfollow { stream, reader }, answer)));
         }
     }
 
@@ -413,3 +441,7 @@ async fn sleep_until(at: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+#[path = "shard_task_tests.rs"]
+mod tests;

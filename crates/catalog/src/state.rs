@@ -140,6 +140,12 @@ impl Catalog {
         self.next_broker
     }
 
+    /// The id that the next new shard will get; ids are never used again.
+    #[must_use]
+    pub const fn next_shard(&self) -> ShardId {
+        self.next_shard
+    }
+
     /// Every shard, by id, the catalog's own included.
     pub fn shards(&self) -> impl ExactSizeIterator<Item = &Shard> {
         self.shards.values()

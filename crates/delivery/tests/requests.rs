@@ -737,14 +737,18 @@ fn the_dead_letter_target_is_where_messages_move() {
     let held = shard.tick();
     let items: Vec<_> = held.iter().map(|held| (held.offset.0, held.lease)).collect();
     shard.settle(&items, Verdict::Reject);
-    assert_eq!(shard.moves(), vec![], "not before the move is committed");
+    let next = |shard: &Shard| shard.leading.next_move(&shard.committed, QUEUE).map(|moved| moved.seq);
+    assert_eq!((shard.moves(), next(&shard)), (vec![], None), "not before the move is committed");
     shard.commit_all();
+    assert_eq!(next(&shard), Some(MoveSeq(1)), "one goes at a time");
+    assert_eq!(shard.leading.state().sources().collect::<Vec<_>>(), [QUEUE]);
     let moves = shard.moves();
     assert_eq!(moves.iter().map(|(_, moved)| moved.seq).collect::<Vec<_>>(), vec![MoveSeq(1), MoveSeq(2)]);
     assert_eq!((moves[0].1.target_shard, moves[0].1.target), (ShardId(9), StreamId(8)));
     assert_eq!(shard.request(Request::Moved { stream: QUEUE, seq: MoveSeq(1) }), Reply::Done);
-    assert_eq!(shard.moves().len(), 1);
+    assert_eq!((shard.moves().len(), next(&shard)), (1, Some(MoveSeq(2))));
     assert_eq!(shard.request(Request::Moved { stream: QUEUE, seq: MoveSeq(2) }), Reply::Done);
+    assert_eq!(next(&shard), None);
     assert_eq!(shard.leading.next_wake(), None, "the time to live of a moved message is nobody's business");
     shard.settle_down();
 }

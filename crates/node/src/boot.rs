@@ -63,6 +63,23 @@ pub enum BootError {
         /// What.
         error: Malformed,
     },
+    /// There is a log of a shard that the catalog never made: the catalog's own log is not the one of this volume.
+    #[error(
+        "{folder} is the log of a shard that the catalog never made: the catalog's log is lost or older than it; \
+         restore the whole data folder from one copy", folder = shard_folder(*.shard)
+    )]
+    CatalogLost {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// What is left of a deleted shard can't be removed.
+    #[error("removing {folder}, which is deleted: {error}", folder = shard_folder(*.shard))]
+    Leftover {
+        /// The shard.
+        shard: ShardId,
+        /// Why.
+        error: std::io::Error,
+    },
 }
 
 /// Locks and opens a data folder. The incarnation and nonce of this start are durable before anything else happens.
@@ -92,6 +109,16 @@ pub fn boot<D: Disk>(
         LogOptions { shard: ShardId::CATALOG, ..*options },
     )?;
     let (catalog, end) = replay_catalog(&opened.reader, opened.replay_from, opened.end)?;
+    for shard in volume.shards()?.into_iter().filter(|shard| catalog.shard(*shard).is_none()) {
+        if shard == ShardId::CATALOG {
+            continue;
+        }
+        if shard >= catalog.next_shard() {
+            return Err(BootError::CatalogLost { shard });
+        }
+        // Its deletion is committed, and the broker died before the folder was gone.
+        remove_shard_folder(disk, shard).map_err(|error| BootError::Leftover { shard, error })?;
+    }
     let volume::Identity { cluster, volume: volume_id, mut incarnation, mut nonce } = known;
     // A start that died before it was registered is repeated under its own number and nonce: the catalog takes the
     // pair twice. Only a number that is registered is used up.
@@ -163,8 +190,9 @@ pub fn open_shard<D: Disk>(
 /// The disk's.
 pub fn remove_shard_folder<D: Disk>(disk: &D, id: ShardId) -> std::io::Result<()> {
     let folder = shard_folder(id);
-    for name in disk.list(&folder)? {
+    let names = if disk.exists(&folder)? { disk.list(&folder)? } else { Vec::new() };
+    for name in &names {
         disk.remove(&format!("{folder}/{name}"))?;
     }
-    disk.sync_dir(&folder)
+    if names.is_empty() { Ok(()) } else { disk.sync_dir(&folder) }
 }

@@ -9,6 +9,12 @@
 //! a queue can publish to it at once.
 
 mod machine;
+mod shards;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeSet, sync::Arc};
+
 use pondage_catalog::Change;
 use pondage_model::{
     BrokerId, Epoch, Incarnation, Name, Position, RawEntry, Refusal, Revision, ShardId, StreamId, Uuid,
@@ -208,8 +214,8 @@ pub enum CoordinatorEffect {
         shard: ShardId,
         /// Its streams.
         streams: Vec<Ensure>,
-        /// Whether these are all.
-        complete: bool,
+        /// These are all, and the catalog has these groups.
+        complete: Option<Arc<BTreeSet<Name>>>,
     },
     /// Messages of this name go there from now on; `None`: the name is gone.
     Route(Name, Option<Route>),

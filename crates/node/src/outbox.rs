@@ -23,6 +23,11 @@ impl<T> Outbox<T> {
         Self { held: VecDeque::new() }
     }
 
+    /// How much waits.
+    pub(crate) fn len(&self) -> usize {
+        self.held.len()
+    }
+
     /// Holds `item` until everything below `committed` is committed and `round` is confirmed, and until every item
     /// before it has gone: a listener sees one order.
     pub(crate) fn hold(&mut self, committed: Position, round: Round, item: T) {

@@ -11,6 +11,7 @@
 //! durability only storage can make. It never touches a message's body either: grants and progress name offsets,
 //! and whoever speaks to the consumer reads the bodies from the log.
 
+mod forwarding;
 mod machine;
 mod maintenance;
 mod recovery;
@@ -18,9 +19,11 @@ mod request;
 #[cfg(test)]
 mod tests;
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use pondage_delivery as delivery;
 use pondage_model::{
-    Epoch, Offset, Position, RawEntry, Refusal, ShardId, StreamId,
+    Epoch, Name, Offset, Position, RawEntry, Refusal, ShardId, StreamId,
     entry::{Move, Open},
 };
 use pondage_storage::log::{SegmentInfo, Synced};
@@ -59,6 +62,8 @@ pub enum ShardEvent {
     ForwardRefused {
         /// The stream it is to leave.
         source: StreamId,
+        /// Whether the queue that it was to go to is deleted, definitely.
+        gone: bool,
     },
     /// The time of the last [`ShardEffect::WakeAt`] came. Early and superfluous ones are harmless.
     Wake,
@@ -73,8 +78,8 @@ pub enum ShardRequest {
     Ensure {
         /// The streams it speaks of.
         streams: Vec<Ensure>,
-        /// Whether these are all: others are closed.
-        complete: bool,
+        /// These are all: others are closed, and the cursors of other groups than these are forgotten.
+        complete: Option<Arc<BTreeSet<Name>>>,
     },
     /// Figures of these streams, of all if `None`.
     Stats(Option<Vec<StreamId>>),
@@ -94,8 +99,8 @@ pub enum ShardRequest {
         /// Whom to tell.
         reader: ReaderId,
     },
-    /// Log every grant now. Answered when that is committed: a broker that stops asks for it, so that its leases
-    /// are known to whoever leads next.
+    /// Log every lease now and give no more of them. Answered when that is committed: a broker that stops asks for
+    /// it, so that its leases are known to whoever leads next.
     Flush,
     /// Stop telling the reader.
     Unfollow {
@@ -116,7 +121,7 @@ pub struct Ensure {
     /// Where its dead letters go.
     pub dead_letter: Option<(ShardId, StreamId)>,
     /// Groups whose cursors are to be forgotten.
-    pub dropped_groups: Vec<pondage_model::Name>,
+    pub dropped_groups: Vec<Name>,
 }
 
 /// The answer to a [`ShardRequest`].
@@ -149,7 +154,7 @@ pub struct StreamReport {
     /// The stream.
     pub stream: StreamId,
     /// What it is called.
-    pub name: pondage_model::Name,
+    pub name: Name,
     /// Its partition.
     pub partition: u32,
     /// Its figures.

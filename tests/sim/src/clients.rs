@@ -33,6 +33,7 @@ pub(crate) const TOPIC: &str = "log";
 pub(crate) const WORK: &str = "work";
 pub(crate) const DEAD: &str = "dead";
 pub(crate) const LATER: &str = "later";
+pub(crate) const GROUP: &str = "audit";
 
 /// One client.
 #[derive(Debug)]
@@ -86,7 +87,7 @@ impl Clients {
     }
 
     /// A shard answered the client's request.
-    pub(crate) fn answer(&mut self, world: &mut World, id: ClientId, _: ShardId, reply: ShardReply) {
+    pub(crate) fn answer(&mut self, world: &mut World, id: ClientId, reply: &ShardReply) {
         match &mut self.all[id] {
             Client::Publisher(client) => client.answer(world, id, reply),
             Client::Consumer(client) => client.answer(world, id, reply),
@@ -101,7 +102,7 @@ impl Clients {
         &mut self,
         world: &mut World,
         id: ClientId,
-        result: Result<AdminReply, pondage_model::Refusal>,
+        result: &Result<AdminReply, pondage_model::Refusal>,
     ) {
         match &mut self.all[id] {
             Client::Admin(client) => client.answer(world, id, result),

@@ -1,7 +1,7 @@
 //! One world: virtual time, one hostile disk, one broker that dies and comes back.
 
 use std::{
-    collections::{BTreeMap, BinaryHeap, HashMap},
+    collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap},
     fmt,
 };
 
@@ -160,6 +160,7 @@ struct Running {
     catalog: Side,
     shards: BTreeMap<ShardId, (Shard, Side)>,
     routes: BTreeMap<Name, Route>,
+    groups: BTreeSet<Name>,
     waiters: HashMap<(ShardId, RequestId), Waiter>,
     admin_waiters: HashMap<RequestId, ClientId>,
     ready: bool,
@@ -385,9 +386,9 @@ impl World {
         self.trace.say(self.micros, format_args!("{}", if power { "power cut" } else { "kill" }));
         self.running = None;
         if power {
-            self.disk.crash()
+            self.disk.crash();
         } else {
-            self.disk.kill()
+            self.disk.kill();
         }
         self.start += 1;
         clients.broker_lost(self);
@@ -435,6 +436,7 @@ impl World {
                     catalog: Side { writer: catalog_writer, reader: catalog_reader, written: None },
                     shards: BTreeMap::new(),
                     routes: BTreeMap::new(),
+                    groups: BTreeSet::new(),
                     waiters: HashMap::new(),
                     admin_waiters: HashMap::new(),
                     ready: false,
@@ -542,7 +544,7 @@ impl World {
             CoordinatorEffect::Reply { id, result } => {
                 let waiter = self.running.as_mut().and_then(|up| up.admin_waiters.remove(&id));
                 if let Some(client) = waiter {
-                    clients.admin_answer(self, client, result);
+                    clients.admin_answer(self, client, &result);
                 }
             }
             CoordinatorEffect::Ready => {
@@ -563,7 +565,15 @@ impl World {
                     self.fence(&fault.to_string(), None, clients);
                 }
             }
-            CoordinatorEffect::Group(..) | CoordinatorEffect::Changed(_) => {}
+            CoordinatorEffect::Group(name, settings) => {
+                if let Some(up) = self.running.as_mut() {
+                    match settings {
+                        Some(_) => up.groups.insert(name),
+                        None => up.groups.remove(&name),
+                    };
+                }
+            }
+            CoordinatorEffect::Changed(_) => {}
         }
     }
 
@@ -657,7 +667,7 @@ impl World {
     fn reply(&mut self, shard: ShardId, id: RequestId, reply: ShardReply, clients: &mut Clients) {
         let waiter = self.running.as_mut().and_then(|up| up.waiters.remove(&(shard, id)));
         match waiter {
-            Some(Waiter::Client(client)) => clients.answer(self, client, shard, reply),
+            Some(Waiter::Client(client)) => clients.answer(self, client, &reply),
             Some(Waiter::Ensure(id)) => {
                 let result = if let ShardReply::Refused(refusal) = reply { Err(refusal) } else { Ok(()) };
                 self.coordinator(CoordinatorEvent::Ensured { id, result }, clients);
@@ -667,7 +677,7 @@ impl World {
                     let request = delivery::Request::Moved { stream: source, seq: moving.seq };
                     self.ask(shard, ShardRequest::Delivery(request), Waiter::Nobody);
                 }
-                _ => self.shard(shard, ShardEvent::ForwardRefused { source }, clients),
+                _ => self.shard(shard, ShardEvent::ForwardRefused { source, gone: false }, clients),
             },
             Some(Waiter::Nobody) | None => {}
         }
@@ -739,6 +749,10 @@ impl World {
 
     pub(crate) fn route(&self, name: &Name) -> Option<Route> {
         self.running.as_ref()?.routes.get(name).cloned()
+    }
+
+    pub(crate) fn knows_group(&self, name: &Name) -> bool {
+        self.running.as_ref().is_some_and(|up| up.groups.contains(name))
     }
 
     /// Published entries of a stream that reach to or behind an offset.

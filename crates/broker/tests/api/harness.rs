@@ -1,6 +1,6 @@
 //! Starting brokers and speaking to them.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use pondage_broker::{Broker, Options};
@@ -49,6 +49,10 @@ impl Cluster {
             broker,
             folder,
         }
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// Another connection.

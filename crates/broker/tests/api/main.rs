@@ -6,6 +6,7 @@ mod consume_topic;
 mod groups;
 mod harness;
 mod hostile;
+mod lifecycle;
 mod looking;
 mod publish;
 mod queues;

@@ -113,6 +113,11 @@ impl ShardState {
         })
     }
 
+    /// The streams with unfinished moves.
+    pub fn sources(&self) -> impl Iterator<Item = StreamId> + '_ {
+        self.moving.iter().copied()
+    }
+
     /// Whether this move has begun and not ended.
     pub(crate) fn is_moving(&self, id: StreamId, seq: MoveSeq) -> bool {
         self.stream(id).and_then(Stream::queue).is_some_and(|queue| queue.moves().contains_key(&seq))

@@ -275,6 +275,20 @@ impl Leading {
         committed.moves().filter(|(id, moved)| self.state.is_moving(*id, moved.seq))
     }
 
+    /// The first of `source`'s unfinished moves, if it is committed: the only one that the forwarder may have under
+    /// way, because a later one must not overtake it.
+    #[must_use]
+    pub fn next_move(&self, committed: &ShardState, source: StreamId) -> Option<Move> {
+        let (_, first) = self.state.stream(source)?.queue()?.moves().first_key_value()?;
+        committed.is_moving(source, first.seq).then_some(*first)
+    }
+
+    /// Where the dead letters of `stream` go now, as [`Leading::set_dead_letter`] said.
+    #[must_use]
+    pub fn dead_letter(&self, stream: StreamId) -> Option<(ShardId, StreamId)> {
+        self.work.get(&stream)?.target
+    }
+
     /// The queue with its policy, if the stream is one.
     fn queue(&self, id: StreamId) -> Option<(&Queue, Policy<'_>)> {
         let stream = self.state.stream(id)?;

@@ -1,10 +1,14 @@
 //! The coordinator's machine: proposals in, committed commands out, and what follows from each.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use pondage_catalog::{
     self as catalog, Action, Applied as CatalogApplied, Catalog, Change, Command, Consensus, ConsensusInput,
-    ConsensusOutput, Kind, LogEnd, OneVoter, Outcome, ProposalId, ReadId, StreamOwner, checkpoint_pages,
+    ConsensusOutput, Kind, LogEnd, OneVoter, Outcome, ProposalId, ReadId, StreamOwner, StreamPlace,
+    checkpoint_pages,
 };
 use pondage_model::{
     BrokerId, Entry, Name, Position, Refusal, Revision, ShardId, StreamId,
@@ -15,7 +19,7 @@ use pondage_model::{
 
 use super::{
     AdminReply, AdminRequest, Applied, CoordinatorEffect, CoordinatorEvent, Description, Identity, Resource,
-    ResourceSettings, Route,
+    ResourceSettings, Route, shards::Shards,
 };
 use crate::{
     LogClock, Now,
@@ -36,12 +40,8 @@ pub struct Coordinator {
     proposals: BTreeMap<ProposalId, Purpose>,
     /// Reads that wait until they may be answered.
     reads: BTreeMap<ReadId, (RequestId, AdminRequest)>,
-    /// Answers that wait for shards.
-    waiting: BTreeMap<u64, Waiting>,
-    /// What each `Ensure` under way is for.
-    ensures: BTreeMap<RequestId, (ShardId, Vec<u64>)>,
-    /// Shards that were started and don't serve yet, with the answers that wait for them.
-    starting: BTreeMap<ShardId, Vec<u64>>,
+    /// What the shards have to do, and who waits for it.
+    shards: Shards,
 }
 
 /// Why a command was proposed.
@@ -51,13 +51,6 @@ enum Purpose {
     Register,
     Lead,
     Admin(RequestId),
-}
-
-/// An answer, and the shards that have to do their part before it is given.
-#[derive(Debug)]
-struct Waiting {
-    shards: usize,
-    effect: CoordinatorEffect,
 }
 
 impl Coordinator {
@@ -75,9 +68,7 @@ impl Coordinator {
             next_id: 0,
             proposals: BTreeMap::new(),
             reads: BTreeMap::new(),
-            waiting: BTreeMap::new(),
-            ensures: BTreeMap::new(),
-            starting: BTreeMap::new(),
+            shards: Shards::default(),
         }
     }
 
@@ -198,16 +189,18 @@ impl Coordinator {
             }
             (_, Ok(Outcome::Led { shards })) => self.lead(&shards, effects),
             (purpose, Ok(Outcome::Created(applied))) => {
-                self.applied(purpose, Applied::Created, applied, effects);
+                self.applied(purpose.as_ref(), Applied::Created, &applied, effects);
             }
             (purpose, Ok(Outcome::Updated(applied))) => {
-                self.applied(purpose, Applied::Updated, applied, effects);
+                self.applied(purpose.as_ref(), Applied::Updated, &applied, effects);
             }
             (Some(Purpose::Admin(id)), Ok(Outcome::Unchanged)) => {
                 let reply = AdminReply::Applied { applied: Applied::Unchanged, revision };
                 effects.push(CoordinatorEffect::Reply { id, result: Ok(reply) });
             }
-            (purpose, Ok(Outcome::Deleted(deleted))) => self.deleted(purpose, deleted, read_streams, effects),
+            (purpose, Ok(Outcome::Deleted(deleted))) => {
+                self.deleted(purpose.as_ref(), &deleted, read_streams, effects);
+            }
             (Some(Purpose::Admin(id)), Ok(Outcome::Producers { first, count })) => {
                 let reply = AdminReply::Producers { first: first.get(), count };
                 effects.push(CoordinatorEffect::Reply { id, result: Ok(reply) });
@@ -221,54 +214,51 @@ impl Coordinator {
         for resource in self.catalog.resources() {
             route(&self.catalog, resource.kind(), resource.name(), effects);
         }
-        let waiting = self.wait_for(shards.len(), CoordinatorEffect::Ready, effects);
+        let ready = self.shards.answer(CoordinatorEffect::Ready);
         for (shard, epoch) in shards {
-            self.starting.insert(*shard, waiting.into_iter().collect());
+            self.shards.start(*shard);
+            self.shards.wait(*shard, ready);
             effects.push(CoordinatorEffect::StartShard(*shard, *epoch));
         }
+        self.shards.settle(ready, effects);
     }
 
     fn applied(
         &mut self,
-        purpose: Option<Purpose>,
+        purpose: Option<&Purpose>,
         how: Applied,
-        applied: CatalogApplied,
+        applied: &CatalogApplied,
         effects: &mut Vec<CoordinatorEffect>,
     ) {
         let Change { revision, kind, ref name, .. } = applied.change;
         route(&self.catalog, kind, name, effects);
         effects.push(CoordinatorEffect::Changed(applied.change.clone()));
-        let by_shard = self.streams_by_shard(kind, name);
-        let affected: BTreeSet<ShardId> =
-            by_shard.keys().copied().chain(applied.shards.iter().map(|(shard, _)| *shard)).collect();
-        let reply = match purpose {
-            Some(Purpose::Admin(id)) => {
-                let result = Ok(AdminReply::Applied { applied: how, revision });
-                Some(CoordinatorEffect::Reply { id, result })
-            }
-            _ => None,
-        };
-        let waiting = reply.and_then(|reply| self.wait_for(affected.len(), reply, effects));
         for (shard, epoch) in &applied.shards {
-            self.starting.insert(*shard, Vec::new());
+            self.shards.start(*shard);
             effects.push(CoordinatorEffect::StartShard(*shard, *epoch));
         }
-        for shard in affected {
-            // A shard that doesn't serve yet gets all its streams when it does.
-            if let Some(waiters) = self.starting.get_mut(&shard) {
-                waiters.extend(waiting);
-            } else {
-                let streams = by_shard.get(&shard).into_iter().flatten();
-                let streams = streams.map(|stream| self.ensure(*stream)).collect();
-                self.ask_shard(shard, streams, false, waiting.into_iter().collect(), effects);
-            }
+        let places = self.places_of(kind, name);
+        for place in &places {
+            self.shards.want(place.shard, place.stream, None);
         }
+        let affected: BTreeSet<ShardId> = places.iter().map(|place| place.shard).collect();
+        if let Some(&Purpose::Admin(id)) = purpose {
+            let result = Ok(AdminReply::Applied { applied: how, revision });
+            let answer = self.shards.answer(CoordinatorEffect::Reply { id, result });
+            affected.iter().for_each(|shard| self.shards.wait(*shard, answer));
+            if kind == Kind::Group {
+                // One of the same name was deleted a moment ago: its cursors are not this one's.
+                self.shards.wait_until_forgotten(name, answer);
+            }
+            self.shards.settle(answer, effects);
+        }
+        affected.into_iter().for_each(|shard| self.ask_shard(shard, effects));
     }
 
     fn deleted(
         &mut self,
-        purpose: Option<Purpose>,
-        deleted: catalog::Deleted,
+        purpose: Option<&Purpose>,
+        deleted: &catalog::Deleted,
         read_streams: &[StreamId],
         effects: &mut Vec<CoordinatorEffect>,
     ) {
@@ -276,46 +266,39 @@ impl Coordinator {
         debug_assert_eq!(action, Action::Deleted);
         route(&self.catalog, kind, name, effects);
         effects.push(CoordinatorEffect::Changed(deleted.change.clone()));
-        let mut by_shard: BTreeMap<ShardId, Vec<Ensure>> = BTreeMap::new();
+        for shard in &deleted.shards {
+            self.shards.remove(*shard, effects);
+            effects.push(CoordinatorEffect::RemoveShard(*shard));
+        }
+        let mut affected = BTreeSet::new();
         for (stream, shard) in &deleted.streams {
-            let closed =
-                Ensure { stream: *stream, open: None, dead_letter: None, dropped_groups: Vec::new() };
-            by_shard.entry(*shard).or_default().push(closed);
+            self.shards.want(*shard, *stream, None);
+            affected.insert(*shard);
         }
         // The cursors of a group that is gone.
         for stream in read_streams {
-            let mut ensure = self.ensure(*stream);
-            ensure.dropped_groups.push(name.clone());
             if let Some(found) = self.catalog.stream(*stream) {
-                by_shard.entry(found.shard).or_default().push(ensure);
+                self.shards.want(found.shard, *stream, Some(name));
+                affected.insert(found.shard);
             }
         }
-        by_shard.retain(|shard, _| !deleted.shards.contains(shard));
-        let reply = match purpose {
-            Some(Purpose::Admin(id)) => {
-                Some(CoordinatorEffect::Reply { id, result: Ok(AdminReply::Deleted { revision }) })
-            }
-            _ => None,
-        };
-        let waiting = reply.and_then(|reply| self.wait_for(by_shard.len(), reply, effects));
-        for (shard, streams) in by_shard {
-            self.ask_shard(shard, streams, false, waiting.into_iter().collect(), effects);
+        if let Some(&Purpose::Admin(id)) = purpose {
+            let result = Ok(AdminReply::Deleted { revision });
+            let answer = self.shards.answer(CoordinatorEffect::Reply { id, result });
+            affected.iter().for_each(|shard| self.shards.wait(*shard, answer));
+            self.shards.settle(answer, effects);
         }
-        effects.extend(deleted.shards.iter().map(|shard| CoordinatorEffect::RemoveShard(*shard)));
+        affected.into_iter().for_each(|shard| self.ask_shard(shard, effects));
     }
 
-    /// The streams of a resource that the shards have to know of, and of those whose dead letters go to it.
-    fn streams_by_shard(&self, kind: Kind, name: &Name) -> BTreeMap<ShardId, Vec<StreamId>> {
-        let mut by_shard: BTreeMap<ShardId, Vec<StreamId>> = BTreeMap::new();
-        let places = match kind {
+    /// Where the streams of a resource are.
+    fn places_of(&self, kind: Kind, name: &Name) -> Vec<StreamPlace> {
+        match kind {
             Kind::Topic => self.catalog.topic(name).map(|topic| topic.partitions.clone()),
             Kind::Queue => self.catalog.queue(name).map(|queue| vec![queue.place]),
             Kind::Group => None,
-        };
-        for place in places.into_iter().flatten() {
-            by_shard.entry(place.shard).or_default().push(place.stream);
         }
-        by_shard
+        .unwrap_or_default()
     }
 
     /// The partitions that a group has cursors in.
@@ -327,78 +310,40 @@ impl Coordinator {
         partitions.map(|place| place.stream).collect()
     }
 
-    /// How a stream should be, by the catalog.
-    fn ensure(&self, stream: StreamId) -> Ensure {
-        let open =
-            self.catalog.stream(stream).zip(self.catalog.stream_settings(stream)).map(|(found, settings)| {
-                let (name, partition) = match &found.owner {
-                    StreamOwner::Partition { topic, partition } => (topic.clone(), *partition),
-                    StreamOwner::Queue(queue) => (queue.clone(), 0),
-                };
-                Open { name, partition, settings }
-            });
-        let dead_letter = open.as_ref().and_then(|open| match &open.settings {
-            StreamSettings::Queue(settings) => {
-                let target = self.catalog.queue(settings.dead_letter.as_ref()?)?;
-                Some((target.place.shard, target.place.stream))
-            }
-            StreamSettings::Topic(_) => None,
-        });
-        Ensure { stream, open, dead_letter, dropped_groups: Vec::new() }
-    }
-
     fn serving(&mut self, shard: ShardId, effects: &mut Vec<CoordinatorEffect>) {
-        let Some(waiting) = self.starting.remove(&shard) else { return };
-        let streams = self.catalog.streams_of(shard).map(|stream| self.ensure(stream)).collect();
-        self.ask_shard(shard, streams, true, waiting, effects);
+        self.shards.serving(shard);
+        self.ask_shard(shard, effects);
     }
 
-    fn ask_shard(
-        &mut self,
-        shard: ShardId,
-        streams: Vec<Ensure>,
-        complete: bool,
-        waiting: Vec<u64>,
-        effects: &mut Vec<CoordinatorEffect>,
-    ) {
+    /// Asks the shard for what it has to do, if it is not asked something already.
+    fn ask_shard(&mut self, shard: ShardId, effects: &mut Vec<CoordinatorEffect>) {
         let id = RequestId(self.new_id());
-        self.ensures.insert(id, (shard, waiting));
+        let Some(wanted) = self.shards.ask(shard, id) else { return };
+        let ensure = |(stream, dropped): (StreamId, Vec<Name>)| Ensure {
+            dropped_groups: dropped,
+            ..ensure(&self.catalog, stream)
+        };
+        let mut streams: BTreeMap<StreamId, Vec<Name>> = BTreeMap::new();
+        if wanted.all {
+            streams.extend(self.catalog.streams_of(shard).map(|stream| (stream, Vec::new())));
+        }
+        for (stream, dropped) in &wanted.streams {
+            streams.insert(*stream, dropped.iter().cloned().collect());
+        }
+        let groups = || Arc::new(self.catalog.groups().map(|group| group.name.clone()).collect());
+        let complete = wanted.all.then(groups);
+        let streams = streams.into_iter().map(ensure).collect();
         effects.push(CoordinatorEffect::Ensure { id, shard, streams, complete });
     }
 
     fn ensured(&mut self, id: RequestId, result: Result<(), Refusal>, effects: &mut Vec<CoordinatorEffect>) {
-        let Some((shard, waiting)) = self.ensures.remove(&id) else { return };
-        if let Err(refusal) = &result
-            && self.catalog.shard(shard).is_some()
-        {
+        let Some(shard) = self.shards.did(id, effects) else { return };
+        if let Err(refusal) = result {
             // The catalog and a shard that serves disagree about what may be: nothing the sender can mend.
-            effects.push(CoordinatorEffect::Fatal(refusal.clone()));
+            effects.push(CoordinatorEffect::Fatal(refusal));
+            return;
         }
-        for key in waiting {
-            let Some(entry) = self.waiting.get_mut(&key) else { continue };
-            entry.shards -= 1;
-            if entry.shards == 0
-                && let Some(done) = self.waiting.remove(&key)
-            {
-                effects.push(done.effect);
-            }
-        }
-    }
-
-    /// Gives `effect` once that many shards did their part: at once for none.
-    fn wait_for(
-        &mut self,
-        shards: usize,
-        effect: CoordinatorEffect,
-        effects: &mut Vec<CoordinatorEffect>,
-    ) -> Option<u64> {
-        if shards == 0 {
-            effects.push(effect);
-            return None;
-        }
-        let key = self.new_id();
-        self.waiting.insert(key, Waiting { shards, effect });
-        Some(key)
+        self.ask_shard(shard, effects);
     }
 
     fn request(&mut self, id: RequestId, request: AdminRequest) {
@@ -490,6 +435,25 @@ impl Coordinator {
         self.next_id += 1;
         self.next_id
     }
+}
+
+/// How a stream should be, by the catalog.
+fn ensure(catalog: &Catalog, stream: StreamId) -> Ensure {
+    let open = catalog.stream(stream).zip(catalog.stream_settings(stream)).map(|(found, settings)| {
+        let (name, partition) = match &found.owner {
+            StreamOwner::Partition { topic, partition } => (topic.clone(), *partition),
+            StreamOwner::Queue(queue) => (queue.clone(), 0),
+        };
+        Open { name, partition, settings }
+    });
+    let dead_letter = open.as_ref().and_then(|open| match &open.settings {
+        StreamSettings::Queue(settings) => {
+            let target = catalog.queue(settings.dead_letter.as_ref()?)?;
+            Some((target.place.shard, target.place.stream))
+        }
+        StreamSettings::Topic(_) => None,
+    });
+    Ensure { stream, open, dead_letter, dropped_groups: Vec::new() }
 }
 
 fn resource(found: catalog::Resource<'_>) -> Resource {

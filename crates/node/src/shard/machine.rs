@@ -8,11 +8,17 @@ use pondage_model::{
 };
 use pondage_replication::{Effect, Input, Replica};
 
-use super::{ReaderId, ShardEffect, ShardEvent, ShardReply, maintenance::Maintenance, recovery::Replay};
+use super::{
+    ReaderId, ShardEffect, ShardEvent, ShardReply, forwarding::Forwarding, maintenance::Maintenance,
+    recovery::Replay,
+};
 use crate::{LogClock, Now, outbox::Outbox};
 
 /// How long a grant may stay unlogged before it is logged for its own sake, in milliseconds.
 const LAZY_MILLIS: u64 = 1_000;
+
+/// Answers that wait for the disk; then requests wait.
+const HELD_MAX: usize = 65_536;
 
 /// One shard of this broker.
 #[derive(Debug)]
@@ -26,11 +32,13 @@ pub struct Shard {
     pub(super) outbox: Outbox<ShardEffect>,
     pub(super) readers: BTreeMap<StreamId, BTreeMap<ReaderId, (Offset, Offset)>>,
     pub(super) maintenance: Maintenance,
-    pub(super) forwarding: BTreeMap<StreamId, Forwarding>,
-    /// Bytes of messages in the open batch.
+    pub(super) forwarding: Forwarding,
+    /// About the bytes that were appended and not handed out to be written.
     pub(super) open_bytes: usize,
     /// When the oldest unlogged grant was made, on the monotonic clock.
     pub(super) lazy_since: Option<u64>,
+    /// It gives no leases any more, so that none is unlogged when it stops.
+    pub(super) leaving: bool,
     pub(super) wake_at: Option<u64>,
 }
 
@@ -54,13 +62,6 @@ pub(super) struct Led {
     pub(super) leading: Leading,
 }
 
-/// The dead letter of a stream that is on its way. One at a time: a later one must not overtake a refused one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Forwarding {
-    UnderWay,
-    RetryAt(u64),
-}
-
 impl Shard {
     /// A shard whose log was recovered: `replay_from` is where its newest complete checkpoint begins.
     #[must_use]
@@ -81,9 +82,10 @@ impl Shard {
             outbox: Outbox::new(),
             readers: BTreeMap::new(),
             maintenance: Maintenance::new(replay_from),
-            forwarding: BTreeMap::new(),
+            forwarding: Forwarding::default(),
             open_bytes: 0,
             lazy_since: None,
+            leaving: false,
             wake_at: None,
         }
     }
@@ -100,10 +102,11 @@ impl Shard {
         matches!(self.state, State::Leading(_))
     }
 
-    /// Whether as much is waiting for the disk as one batch may carry: the shell should let requests wait.
+    /// Whether as much is waiting for the disk as one batch may carry, or as many answers as may be held: the shell
+    /// should let requests wait.
     #[must_use]
-    pub const fn is_congested(&self) -> bool {
-        self.open_bytes >= limits::SYNC_BATCH_BYTES_MAX
+    pub fn is_congested(&self) -> bool {
+        self.open_bytes >= limits::SYNC_BATCH_BYTES_MAX || self.outbox.len() >= HELD_MAX
     }
 
     /// The fold over committed entries, once it is complete.
@@ -150,8 +153,8 @@ impl Shard {
             }
             ShardEvent::Request { id, request } => self.request(now, log_time, id, request, effects),
             ShardEvent::Segments(segments) => self.maintain(log_time, &segments, effects),
-            ShardEvent::ForwardRefused { source } => {
-                self.forward_refused(now, source);
+            ShardEvent::ForwardRefused { source, gone } => {
+                self.forward_refused(now, source, gone);
                 Ok(())
             }
             ShardEvent::Wake => {
@@ -187,8 +190,8 @@ impl Shard {
     /// Appends a draft: gives it a place, folds it into the leading state.
     pub(super) fn append(&mut self, log_time: LogTime, draft: Draft) -> Result<(), Broken> {
         let Draft { stream, mut body } = draft;
+        self.open_bytes += body.weight_bytes();
         if let Body::Publish(publish) = &mut body {
-            self.open_bytes += publish.batch.len();
             let batch = std::mem::take(&mut publish.batch);
             publish.batch = record::stamp_base_offset(batch, publish.base_offset);
         }
@@ -226,7 +229,8 @@ impl Shard {
         for effect in replication {
             match effect {
                 Effect::Write(entries) => {
-                    self.open_bytes = 0;
+                    let bytes: usize = entries.iter().map(|entry| entry.body.weight_bytes()).sum();
+                    self.open_bytes = self.open_bytes.saturating_sub(bytes);
                     if let State::Replaying(_) = self.state {
                         self.uncommitted.extend(entries.iter().cloned());
                     }
@@ -248,6 +252,9 @@ impl Shard {
         while let Some(entry) = self.uncommitted.pop_front_if(|entry| entry.position < high_watermark) {
             if matches!(entry.body, Body::Publish(_) | Body::Trim(_) | Body::Close) {
                 moved.insert(entry.stream);
+            }
+            if let Body::Move(_) = entry.body {
+                self.forwarding.note(entry.stream);
             }
             self.maintenance.committed(&entry);
             led.committed.apply(&entry).map_err(|error| Broken::new(entry.position, &error))?;
@@ -291,6 +298,9 @@ impl Shard {
     /// Gives leases to consumers with credit.
     fn grant(&mut self, now: Now, log_time: LogTime) {
         let State::Leading(led) = &mut self.state else { return };
+        if self.leaving {
+            return;
+        }
         let dispatches = led.leading.dispatch(&led.committed, log_time);
         if !dispatches.is_empty() {
             self.lazy_since.get_or_insert(now.monotonic_millis);
@@ -304,7 +314,7 @@ impl Shard {
     /// Puts unlogged grants into a batch that is about to be written anyway, or after a while for their own sake.
     fn log_lazily(&mut self, now: Now, log_time: LogTime) -> Result<(), Broken> {
         let Some(since) = self.lazy_since else { return Ok(()) };
-        let waited = now.monotonic_millis.saturating_sub(since) >= LAZY_MILLIS;
+        let waited = self.leaving || now.monotonic_millis.saturating_sub(since) >= LAZY_MILLIS;
         if self.replica.is_idle() && (self.replica.has_open() || waited) {
             self.lazy_since = None;
             let State::Leading(led) = &mut self.state else { return Ok(()) };
@@ -317,12 +327,10 @@ impl Shard {
 
     fn arm(&mut self, now: Now, log_time: LogTime, effects: &mut Vec<ShardEffect>) {
         let State::Leading(led) = &self.state else { return };
-        let retries = self.forwarding.values().filter_map(|forwarding| match forwarding {
-            Forwarding::RetryAt(at) => Some(*at),
-            Forwarding::UnderWay => None,
-        });
         let timed = led.leading.next_wake().map(|at| now.monotonic_millis + at.millis_since(log_time).max(1));
-        let next = retries.chain(timed).chain(self.lazy_since.map(|since| since + LAZY_MILLIS)).min();
+        // While a batch is written its end is the next chance to log leases, and it wakes by itself.
+        let lazy = self.lazy_since.filter(|_| self.replica.is_idle()).map(|since| since + LAZY_MILLIS);
+        let next = [self.forwarding.next_retry(), timed, lazy].into_iter().flatten().min();
         if let Some(at) = next
             && self.wake_at.is_none_or(|armed| at < armed || armed <= now.monotonic_millis)
         {

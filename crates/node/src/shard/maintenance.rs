@@ -1,7 +1,12 @@
 //! Retention, checkpoints and whole segments that may go. Decided on what storage tells of its segments.
 
+use std::collections::BTreeMap;
+
 use pondage_delivery::Draft;
-use pondage_model::{Body, Entry, LogTime, Offset, Position, StreamId, settings::StreamSettings};
+use pondage_model::{
+    Body, Entry, LogTime, Offset, Position, StreamId,
+    settings::{StreamSettings, TopicSettings},
+};
 use pondage_storage::log::SegmentInfo;
 
 use super::{
@@ -15,31 +20,60 @@ const CHECKPOINT_BYTES: u64 = 32 << 20;
 /// What the machine remembers of its checkpoints.
 #[derive(Debug)]
 pub(super) struct Maintenance {
-    /// The first page of the newest committed checkpoint, or where the log began.
-    checkpoint: Position,
-    /// The first page of one whose last page is not committed yet.
-    unfinished: Option<Position>,
+    /// The newest committed checkpoint, or where the log began.
+    checkpoint: Checkpoint,
+    /// One whose last page is not committed yet.
+    unfinished: Option<Checkpoint>,
     /// Segments below were reported as droppable already.
     dropped: Position,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Checkpoint {
+    /// Its first page.
+    first: Position,
+    /// About the bytes of its pages.
+    bytes: u64,
+    /// About the bytes of what was committed behind it.
+    behind: u64,
+}
+
+impl Checkpoint {
+    const fn at(first: Position) -> Self {
+        Self { first, bytes: 0, behind: 0 }
+    }
+}
+
 impl Maintenance {
     pub(super) const fn new(replay_from: Position) -> Self {
-        Self { checkpoint: replay_from, unfinished: None, dropped: Position::ZERO }
+        Self { checkpoint: Checkpoint::at(replay_from), unfinished: None, dropped: Position::ZERO }
     }
 
     /// An entry was committed.
     pub(super) fn committed(&mut self, entry: &Entry) {
-        if let Body::CheckpointPage(page) = &entry.body {
-            if page.index == 0 {
-                self.unfinished = Some(entry.position);
-            }
-            if page.index + 1 == page.total
-                && let Some(first) = self.unfinished.take()
-            {
-                self.checkpoint = first;
-            }
+        let bytes = entry.body.weight_bytes() as u64;
+        let Body::CheckpointPage(page) = &entry.body else {
+            self.checkpoint.behind += bytes;
+            // One whose later pages never came was cut off by a crash: it counts as not there.
+            self.unfinished.take_if(|unfinished| unfinished.first <= entry.position);
+            return;
+        };
+        if page.index == 0 {
+            self.unfinished = Some(Checkpoint::at(entry.position));
         }
+        if let Some(unfinished) = &mut self.unfinished {
+            unfinished.bytes += bytes;
+        }
+        if page.index + 1 == page.total
+            && let Some(finished) = self.unfinished.take()
+        {
+            self.checkpoint = finished;
+        }
+    }
+
+    /// A checkpoint costs what it holds, so it waits for about as many bytes of log.
+    fn checkpoint_is_due(&self) -> bool {
+        self.checkpoint.behind >= CHECKPOINT_BYTES.max(self.checkpoint.bytes)
     }
 }
 
@@ -57,7 +91,8 @@ impl Shard {
             self.append(log_time, Draft { stream, body: Body::Trim(start) })?;
         }
         let reclaimable = self.reclaimable(segments);
-        let droppable = reclaimable.min(self.maintenance.checkpoint);
+        let checkpoint = self.maintenance.checkpoint.first;
+        let droppable = reclaimable.min(checkpoint);
         let end = segments.iter().rev().find(|segment| segment.end <= droppable).map(|segment| segment.end);
         if let Some(end) = end
             && end > self.maintenance.dropped
@@ -65,15 +100,8 @@ impl Shard {
             self.maintenance.dropped = end;
             effects.push(ShardEffect::DropSegments(end));
         }
-        let behind: u64 = segments
-            .iter()
-            .filter(|segment| segment.end > self.maintenance.checkpoint)
-            .map(|segment| segment.bytes)
-            .sum();
-        let blocked = segments
-            .iter()
-            .any(|segment| segment.end <= reclaimable && segment.end > self.maintenance.checkpoint);
-        if self.maintenance.unfinished.is_none() && (behind >= CHECKPOINT_BYTES || blocked) {
+        let blocked = segments.iter().any(|segment| segment.end <= reclaimable && segment.end > checkpoint);
+        if self.maintenance.unfinished.is_none() && (self.maintenance.checkpoint_is_due() || blocked) {
             self.checkpoint(log_time)?;
         }
         Ok(())
@@ -82,7 +110,7 @@ impl Shard {
     /// Appends a checkpoint: the leading state, which holds everything below its first page, uncommitted included.
     fn checkpoint(&mut self, log_time: LogTime) -> Result<(), Broken> {
         let State::Leading(led) = &self.state else { return Ok(()) };
-        self.maintenance.unfinished = Some(self.replica.end());
+        self.maintenance.unfinished = Some(Checkpoint::at(self.replica.end()));
         for page in led.leading.state().checkpoint() {
             self.append(log_time, Draft { stream: StreamId::ZERO, body: Body::CheckpointPage(page) })?;
         }
@@ -105,30 +133,63 @@ impl Shard {
         position
     }
 
-    /// Topics whose oldest whole segments are past their age or size, with their new start.
+    /// Topics whose oldest whole segments are past their age or size, with their new start. Looks at each stream of
+    /// each segment once.
     fn expired_by_retention(&self, log_time: LogTime, segments: &[SegmentInfo]) -> Vec<(StreamId, Offset)> {
         let State::Leading(led) = &self.state else { return Vec::new() };
-        let mut trims = Vec::new();
-        for (id, stream) in led.committed.streams() {
+        let ages = Ages::of(segments);
+        // By stream: how many segments are expired, and where the stream starts behind them.
+        let mut expired: BTreeMap<StreamId, (usize, Offset)> = BTreeMap::new();
+        // What is appended counts, not only what is committed: a stream may be closed, or trimmed, already.
+        for (id, stream) in led.leading.state().streams() {
             let StreamSettings::Topic(settings) = &stream.open.settings else { continue };
-            let mut start = stream.start();
-            let mut bytes_behind: u64 = segments.iter().map(|segment| segment.bytes).sum();
-            for segment in segments.iter().filter(|segment| segment.sealed) {
-                bytes_behind = bytes_behind.saturating_sub(segment.bytes);
-                let too_old = settings
-                    .retention_millis
-                    .is_some_and(|age| log_time.millis_since(segment.last_log_time) > age);
-                let too_large = settings.retention_bytes.is_some_and(|bytes| bytes_behind >= bytes);
-                if !too_old && !too_large {
-                    break;
-                }
-                let end = segment.stream_ends.iter().find(|(stream, _)| *stream == id);
-                start = end.map_or(start, |(_, end)| start.max(*end));
-            }
-            if start > stream.start() {
-                trims.push((id, start));
+            let count = ages.expired(settings, log_time);
+            if count > 0 {
+                expired.insert(id, (count, stream.start()));
             }
         }
-        trims
+        let most = expired.values().map(|(count, _)| *count).max().unwrap_or(0);
+        for (index, segment) in segments.iter().enumerate().take(most) {
+            for (stream, end) in &segment.stream_ends {
+                if let Some((count, start)) = expired.get_mut(stream)
+                    && index < *count
+                {
+                    *start = (*start).max(*end);
+                }
+            }
+        }
+        let behind = |(id, (_, start)): (StreamId, (usize, Offset))| {
+            led.leading.state().stream(id).is_some_and(|stream| start > stream.start()).then_some((id, start))
+        };
+        expired.into_iter().filter_map(behind).collect()
+    }
+}
+
+/// How old the sealed segments are, and how much lies behind each.
+struct Ages {
+    /// By segment, oldest first: its newest log time, and the bytes of the segments behind it.
+    sealed: Vec<(LogTime, u64)>,
+}
+
+impl Ages {
+    fn of(segments: &[SegmentInfo]) -> Self {
+        let mut behind: u64 = segments.iter().map(|segment| segment.bytes).sum();
+        let sealed = segments.iter().take_while(|segment| segment.sealed).map(|segment| {
+            behind = behind.saturating_sub(segment.bytes);
+            (segment.last_log_time, behind)
+        });
+        Self { sealed: sealed.collect() }
+    }
+
+    /// How many of the oldest segments this topic keeps no longer.
+    fn expired(&self, settings: &TopicSettings, log_time: LogTime) -> usize {
+        // Log time never goes back, and what lies behind only gets less.
+        let too_old = settings
+            .retention_millis
+            .map_or(0, |age| self.sealed.partition_point(|(newest, _)| log_time.millis_since(*newest) > age));
+        let too_large = settings
+            .retention_bytes
+            .map_or(0, |bytes| self.sealed.partition_point(|(_, behind)| *behind >= bytes));
+        too_old.max(too_large)
     }
 }

@@ -5,6 +5,7 @@ use pondage_model::{Body, Entry, Position, RawEntry, entry::CheckpointPage};
 
 use super::{
     ShardEffect,
+    forwarding::Forwarding,
     machine::{Broken, Led, Shard, State},
 };
 
@@ -72,6 +73,7 @@ impl Shard {
         for entry in &self.uncommitted {
             leading.appended(entry);
         }
+        self.forwarding = Forwarding::of(&leading);
         self.state = State::Leading(Box::new(Led { committed, leading }));
         effects.push(ShardEffect::Serving(self.replica.epoch()));
         Ok(())

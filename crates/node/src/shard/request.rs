@@ -1,16 +1,15 @@
 //! Requests, and the forwarding of dead letters.
 
+use std::collections::BTreeSet;
+
 use pondage_delivery::{Draft, Request};
-use pondage_model::{Body, LogTime, Refusal, StreamId};
+use pondage_model::{Body, LogTime, Name, Refusal, StreamId};
 
 use super::{
     Ensure, RequestId, ShardEffect, ShardReply, ShardRequest, StreamReport,
-    machine::{Broken, Forwarding, Shard, State},
+    machine::{Broken, Shard, State},
 };
 use crate::Now;
-
-/// Pause before a refused dead letter is tried again, in milliseconds.
-const FORWARD_RETRY_MILLIS: u64 = 1_000;
 
 impl Shard {
     pub(super) fn request(
@@ -32,7 +31,9 @@ impl Shard {
         }
         let reply = match request {
             ShardRequest::Delivery(request) => self.decide(now, log_time, request)?,
-            ShardRequest::Ensure { streams, complete } => self.ensure(now, log_time, streams, complete)?,
+            ShardRequest::Ensure { streams, complete } => {
+                self.ensure(now, log_time, streams, complete.as_deref())?
+            }
             ShardRequest::Stats(streams) => self.stats(log_time, streams.as_deref()),
             ShardRequest::Survey { stream, from, count } => {
                 let State::Leading(led) = &self.state else { unreachable!("checked above") };
@@ -45,6 +46,7 @@ impl Shard {
             }
             ShardRequest::Flush => {
                 self.lazy_since = None;
+                self.leaving = true;
                 let State::Leading(led) = &mut self.state else { unreachable!("checked above") };
                 for draft in led.leading.lazy() {
                     self.append(log_time, draft)?;
@@ -72,14 +74,16 @@ impl Shard {
             matches!(&request, Request::Settle { verdict: pondage_delivery::Verdict::Renew { .. }, .. });
         let State::Leading(led) = &mut self.state else { unreachable!("the caller checked") };
         let decision = led.leading.decide(&led.committed, log_time, request);
+        // A repeat changes nothing: what is under way now is a later one.
+        let ended = moved.filter(|_| !decision.drafts.is_empty());
         for draft in decision.drafts {
             self.append(log_time, draft)?;
         }
         if lazy {
             self.lazy_since.get_or_insert(now.monotonic_millis);
         }
-        if let Some(stream) = moved {
-            self.forwarding.remove(&stream);
+        if let Some(stream) = ended {
+            self.forwarding.ended(stream);
         }
         Ok(ShardReply::Delivery(decision.reply))
     }
@@ -90,26 +94,20 @@ impl Shard {
         now: Now,
         log_time: LogTime,
         streams: Vec<Ensure>,
-        complete: bool,
+        complete: Option<&BTreeSet<Name>>,
     ) -> Result<ShardReply, Broken> {
-        let State::Leading(led) = &self.state else { unreachable!("the caller checked") };
-        let mut surplus: Vec<StreamId> = Vec::new();
-        if complete {
-            let wanted: std::collections::BTreeSet<_> = streams.iter().map(|ensure| ensure.stream).collect();
-            surplus.extend(led.leading.state().streams().map(|(id, _)| id).filter(|id| !wanted.contains(id)));
-        }
-        for stream in surplus {
-            self.append(log_time, Draft { stream, body: Body::Close })?;
+        if let Some(groups) = complete {
+            for draft in self.surplus(&streams, groups) {
+                self.append(log_time, draft)?;
+            }
         }
         for Ensure { stream, open, dead_letter, dropped_groups } in streams {
             let State::Leading(led) = &mut self.state else { unreachable!("the caller checked") };
-            let current = led.leading.state().stream(stream).map(|found| found.open.clone());
+            let current = led.leading.state().stream(stream).map(|found| &found.open.settings);
             let body = match (current, open) {
                 (None, Some(open)) => Some(Body::Open(open)),
                 (Some(_), None) => Some(Body::Close),
-                (Some(is), Some(should)) if is.settings != should.settings => {
-                    Some(Body::Settings(should.settings))
-                }
+                (Some(is), Some(should)) if *is != should.settings => Some(Body::Settings(should.settings)),
                 _ => None,
             };
             let changed = matches!(body, Some(Body::Settings(_)));
@@ -122,12 +120,28 @@ impl Shard {
                 led.leading.set_dead_letter(stream, dead_letter);
             }
             for group in dropped_groups {
-                if let ShardReply::Delivery(_) =
-                    self.decide(now, log_time, Request::DropGroup { stream, group })?
-                {}
+                // An unknown one is forgotten already.
+                drop(self.decide(now, log_time, Request::DropGroup { stream, group })?);
             }
         }
         Ok(ShardReply::Ensured)
+    }
+
+    /// What ends the streams and cursors that should not be there.
+    fn surplus(&self, streams: &[Ensure], groups: &BTreeSet<Name>) -> Vec<Draft> {
+        let State::Leading(led) = &self.state else { unreachable!("the caller checked") };
+        let wanted: BTreeSet<_> = streams.iter().map(|ensure| ensure.stream).collect();
+        let mut drafts = Vec::new();
+        for (stream, found) in led.leading.state().streams() {
+            if !wanted.contains(&stream) {
+                drafts.push(Draft { stream, body: Body::Close });
+                continue;
+            }
+            let cursors = found.topic().into_iter().flat_map(pondage_delivery::Topic::groups);
+            let unknown = cursors.filter(|(group, _)| !groups.contains(*group));
+            drafts.extend(unknown.map(|(group, _)| Draft { stream, body: Body::DropGroup(group.clone()) }));
+        }
+        drafts
     }
 
     fn stats(&self, log_time: LogTime, streams: Option<&[StreamId]>) -> ShardReply {
@@ -156,25 +170,5 @@ impl Shard {
         let (start, end) = (found.start(), found.end());
         self.readers.entry(stream).or_default().insert(reader, (start, end));
         ShardReply::Following { start, end }
-    }
-
-    /// Sends the oldest committed dead letter of each stream on its way, one at a time per stream.
-    pub(super) fn forward(&mut self, now: Now, effects: &mut Vec<ShardEffect>) {
-        let State::Leading(led) = &self.state else { return };
-        for (source, moving) in led.leading.moves(&led.committed) {
-            let due = match self.forwarding.get(&source) {
-                None => true,
-                Some(Forwarding::RetryAt(at)) => *at <= now.monotonic_millis,
-                Some(Forwarding::UnderWay) => false,
-            };
-            if due {
-                self.forwarding.insert(source, Forwarding::UnderWay);
-                effects.push(ShardEffect::Forward { source, moving });
-            }
-        }
-    }
-
-    pub(super) fn forward_refused(&mut self, now: Now, source: StreamId) {
-        self.forwarding.insert(source, Forwarding::RetryAt(now.monotonic_millis + FORWARD_RETRY_MILLIS));
     }
 }

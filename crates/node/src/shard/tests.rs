@@ -5,7 +5,11 @@ use pondage_model::{
     record::{BatchBuilder, Compression, RecordDraft},
     settings::{QueueSettings, StreamSettings},
 };
-use pondage_storage::{Faults, HostileDisk, LogOptions, LogWriter, Written};
+use pondage_storage::{Faults, HostileDisk, LogOptions, LogReader, LogWriter, Written};
+
+mod dead_letters;
+mod leaving;
+mod upkeep;
 
 use super::{Ensure, RequestId, Shard, ShardEffect, ShardEvent, ShardReply, ShardRequest};
 use crate::{
@@ -19,6 +23,7 @@ const STREAM: StreamId = StreamId(7);
 struct Rig {
     shard: Shard,
     writer: LogWriter<HostileDisk>,
+    reader: LogReader<HostileDisk>,
     written: Option<Written>,
     millis: u64,
     said: Vec<ShardEffect>,
@@ -27,9 +32,9 @@ struct Rig {
 impl Rig {
     fn new(disk: &HostileDisk) -> Self {
         let options = LogOptions::default();
-        let OpenedShard { shard, writer, .. } =
+        let OpenedShard { shard, writer, reader } =
             open_shard(disk, &options, ShardId(1), Now::default()).expect("a disk without faults");
-        Self { shard, writer, written: None, millis: 0, said: Vec::new() }
+        Self { shard, writer, reader, written: None, millis: 0, said: Vec::new() }
     }
 
     fn step(&mut self, event: ShardEvent) {
@@ -41,6 +46,11 @@ impl Rig {
                 ShardEffect::Write(entries) => {
                     assert!(self.written.is_none(), "one batch at a time");
                     self.written = Some(self.writer.write(&entries).expect("no faults"));
+                }
+                ShardEffect::Replay { from } => {
+                    // Few at a time, so that it takes more than one.
+                    let entries = self.reader.read_from(from, 100).expect("no faults");
+                    self.step(ShardEvent::Replayed(entries));
                 }
                 other => self.said.push(other),
             }
@@ -61,8 +71,33 @@ impl Rig {
     }
 
     fn ask(&mut self, id: u64, request: delivery::Request) {
-        let request = ShardRequest::Delivery(request);
+        self.request(id, ShardRequest::Delivery(request));
+    }
+
+    fn request(&mut self, id: u64, request: ShardRequest) {
         self.step(ShardEvent::Request { id: RequestId(id), request });
+    }
+
+    fn ensure(&mut self, id: u64, stream: Ensure) {
+        self.request(id, ShardRequest::Ensure { streams: vec![stream], complete: None });
+    }
+
+    /// Closes the stream; nothing is synced yet.
+    fn close(&mut self, id: u64) {
+        let closed = Ensure { stream: STREAM, open: None, dead_letter: None, dropped_groups: Vec::new() };
+        self.ensure(id, closed);
+    }
+
+    /// When it asked to be woken, since the last question.
+    fn wakes(&mut self) -> Vec<u64> {
+        let mut wakes = Vec::new();
+        self.said.retain(|effect| {
+            if let ShardEffect::WakeAt(at) = effect {
+                wakes.push(*at);
+            }
+            !matches!(effect, ShardEffect::WakeAt(_))
+        });
+        wakes
     }
 
     fn reply(&mut self, id: u64) -> Option<ShardReply> {
@@ -96,6 +131,20 @@ fn serving(disk: &HostileDisk, epoch: u64) -> Rig {
 }
 
 fn with_queue() -> Rig {
+    with_stream(StreamSettings::Queue(QueueSettings::default()), None)
+}
+
+fn with_stream(settings: StreamSettings, dead_letter: Option<(ShardId, StreamId)>) -> Rig {
+    let disk = volume();
+    let mut rig = serving(&disk, 1);
+    let open = Open { name: Name::new("orders").expect("valid"), partition: 0, settings };
+    rig.ensure(0, Ensure { stream: STREAM, open: Some(open), dead_letter, dropped_groups: Vec::new() });
+    rig.sync_all();
+    assert!(matches!(rig.reply(0), Some(ShardReply::Ensured)));
+    rig
+}
+
+fn volume() -> HostileDisk {
     let disk = HostileDisk::new(1, Faults::default());
     let fresh = Fresh {
         cluster: pondage_model::Uuid([1; 16]),
@@ -103,21 +152,7 @@ fn with_queue() -> Rig {
         nonce: pondage_model::Uuid([3; 16]),
     };
     drop(boot(&disk, &LogOptions::default(), fresh, String::new()).expect("a new volume"));
-    let mut rig = serving(&disk, 1);
-    let open = Open {
-        name: Name::new("orders").expect("valid"),
-        partition: 0,
-        settings: StreamSettings::Queue(QueueSettings::default()),
-    };
-    let streams =
-        vec![Ensure { stream: STREAM, open: Some(open), dead_letter: None, dropped_groups: Vec::new() }];
-    rig.step(ShardEvent::Request {
-        id: RequestId(0),
-        request: ShardRequest::Ensure { streams, complete: true },
-    });
-    rig.sync_all();
-    assert!(matches!(rig.reply(0), Some(ShardReply::Ensured)));
-    rig
+    disk
 }
 
 fn publish() -> delivery::Request {

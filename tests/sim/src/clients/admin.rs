@@ -2,11 +2,11 @@
 
 use pondage_model::{
     Name, Refusal,
-    settings::{Backoff, QueueSettings, TopicSettings},
+    settings::{Backoff, GroupSettings, GroupSource, QueueSettings, StartPosition, TopicSettings},
 };
 use pondage_node::coordinator::{AdminReply, AdminRequest};
 
-use super::{ClientId, DEAD, LATER, TOPIC, WORK, place};
+use super::{ClientId, DEAD, GROUP, LATER, TOPIC, WORK, place};
 use crate::world::World;
 
 #[derive(Debug, Default)]
@@ -31,6 +31,14 @@ fn requests() -> Vec<AdminRequest> {
             },
         ),
         AdminRequest::ApplyQueue(name(LATER), queue),
+        AdminRequest::ApplyGroup(
+            name(GROUP),
+            GroupSettings {
+                source: GroupSource::Topics(vec![name(TOPIC)]),
+                start_position: StartPosition::Earliest,
+                in_flight_per_consumer_max: 100,
+            },
+        ),
     ]
 }
 
@@ -46,7 +54,7 @@ impl Admin {
         }
     }
 
-    pub(super) fn answer(&mut self, world: &mut World, id: ClientId, result: Result<AdminReply, Refusal>) {
+    pub(super) fn answer(&mut self, world: &mut World, id: ClientId, result: &Result<AdminReply, Refusal>) {
         self.waiting = false;
         if let Err(refusal) = result {
             world.trace.say(world.micros, format_args!("apply refused: {refusal}"));

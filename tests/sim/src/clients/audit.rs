@@ -28,7 +28,7 @@ impl Audit {
         self.waiting = world.request(id, shard, ShardRequest::Stats(Some(vec![stream])));
     }
 
-    pub(super) fn answer(&mut self, world: &mut World, id: ClientId, reply: ShardReply) {
+    pub(super) fn answer(&mut self, world: &mut World, id: ClientId, reply: &ShardReply) {
         self.waiting = false;
         let ShardReply::Stats(reports) = reply else { return world.plan_client(200_000, id) };
         let left = reports.first().map_or(1, |report| {

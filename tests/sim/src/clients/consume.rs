@@ -151,7 +151,7 @@ impl Consumer {
         world.plan_client(pause, id);
     }
 
-    pub(super) fn answer(&mut self, world: &mut World, id: ClientId, reply: ShardReply) {
+    pub(super) fn answer(&mut self, world: &mut World, id: ClientId, reply: &ShardReply) {
         if self.attaching {
             self.attaching = false;
             if let ShardReply::Refused(_) | ShardReply::Delivery(delivery::Reply::Refused(_)) = reply {

@@ -130,11 +130,11 @@ impl Publisher {
         Pending { ids, bytes, stamp, delay_millis, ttl_millis }
     }
 
-    pub(super) fn answer(&mut self, world: &mut World, id: ClientId, reply: ShardReply) {
+    pub(super) fn answer(&mut self, world: &mut World, id: ClientId, reply: &ShardReply) {
         self.waiting = false;
         let refusal = match reply {
             ShardReply::Delivery(delivery::Reply::Published { base_offset, .. }) => {
-                self.acknowledged(world, base_offset);
+                self.acknowledged(world, *base_offset);
                 None
             }
             ShardReply::Delivery(delivery::Reply::Refused(refusal)) | ShardReply::Refused(refusal) => {
@@ -146,7 +146,7 @@ impl Publisher {
             }
         };
         if let Some(refusal) = refusal {
-            self.refused(world, &refusal);
+            self.refused(world, refusal);
         }
         let pause = world.chance.between(100, 40_000);
         world.plan_client(pause, id);
@@ -187,11 +187,11 @@ impl Publisher {
         &mut self,
         world: &mut World,
         id: ClientId,
-        result: Result<AdminReply, Refusal>,
+        result: &Result<AdminReply, Refusal>,
     ) {
         self.waiting = false;
         if let Ok(AdminReply::Producers { first, .. }) = result {
-            self.session = Some(ProducerId(first));
+            self.session = Some(ProducerId(*first));
         }
         world.plan_client(1_000, id);
     }

@@ -6,7 +6,7 @@ use pondage_node::{
     shard::{ReaderId, ShardReply, ShardRequest},
 };
 
-use super::{ClientId, TOPIC, messages_in, place};
+use super::{ClientId, GROUP, TOPIC, messages_in, place};
 use crate::world::World;
 
 #[derive(Debug)]
@@ -54,14 +54,16 @@ impl Reader {
     }
 
     fn group(&self) -> Name {
-        Name::new("audit").expect("valid")
+        Name::new(GROUP).expect("valid")
     }
 
     pub(super) fn act(&mut self, world: &mut World, id: ClientId) {
         if self.waiting {
             return;
         }
-        let Some((stream, shard)) = place(world, TOPIC, self.partition).filter(|_| world.is_up()) else {
+        let Some((stream, shard)) =
+            place(world, TOPIC, self.partition).filter(|_| world.is_up() && world.knows_group(&self.group()))
+        else {
             return world.plan_client(20_000, id);
         };
         self.stream = Some(stream);
@@ -107,19 +109,19 @@ impl Reader {
         world.plan_client(pause, id);
     }
 
-    pub(super) fn answer(&mut self, world: &mut World, id: ClientId, reply: ShardReply) {
+    pub(super) fn answer(&mut self, world: &mut World, id: ClientId, reply: &ShardReply) {
         self.waiting = false;
         match (self.step, reply) {
             (Step::Claim, ShardReply::Delivery(delivery::Reply::Claimed { epoch, offset })) => {
                 let Some(stream) = self.stream else { return };
-                world.oracle.claimed(stream, offset);
+                world.oracle.claimed(stream, *offset);
                 // From the beginning again: what was readable once means the same for ever.
                 world.oracle.read_anew(stream);
-                (self.epoch, self.next, self.committed) = (epoch, Offset::ZERO, offset);
+                (self.epoch, self.next, self.committed) = (*epoch, Offset::ZERO, *offset);
                 self.step = Step::Follow;
             }
             (Step::Follow, ShardReply::Following { end, .. }) => {
-                self.end = self.end.max(end);
+                self.end = self.end.max(*end);
                 self.step = Step::Read;
             }
             (Step::Commit(offset), ShardReply::Delivery(delivery::Reply::Done)) => {

@@ -1,0 +1,103 @@
+use pondage_model::{
+    Name, Refusal, ShardId, Uuid,
+    entry::Open,
+    settings::{QueueSettings, StreamSettings},
+};
+use pondage_node::{
+    boot::{Fresh, boot, open_shard},
+    disk::{FileDisk, LogOptions},
+    shard::Ensure,
+};
+use tempfile::TempDir;
+
+use super::*;
+use crate::metrics::Metrics;
+
+const SHARD: ShardId = ShardId(1);
+const STREAM: StreamId = StreamId(7);
+
+/// A shard's task with one queue, and nothing around it.
+struct Rig {
+    broker: Handle<FileDisk>,
+    shard: ShardHandle<FileDisk>,
+    _folder: TempDir,
+}
+
+impl Rig {
+    async fn start() -> Self {
+        let folder = TempDir::new().expect("a temporary folder");
+        let disk = FileDisk::new(folder.path());
+        let fresh = Fresh { cluster: Uuid([1; 16]), volume: Uuid([2; 16]), nonce: Uuid([3; 16]) };
+        let options = LogOptions::default();
+        drop(boot(&disk, &options, fresh, "here:1".to_owned()).expect("a new volume"));
+        let clocks = Clocks::start();
+        let opened = open_shard(&disk, &options, SHARD, clocks.now()).expect("a new log");
+        let threads = DiskThreads::start(1).expect("a thread");
+        let broker = Handle::new(mpsc::channel(1).0, Metrics::new());
+        let shard =
+            ShardTask::spawn(opened.shard, opened.writer, opened.reader, threads, clocks, broker.clone());
+        broker.add_shard(SHARD, shard.clone());
+        let (serving, served) = oneshot::channel();
+        drop(shard.events.send(Message::Lead(Epoch(1), serving)));
+        served.await.expect("it serves");
+        let open = Open {
+            name: Name::new("orders").expect("valid"),
+            partition: 0,
+            settings: StreamSettings::Queue(QueueSettings::default()),
+        };
+        let streams =
+            vec![Ensure { stream: STREAM, open: Some(open), dead_letter: None, dropped_groups: Vec::new() }];
+        let ensured = broker.ask(SHARD, ShardRequest::Ensure { streams, complete: None }).await;
+        assert!(matches!(ensured, Ok(ShardReply::Ensured)));
+        Self { broker, shard, _folder: folder }
+    }
+
+    /// Attaches as consumer 1, and hears nothing from then on.
+    async fn attach_and_leave(&self) -> Result<ShardReply, Refusal> {
+        let consumer = ConsumerId(1);
+        let request = ShardRequest::Delivery(delivery::Request::Attach {
+            stream: STREAM,
+            consumer,
+            credit: 1,
+            lease_millis: None,
+            once: false,
+        });
+        let (answer, reply) = oneshot::channel();
+        let (grants, _) = mpsc::unbounded_channel();
+        let message = Message::Attach(request, STREAM, consumer, grants, answer);
+        self.shard.requests.send(message).await.expect("the task runs");
+        match reply.await.expect("an answer") {
+            ShardReply::Delivery(delivery::Reply::Refused(refusal)) => Err(refusal),
+            other => Ok(other),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_attached_and_listens_no_more_is_detached_though_no_message_ever_comes() {
+    let rig = Rig::start().await;
+    rig.attach_and_leave().await.expect("attached");
+    tokio::time::sleep(MAINTENANCE_INTERVAL * 2).await;
+    rig.attach_and_leave().await.expect("the first one is gone");
+}
+
+#[tokio::test]
+async fn what_waits_when_a_shard_ends_has_an_answer() {
+    let rig = Rig::start().await;
+    let ids = 0..50u64;
+    let asked: Vec<_> = ids
+        .map(|_| {
+            let broker = rig.broker.clone();
+            tokio::spawn(async move { broker.ask(SHARD, ShardRequest::Stats(None)).await })
+        })
+        .collect();
+    let removed = rig.broker.remove_shard(SHARD).expect("it is there");
+    removed.stop().await;
+    for answer in asked {
+        match answer.await.expect("no panic") {
+            Ok(ShardReply::Stats(_))
+            | Err(Refusal::Interrupted | Refusal::ShuttingDown | Refusal::NotLeader { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}

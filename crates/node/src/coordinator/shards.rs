@@ -1,0 +1,152 @@
+//! What the shards have to do for the catalog, and the answers that wait until they have.
+//!
+//! Each shard is asked one thing at a time, and what it is asked is looked up when it is asked: two changes of one
+//! stream can't overtake each other, and many changes that come together cost one batch.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use pondage_model::{Name, ShardId, StreamId};
+
+use super::CoordinatorEffect;
+use crate::shard::RequestId;
+
+/// Names an answer that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct AnswerId(u64);
+
+/// Every shard that this broker leads.
+#[derive(Debug, Default)]
+pub(super) struct Shards {
+    shards: BTreeMap<ShardId, Shard>,
+    /// What is under way, and where.
+    asked: BTreeMap<RequestId, ShardId>,
+    answers: BTreeMap<AnswerId, Answer>,
+    answers_made: u64,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    serving: bool,
+    asked: Option<Wanted>,
+    wanted: Wanted,
+}
+
+/// What a shard has to do.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    /// All its streams are to be looked at, and those that it should not have.
+    pub(super) all: bool,
+    /// Streams to be looked at, with the groups whose cursors are to be forgotten.
+    pub(super) streams: BTreeMap<StreamId, BTreeSet<Name>>,
+    /// Answers that wait for it.
+    answers: BTreeSet<AnswerId>,
+}
+
+/// An answer, and how many shards have to do their part before it is given.
+#[derive(Debug)]
+struct Answer {
+    shards: usize,
+    effect: CoordinatorEffect,
+}
+
+impl Shards {
+    /// An answer that is given once as many shards did their part as are told of it; nobody is told of it yet.
+    pub(super) fn answer(&mut self, effect: CoordinatorEffect) -> AnswerId {
+        self.answers_made += 1;
+        let id = AnswerId(self.answers_made);
+        self.answers.insert(id, Answer { shards: 0, effect });
+        id
+    }
+
+    /// Gives an answer that waits for nobody.
+    pub(super) fn settle(&mut self, id: AnswerId, effects: &mut Vec<CoordinatorEffect>) {
+        if let Some(answer) = self.answers.remove(&id) {
+            if answer.shards == 0 {
+                effects.push(answer.effect);
+            } else {
+                self.answers.insert(id, answer);
+            }
+        }
+    }
+
+    /// The shard begins; it is asked nothing before it serves, and then all.
+    pub(super) fn start(&mut self, shard: ShardId) {
+        self.shards.entry(shard).or_default().wanted.all = true;
+    }
+
+    /// The shard serves.
+    pub(super) fn serving(&mut self, shard: ShardId) {
+        if let Some(found) = self.shards.get_mut(&shard) {
+            found.serving = true;
+            found.wanted.all = true;
+        }
+    }
+
+    /// The shard is to look at a stream and forget the cursors of a group there.
+    pub(super) fn want(&mut self, shard: ShardId, stream: StreamId, group: Option<&Name>) {
+        if let Some(found) = self.shards.get_mut(&shard) {
+            found.wanted.streams.entry(stream).or_default().extend(group.cloned());
+        }
+    }
+
+    /// The answer waits for what the shard is to do by now.
+    pub(super) fn wait(&mut self, shard: ShardId, answer: AnswerId) {
+        if let (Some(found), Some(waiting)) = (self.shards.get_mut(&shard), self.answers.get_mut(&answer))
+            && found.wanted.answers.insert(answer)
+        {
+            waiting.shards += 1;
+        }
+    }
+
+    /// The answer waits for every shard that still is to forget the cursors of the group.
+    pub(super) fn wait_until_forgotten(&mut self, group: &Name, answer: AnswerId) {
+        for shard in self.shards.values_mut() {
+            for wanted in shard.asked.iter_mut().chain([&mut shard.wanted]) {
+                if wanted.streams.values().any(|groups| groups.contains(group))
+                    && let Some(waiting) = self.answers.get_mut(&answer)
+                    && wanted.answers.insert(answer)
+                {
+                    waiting.shards += 1;
+                }
+            }
+        }
+    }
+
+    /// Takes what the shard is to be asked now, if there is anything.
+    pub(super) fn ask(&mut self, shard: ShardId, id: RequestId) -> Option<&Wanted> {
+        let found = self.shards.get_mut(&shard)?;
+        let something =
+            found.wanted.all || !found.wanted.streams.is_empty() || !found.wanted.answers.is_empty();
+        if !found.serving || found.asked.is_some() || !something {
+            return None;
+        }
+        self.asked.insert(id, shard);
+        Some(found.asked.insert(std::mem::take(&mut found.wanted)))
+    }
+
+    /// The shard did what it was asked, or could not; which one that was, if it is still here.
+    pub(super) fn did(&mut self, id: RequestId, effects: &mut Vec<CoordinatorEffect>) -> Option<ShardId> {
+        let shard = self.asked.remove(&id)?;
+        let asked = self.shards.get_mut(&shard)?.asked.take()?;
+        self.give(asked, effects);
+        Some(shard)
+    }
+
+    /// The shard is gone: nothing waits for it any more.
+    pub(super) fn remove(&mut self, shard: ShardId, effects: &mut Vec<CoordinatorEffect>) {
+        let Some(gone) = self.shards.remove(&shard) else { return };
+        self.asked.retain(|_, asked| *asked != shard);
+        for wanted in gone.asked.into_iter().chain([gone.wanted]) {
+            self.give(wanted, effects);
+        }
+    }
+
+    fn give(&mut self, done: Wanted, effects: &mut Vec<CoordinatorEffect>) {
+        for id in done.answers {
+            if let Some(answer) = self.answers.get_mut(&id) {
+                answer.shards -= 1;
+                self.settle(id, effects);
+            }
+        }
+    }
+}
