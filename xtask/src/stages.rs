@@ -165,6 +165,7 @@ pub(crate) const STAGES: &[Stage] = &[
                 "pondage-e2e",
                 "--bin",
                 "flights",
+                "--",
             ]),
         ],
     },
