@@ -107,8 +107,6 @@ enum Demo {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum BenchSubject {
-    /// The node without sockets
-    Node,
     /// Publishing over the native API
     Publish,
 }
@@ -153,15 +151,10 @@ fn dispatch(arguments: Arguments) -> Result<bool> {
             run::pass_through(demo.args(["--bin", "flights", "--"]).args(rest))
         }
         Command::Bench { subject, rest } => {
-            run::succeed(project.cargo().args(["build", "--release", "--package", "pondage-cli"]))?;
-            let subject = match subject {
-                BenchSubject::Node => "node",
-                BenchSubject::Publish => "publish",
-            };
+            let BenchSubject::Publish = subject;
             let mut bench = project.cargo();
-            bench.env("PONDAGE_BIN", project.target_directory.join("release/pondage"));
             bench.args(["run", "--quiet", "--release", "--package", "pondage-e2e", "--bin", "bench", "--"]);
-            run::pass_through(bench.arg(subject).args(rest))
+            run::pass_through(bench.arg("publish").args(rest))
         }
         Command::Soak { minutes, first_seed } => soak::soak(&project, minutes, first_seed),
     }

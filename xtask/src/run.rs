@@ -65,16 +65,6 @@ pub(crate) fn pass_through(command: &mut Command) -> Result<bool> {
     Ok(command.status().with_context(|| format!("can't start {program}"))?.success())
 }
 
-/// Runs a command that has to succeed.
-pub(crate) fn succeed(command: &mut Command) -> Result<()> {
-    let shown = shown(command);
-    let status = command.status().with_context(|| format!("can't start {shown}"))?;
-    if !status.success() {
-        bail!("`{shown}` ended with {status}");
-    }
-    Ok(())
-}
-
 fn choose(arguments: &TestArguments) -> Result<Vec<&'static Stage>> {
     if !arguments.rest.is_empty() && arguments.only.len() != 1 {
         bail!("arguments after -- need exactly one --only STAGE");
