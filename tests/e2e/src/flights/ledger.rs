@@ -277,11 +277,15 @@ impl Ledger {
         std::mem::take(&mut lock(&self.records))
     }
 
-    /// The longest time between two answers, and the most answers within one second.
+    /// The longest time between two answers while there was something to publish, and the most answers within one
+    /// second. Behind the last publish only leases of the last killed broker may be left, which take their time.
     pub(crate) fn gap_and_peak(&self) -> (Duration, u64) {
         let mut times = lock(&self.ack_times).clone();
         times.sort_unstable();
-        let gap = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
+        let acked = |row: &RowLedger| row.topic.acked.load(Relaxed).max(row.queue.acked.load(Relaxed));
+        let published = self.rows.iter().map(acked).max().unwrap_or(0);
+        let while_publishing = &times[..times.partition_point(|time| *time <= published)];
+        let gap = while_publishing.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
         let mut seconds: BTreeMap<u64, u64> = BTreeMap::new();
         for time in times {
             *seconds.entry(time / 1_000_000_000).or_default() += 1;
