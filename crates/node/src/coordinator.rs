@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   start:  Initialise ─► RegisterBroker(incarnation, nonce) ─► LeadAll ─► StartShard × n ─► Ensure(all) × n ─► Ready
-//!   apply:  propose ─► committed ─► Route, Changed ─► Ensure(delta) on each shard ─► Reply
+//!   apply:  propose ─► committed ─► Changed ─► Ensure(delta) on each shard ─► Route, Reply
 //! ```
 //!
 //! A request is answered only when the catalog's entry is committed *and* the shards have made it so: who got OK for

@@ -1,27 +1,33 @@
-//! The clients of a world: an administrator, publishers, consumers, a reader with a group, an auditor.
+//! The clients of a world: an administrator, publishers, consumers, readers with a group, one that looks again, an
+//! auditor.
 //!
 //! Each does one thing at a time and thinks in between. When the broker dies, whatever is outstanding has an unknown
-//! outcome, and the client goes on as a real one would: publishers send the same batch again, consumers attach anew.
+//! outcome, and the client goes on as a real one would: publishers send the same batch again, consumers repeat the
+//! settle that was not answered, and attach anew.
 
 mod admin;
+mod again;
 mod audit;
 mod consume;
 mod publish;
 mod read;
+mod value;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use pondage_model::{Body, Entry, Epoch, Name, Offset, ShardId, StreamId, entry::Granted, record::Batch};
+use pondage_model::{
+    Body, Entry, Epoch, Lease, LogTime, Offset, ShardId, StreamId, entry::Granted, record::Batch,
+};
 use pondage_node::{
     coordinator::AdminReply,
-    delivery::Dispatch,
-    shard::{ReaderId, ShardReply},
+    delivery::{self, Dispatch, Verdict},
+    shard::{ReaderId, ShardReply, ShardRequest},
 };
 
-use self::{admin::Admin, audit::Audit, consume::Consumer, publish::Publisher, read::Reader};
+use self::{admin::Admin, again::Again, audit::Audit, consume::Consumer, publish::Publisher, read::Reader};
 use crate::{
     chance::Chance,
-    oracle::{MessageId, Oracle},
+    oracle::{Given, MessageId, Oracle},
     world::World,
 };
 
@@ -33,7 +39,11 @@ pub(crate) const TOPIC: &str = "log";
 pub(crate) const WORK: &str = "work";
 pub(crate) const DEAD: &str = "dead";
 pub(crate) const LATER: &str = "later";
+/// The queue that is purged, deleted and made again.
+pub(crate) const SCRATCH: &str = "scratch";
 pub(crate) const GROUP: &str = "audit";
+/// Partitions that the topic may grow to.
+pub(crate) const PARTITIONS_MAX: u32 = 4;
 
 /// One client.
 #[derive(Debug)]
@@ -42,6 +52,7 @@ enum Client {
     Publisher(Publisher),
     Consumer(Consumer),
     Reader(Reader),
+    Again(Again),
     Audit(Audit),
 }
 
@@ -55,18 +66,20 @@ pub(crate) struct Clients {
 
 impl Clients {
     pub(crate) fn new(chance: &mut Chance) -> Self {
-        let mut all = vec![Client::Admin(Admin::default()), Client::Audit(Audit::default())];
-        let targets = [(TOPIC, 0), (TOPIC, 1), (TOPIC, 0), (WORK, 0), (WORK, 0), (LATER, 0)];
+        let mut all = vec![Client::Admin(Admin::new()), Client::Audit(Audit::default())];
+        let targets =
+            [(TOPIC, 0), (TOPIC, 1), (TOPIC, 0), (TOPIC, 2), (WORK, 0), (WORK, 0), (LATER, 0), (SCRATCH, 0)];
         for (index, (target, partition)) in targets.into_iter().enumerate() {
             // Producer ids of clients without a session would collide with nobody: the broker never hands out these.
             all.push(Client::Publisher(Publisher::new(index, target, partition, chance)));
         }
-        for (index, target) in [WORK, WORK, WORK, LATER, DEAD].into_iter().enumerate() {
+        for (index, target) in [WORK, WORK, WORK, LATER, DEAD, SCRATCH].into_iter().enumerate() {
             all.push(Client::Consumer(Consumer::new(index, target, chance)));
         }
-        for partition in 0..2 {
-            all.push(Client::Reader(Reader::new(partition)));
+        for partition in 0..PARTITIONS_MAX {
+            all.push(Client::Reader(Reader::new(partition as usize)));
         }
+        all.push(Client::Again(Again::default()));
         Self { all, healing: false }
     }
 
@@ -78,22 +91,24 @@ impl Clients {
     pub(crate) fn act(&mut self, world: &mut World, id: ClientId) {
         let healing = self.healing;
         match &mut self.all[id] {
-            Client::Admin(client) => client.act(world, id),
+            Client::Admin(client) => client.act(world, id, healing),
             Client::Publisher(client) => client.act(world, id, healing),
             Client::Consumer(client) => client.act(world, id, healing),
-            Client::Reader(client) => client.act(world, id),
+            Client::Reader(client) => client.act(world, id, healing),
+            Client::Again(client) => client.act(world, id),
             Client::Audit(client) => client.act(world, id, healing),
         }
     }
 
     /// A shard answered the client's request.
-    pub(crate) fn answer(&mut self, world: &mut World, id: ClientId, reply: &ShardReply) {
+    pub(crate) fn answer(&mut self, world: &mut World, id: ClientId, reply: ShardReply) {
         match &mut self.all[id] {
+            Client::Admin(client) => client.shard_answer(world, id, &reply),
             Client::Publisher(client) => client.answer(world, id, reply),
-            Client::Consumer(client) => client.answer(world, id, reply),
+            Client::Consumer(client) => client.answer(world, id, &reply),
             Client::Reader(client) => client.answer(world, id, reply),
-            Client::Audit(client) => client.answer(world, id, reply),
-            Client::Admin(_) => {}
+            Client::Audit(client) => client.answer(world, id, &reply),
+            Client::Again(_) => {}
         }
     }
 
@@ -121,30 +136,58 @@ impl Clients {
         granted: &Granted,
         entries: &[Entry],
     ) {
-        let known = messages_in(entries);
+        let known = messages_in(world, dispatch.stream, entries);
+        let lease = Lease { epoch, attempt: granted.attempt };
+        let consumer = dispatch.consumer;
+        let lasts_millis = consume::lease_millis(consumer) as i64;
+        let decided = LogTime(granted.deadline.0 - lasts_millis);
+        let given = Given { lease, consumer, decided, deadline: granted.deadline };
+        let taker = self.all.iter().position(
+            |client| matches!(client, Client::Consumer(found) if found.takes(consumer, dispatch.stream)),
+        );
         for index in 0..u64::from(granted.count) {
             let offset = granted.first.plus(index);
             let Some(message) = known.get(&offset) else {
                 world.violate(format!("{:?} {offset:?} was granted and is not in the log", dispatch.stream));
                 return;
             };
-            for (id, client) in self.all.iter_mut().enumerate() {
-                if let Client::Consumer(consumer) = client
-                    && consumer.is(dispatch.consumer)
-                {
-                    consumer.granted(world, id, (shard, dispatch.stream, offset), epoch, granted, *message);
+            world.trace.say(
+                world.micros,
+                format_args!("{consumer:?} granted {:?} {offset:?} {lease:?} = {message}", dispatch.stream),
+            );
+            let micros = world.micros;
+            world.oracle.granted(*message, (dispatch.stream, offset), given, micros);
+            match taker.map(|id| (id, &mut self.all[id])) {
+                Some((id, Client::Consumer(taker))) => {
+                    taker.granted(world, id, shard, dispatch.stream, offset, lease);
+                }
+                // It left while its grants came: nobody saw the message, and it goes back.
+                _ => {
+                    world.oracle.end_lease(dispatch.stream, offset);
+                    let (stream, items) = (dispatch.stream, vec![(offset, lease)]);
+                    let request = delivery::Request::Settle { stream, items, verdict: Verdict::Return };
+                    world.tell(shard, ShardRequest::Delivery(request));
                 }
             }
         }
     }
 
+    /// Nothing follows for this consumer.
+    pub(crate) fn served(&mut self, consumer: delivery::ConsumerId) {
+        for client in &mut self.all {
+            if let Client::Consumer(client) = client {
+                client.served(consumer);
+            }
+        }
+    }
+
     /// A followed stream moved.
-    pub(crate) fn progress(&mut self, world: &mut World, _: ShardId, reader: ReaderId, end: Offset) {
+    pub(crate) fn progress(&mut self, world: &mut World, reader: ReaderId, start: Offset, end: Offset) {
         for (id, client) in self.all.iter_mut().enumerate() {
             if let Client::Reader(client) = client
                 && client.is(reader)
             {
-                client.progress(world, id, end);
+                client.progress(world, id, start, end);
             }
         }
     }
@@ -153,41 +196,42 @@ impl Clients {
     pub(crate) fn broker_lost(&mut self, world: &mut World) {
         for (id, client) in self.all.iter_mut().enumerate() {
             match client {
-                Client::Admin(client) => client.broker_lost(),
+                Client::Admin(client) => client.broker_lost(world),
                 Client::Publisher(client) => client.broker_lost(),
-                Client::Consumer(client) => client.broker_lost(),
+                Client::Consumer(client) => client.broker_lost(world),
                 Client::Reader(client) => client.broker_lost(),
                 Client::Audit(client) => client.broker_lost(),
+                Client::Again(_) => {}
             }
             let pause = world.chance.between(1_000, 50_000);
             world.plan_client(pause, id);
         }
     }
 
+    /// The broker stops in order: some sessions end in order first, others know of nothing.
+    pub(crate) fn broker_stops(&mut self, world: &mut World) {
+        for (id, client) in self.all.iter_mut().enumerate() {
+            if let Client::Consumer(client) = client
+                && world.chance.once_in(3)
+            {
+                client.leave(world, id, false);
+            }
+        }
+    }
+
     /// Whether everything came to rest; then the books are closed.
     pub(crate) fn finished(&self, oracle: &mut Oracle) -> bool {
-        let done = self.healing
-            && self.all.iter().all(|client| match client {
-                Client::Admin(client) => client.is_done(),
-                Client::Publisher(client) => client.is_idle(),
-                Client::Audit(client) => client.is_quiet(),
-                Client::Reader(client) => client.is_at_end(),
-                Client::Consumer(_) => true,
-            });
-        if done {
-            let mut topics = BTreeSet::new();
-            let mut read: BTreeMap<StreamId, Offset> = BTreeMap::new();
-            for client in &self.all {
-                if let Client::Reader(client) = client
-                    && let Some((stream, end)) = client.read_to()
-                {
-                    topics.insert(stream);
-                    read.insert(stream, end);
-                }
-            }
-            oracle.close(&topics, &read);
+        if !self.all.iter().all(Client::is_at_rest) {
+            return false;
         }
-        done
+        let mut read: BTreeMap<StreamId, Offset> = BTreeMap::new();
+        for client in &self.all {
+            if let Client::Reader(client) = client {
+                read.extend(client.read_to());
+            }
+        }
+        oracle.close(&read);
+        true
     }
 
     /// What has not come to rest.
@@ -195,34 +239,49 @@ impl Clients {
         let waits: Vec<String> = self
             .all
             .iter()
-            .filter_map(|client| match client {
-                Client::Admin(client) => (!client.is_done()).then(|| format!("{client:?}")),
-                Client::Publisher(client) => (!client.is_idle()).then(|| format!("{client:?}")),
-                Client::Audit(client) => (!client.is_quiet()).then(|| format!("{client:?}")),
-                Client::Reader(client) => (!client.is_at_end()).then(|| format!("{client:?}")),
-                Client::Consumer(_) => None,
-            })
+            .filter(|client| !client.is_at_rest())
+            .map(|client| format!("{client:?}"))
             .collect();
         waits.join("; ")
     }
 }
 
-/// Where the messages of a name are, if the broker knows the name yet.
-fn place(world: &World, target: &str, partition: usize) -> Option<(StreamId, ShardId)> {
-    let name = Name::new(target).expect("valid");
-    world.route(&name)?.partitions.get(partition).copied()
+impl Client {
+    fn is_at_rest(&self) -> bool {
+        match self {
+            Self::Admin(client) => client.is_done(),
+            Self::Publisher(client) => client.is_idle(),
+            Self::Audit(client) => client.is_quiet(),
+            Self::Reader(client) => client.is_at_end(),
+            Self::Consumer(_) | Self::Again(_) => true,
+        }
+    }
 }
 
-/// The ids that the messages of these entries carry.
-fn messages_in(entries: &[Entry]) -> BTreeMap<Offset, MessageId> {
+/// Where the messages of a name are, if the broker knows the name yet.
+fn place(world: &World, target: &str, partition: usize) -> Option<(StreamId, ShardId)> {
+    world.places(target).get(partition).copied()
+}
+
+/// The ids of the messages that these entries hold. Whatever a message holds besides follows from its id.
+fn messages_in(world: &mut World, stream: StreamId, entries: &[Entry]) -> BTreeMap<Offset, MessageId> {
     let mut found = BTreeMap::new();
     for entry in entries {
         let Body::Publish(publish) = &entry.body else { continue };
-        let records = Batch::parse(publish.batch.clone()).and_then(|batch| batch.records());
-        for record in records.into_iter().flatten() {
-            let value = record.value.unwrap_or_default();
-            if let Ok(bytes) = <[u8; 8]>::try_from(&value[..]) {
-                found.insert(record.offset, MessageId::from_be_bytes(bytes));
+        let records = match Batch::parse(publish.batch.clone()).and_then(|batch| batch.records()) {
+            Ok(records) => records,
+            Err(refusal) => {
+                world.violate(format!(
+                    "L1: {stream:?} {:?} is no batch any more: {refusal}",
+                    publish.base_offset
+                ));
+                continue;
+            }
+        };
+        for record in records {
+            match value::id(&record.value.unwrap_or_default()) {
+                Some(id) => drop(found.insert(record.offset, id)),
+                None => world.violate(format!("L1: {stream:?} {:?} holds other bytes", record.offset)),
             }
         }
     }

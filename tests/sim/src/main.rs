@@ -99,14 +99,16 @@ fn run(seeds: std::ops::Range<u64>, seconds: u64, rerun: u64) -> ExitCode {
     let failed = reports.iter().filter(|report| report.violation.is_some()).count();
     let total = |figure: fn(&Report) -> u64| reports.iter().map(figure).sum::<u64>();
     println!(
-        "{} seeds × {seconds} s in {:.1} s: {} messages acknowledged, {} accepted, {} crashes, {} fenced volumes, \
-         {} events; {} seeds rerun the same",
+        "{} seeds × {seconds} s in {:.1} s: {} messages acknowledged, {} settled, {} crashes, {} fenced volumes, \
+         {} orderly stops that kept {} leases, {} events; {} seeds rerun the same",
         reports.len(),
         started.elapsed().as_secs_f64(),
         total(|report| report.acknowledged),
-        total(|report| report.accepted),
+        total(|report| report.settled),
         total(|report| report.crashes),
         total(|report| report.fenced),
+        total(|report| report.stops),
+        total(|report| report.kept),
         total(|report| report.events),
         rerun.min(reports.len() as u64),
     );

@@ -1,11 +1,21 @@
 //! What the clients were told, and the guarantees checked against it. Outcomes have three values: yes, no, unknown.
 
+mod queues;
+mod topics;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use pondage_model::{Lease, Offset, StreamId};
+use pondage_model::{Lease, LogTime, Offset, StreamId};
+use pondage_node::delivery::ConsumerId;
 
-/// A message's name for life: its value.
+pub(crate) use self::queues::Given;
+use crate::chance::Chance;
+
+/// A message's name for life: the beginning of its value.
 pub(crate) type MessageId = u64;
+
+/// Where a message is stored.
+pub(crate) type At = (StreamId, Offset);
 
 /// What is known of one message.
 #[derive(Debug, Default)]
@@ -13,16 +23,20 @@ pub(crate) struct Message {
     /// Its publisher and its number there, for the order of a session.
     pub(crate) publisher: usize,
     pub(crate) number: u64,
+    /// The name that it was sent to.
+    pub(crate) target: &'static str,
     /// Whether its session is idempotent: stored at most once.
     pub(crate) idempotent: bool,
+    /// Its session was fenced before it was sent: never stored.
+    pub(crate) fenced: bool,
     /// How often it was sent; more than one send of a plain publisher may store it more than once.
     pub(crate) sends: u32,
     /// Where it was acknowledged to be.
-    pub(crate) acknowledged: Option<(StreamId, Offset)>,
+    pub(crate) acknowledged: Option<At>,
     /// Where it was seen.
-    pub(crate) places: BTreeSet<(StreamId, Offset)>,
-    /// It has a time to live, so it may end without a consumer.
-    pub(crate) may_expire: bool,
+    pub(crate) places: BTreeSet<At>,
+    /// It may end without a consumer: it has a time to live, or its queue was purged or deleted.
+    pub(crate) may_end: bool,
     /// Not to be granted before, in simulated microseconds.
     pub(crate) not_before_micros: u64,
 }
@@ -36,20 +50,41 @@ struct Place {
     settled: bool,
     /// A consumer asked for it and was not told.
     settle_unknown: bool,
+    /// An administrator was told that it is purged, and nobody had been granted it.
+    purged: bool,
+    /// The lease that holds, as far as anybody knows.
+    live: Option<Live>,
+    /// It was leased when the broker stopped in order: not to be granted before this log time.
+    kept_until: Option<LogTime>,
+}
+
+/// A lease that nobody has ended.
+#[derive(Clone, Copy, Debug)]
+struct Live {
+    consumer: ConsumerId,
+    /// It holds at least until this log time.
+    until: LogTime,
 }
 
 /// The books.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     pub(crate) messages: BTreeMap<MessageId, Message>,
-    places: BTreeMap<(StreamId, Offset), Place>,
+    places: BTreeMap<At, Place>,
+    /// Places under leases that hold, by consumer.
+    held: BTreeMap<ConsumerId, BTreeSet<At>>,
+    /// The newest log time that grants of a stream showed.
+    shown: BTreeMap<StreamId, LogTime>,
     /// The dead-letter queue's stream and its source.
     pub(crate) dead: Option<(StreamId, StreamId)>,
-    accepted: u64,
+    /// Streams whose deletion was confirmed.
+    closed: BTreeSet<StreamId>,
+    /// Places whose settle was confirmed.
+    settled: u64,
     /// The highest number of a session that a reader saw, by stream and publisher.
     orders: BTreeMap<(StreamId, usize), u64>,
-    /// Committed offsets that a group member was told, by stream.
-    cursors: BTreeMap<StreamId, Offset>,
+    /// The least and the greatest offset at which a group's cursor can be, by stream.
+    cursors: BTreeMap<StreamId, (Offset, Offset)>,
     pub(crate) violation: Option<String>,
 }
 
@@ -62,14 +97,22 @@ impl Oracle {
         self.messages.values().filter(|message| message.acknowledged.is_some()).count() as u64
     }
 
-    pub(crate) const fn accepted(&self) -> u64 {
-        self.accepted
+    pub(crate) const fn settled_count(&self) -> u64 {
+        self.settled
     }
 
     /// The publisher was told that its message is at this place.
     pub(crate) fn acknowledge(&mut self, id: MessageId, stream: StreamId, offset: Offset) {
         self.seen(id, stream, offset);
         let Some(message) = self.messages.get_mut(&id) else { return };
+        if let Some(before) = message.acknowledged
+            && before.0 == stream
+            && before.1 != offset
+            && message.idempotent
+        {
+            return self
+                .violate(format!("P2: message {id} was acknowledged at {before:?} and at {offset:?}"));
+        }
         message.acknowledged = Some((stream, offset));
     }
 
@@ -77,7 +120,20 @@ impl Oracle {
     pub(crate) fn forget_times(&mut self) {
         for message in self.messages.values_mut() {
             message.not_before_micros = 0;
+            message.fenced = false;
         }
+    }
+
+    /// Everything sent to a name so far may be gone.
+    pub(crate) fn may_end(&mut self, target: &str) {
+        for message in self.messages.values_mut().filter(|message| message.target == target) {
+            message.may_end = true;
+        }
+    }
+
+    /// An administrator was told that the stream is deleted.
+    pub(crate) fn closed(&mut self, stream: StreamId) {
+        self.closed.insert(stream);
     }
 
     /// A message was seen at a place, by whatever way (L1, P2).
@@ -88,119 +144,45 @@ impl Oracle {
         message.places.insert((stream, offset));
         let copies = message.places.iter().filter(|(at, _)| *at == stream).count() as u32;
         let allowed = if message.idempotent { 1 } else { message.sends.max(1) };
+        let (fenced, sends) = (message.fenced, message.sends);
         let place = self.places.entry((stream, offset)).or_insert(Place { message: id, ..Place::default() });
         if place.message != id {
             let before = place.message;
             return self.violate(format!("L1: {stream:?} {offset:?} was {before} and is {id}"));
         }
+        if fenced {
+            return self.violate(format!("P2: message {id} of a fenced session is at {stream:?} {offset:?}"));
+        }
         if copies > allowed {
             self.violate(format!(
-                "P2: message {id} is stored {copies} times in {stream:?}, sent {allowed} times"
+                "P2: message {id} is stored {copies} times in {stream:?}, sent {sends} times, allowed {allowed}"
             ));
         }
     }
 
-    /// A reader of a topic read it, in order (L3).
-    pub(crate) fn read_in_order(&mut self, id: MessageId, stream: StreamId, offset: Offset) {
-        self.seen(id, stream, offset);
-        let Some(message) = self.messages.get(&id) else { return };
-        if !message.idempotent {
-            return;
-        }
-        let (number, publisher) = (message.number, message.publisher);
-        let highest = self.orders.entry((stream, publisher)).or_insert(number);
-        if *highest > number {
-            let before = *highest;
-            return self.violate(format!(
-                "L3: {stream:?} {offset:?}: number {number} of publisher {publisher} behind {before}"
-            ));
-        }
-        *highest = number;
-    }
-
-    /// A reader begins anew: order is judged from there.
-    pub(crate) fn read_anew(&mut self, stream: StreamId) {
-        self.orders.retain(|(at, _), _| *at != stream);
-    }
-
-    /// A consumer was granted it.
-    pub(crate) fn granted(
-        &mut self,
-        id: MessageId,
+    /// Any message that was acknowledged in the stream.
+    pub(crate) fn any_acknowledged(
+        &self,
         stream: StreamId,
-        offset: Offset,
-        lease: Lease,
-        micros: u64,
-    ) {
-        self.seen(id, stream, offset);
-        let place = self.places.entry((stream, offset)).or_default();
-        if place.settled {
-            return self
-                .violate(format!("Q1: {stream:?} {offset:?} was granted after its settle was confirmed"));
-        }
-        if place.last_lease.is_some_and(|last| last >= lease) {
-            let last = place.last_lease;
-            return self.violate(format!("Q2: {stream:?} {offset:?}: lease {lease:?} after {last:?}"));
-        }
-        place.last_lease = Some(lease);
-        let Some(message) = self.messages.get(&id) else { return };
-        if micros < message.not_before_micros {
-            return self.violate(format!("Q7: message {id} was granted before its time"));
-        }
-        if let Some((dead, source)) = self.dead
-            && stream == source
-            && message.idempotent
-        {
-            let moved = message.places.iter().filter(|(at, _)| *at == dead).count() as u32;
-            let stored = message.places.iter().filter(|(at, _)| *at == source).count() as u32;
-            if moved >= stored {
-                self.violate(format!(
-                    "Q5: message {id} was granted at its source while it is in the dead letters"
-                ));
-            }
-        }
-    }
-
-    /// A consumer asks for a settle that ends the message.
-    pub(crate) fn settle_asked(&mut self, stream: StreamId, offset: Offset) {
-        self.places.entry((stream, offset)).or_default().settle_unknown = true;
-    }
-
-    /// A consumer was told that its settle was done under this lease.
-    pub(crate) fn settled(&mut self, stream: StreamId, offset: Offset, lease: Lease) {
-        let place = self.places.entry((stream, offset)).or_default();
-        if place.last_lease.is_some_and(|last| last > lease) {
-            let last = place.last_lease;
-            return self.violate(format!(
-                "Q2: {stream:?} {offset:?}: a settle under {lease:?} was confirmed after the grant of {last:?}"
-            ));
-        }
-        if !place.settled {
-            self.accepted += 1;
-        }
-        place.settled = true;
-    }
-
-    /// A group member was told that its cursor is committed.
-    pub(crate) fn committed(&mut self, stream: StreamId, offset: Offset) {
-        self.cursors.insert(stream, offset);
-    }
-
-    /// A group member that claims a partition was told where to go on.
-    pub(crate) fn claimed(&mut self, stream: StreamId, offset: Offset) {
-        if self.cursors.get(&stream).is_some_and(|committed| offset < *committed) {
-            let committed = self.cursors.get(&stream);
-            self.violate(format!("L2: {stream:?}: the cursor went from {committed:?} back to {offset:?}"));
-        }
+        chance: &mut Chance,
+    ) -> Option<(MessageId, Offset)> {
+        let first = Offset(chance.any() % 1_000);
+        let after = self.places.range((stream, first)..=(stream, Offset(u64::MAX)));
+        let found = after.chain(self.places.range((stream, Offset::ZERO)..(stream, first)));
+        let acknowledged = |(at, place): (&At, &Place)| {
+            let message = self.messages.get(&place.message)?;
+            (message.acknowledged == Some(*at)).then_some((place.message, at.1))
+        };
+        found.take(50).find_map(acknowledged)
     }
 
     /// Everything came to rest: nothing acknowledged may be missing (D1, Q1, Q5).
-    pub(crate) fn close(&mut self, topics: &BTreeSet<StreamId>, read: &BTreeMap<StreamId, Offset>) {
+    pub(crate) fn close(&mut self, read: &BTreeMap<StreamId, Offset>) {
         let mut lost = None;
         for (id, message) in &self.messages {
             let Some((stream, offset)) = message.acknowledged else { continue };
-            if topics.contains(&stream) {
-                if read.get(&stream).is_none_or(|end| *end <= offset) {
+            if let Some(end) = read.get(&stream) {
+                if *end <= offset {
                     lost = Some(format!(
                         "D1: message {id} at {stream:?} {offset:?} was acknowledged and not read"
                     ));
@@ -211,7 +193,7 @@ impl Oracle {
                 .places
                 .iter()
                 .any(|at| self.places.get(at).is_some_and(|place| place.settled || place.settle_unknown));
-            if !ended && !message.may_expire {
+            if !ended && !message.may_end {
                 lost =
                     Some(format!("D1: message {id} at {stream:?} {offset:?} was acknowledged and is gone"));
             }

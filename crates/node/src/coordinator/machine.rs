@@ -19,7 +19,8 @@ use pondage_model::{
 
 use super::{
     AdminReply, AdminRequest, Applied, CoordinatorEffect, CoordinatorEvent, Description, Identity, Resource,
-    ResourceSettings, Route, shards::Shards,
+    ResourceSettings, Route,
+    shards::{Answer, AnswerId, Shards},
 };
 use crate::{
     LogClock, Now,
@@ -214,13 +215,31 @@ impl Coordinator {
         for resource in self.catalog.resources() {
             route(&self.catalog, resource.kind(), resource.name(), effects);
         }
-        let ready = self.shards.answer(CoordinatorEffect::Ready);
+        let ready = self.shards.answer(Answer::saying(Some(CoordinatorEffect::Ready)));
         for (shard, epoch) in shards {
             self.shards.start(*shard);
             self.shards.wait(*shard, ready);
             effects.push(CoordinatorEffect::StartShard(*shard, *epoch));
         }
-        self.shards.settle(ready, effects);
+        self.settle(ready, effects);
+    }
+
+    /// Gives the answer if no shard has to do anything for it.
+    fn settle(&mut self, answer: AnswerId, effects: &mut Vec<CoordinatorEffect>) {
+        let mut given = Vec::new();
+        self.shards.settle(answer, &mut given);
+        self.give(given, effects);
+    }
+
+    fn give(&self, given: Vec<Answer>, effects: &mut Vec<CoordinatorEffect>) {
+        for answer in given {
+            if let Some((kind, name, revision)) = answer.route
+                && self.catalog.resource(kind, &name).is_some_and(|found| found.meta().changed == revision)
+            {
+                route(&self.catalog, kind, &name, effects);
+            }
+            effects.extend(answer.effect);
+        }
     }
 
     fn applied(
@@ -231,7 +250,6 @@ impl Coordinator {
         effects: &mut Vec<CoordinatorEffect>,
     ) {
         let Change { revision, kind, ref name, .. } = applied.change;
-        route(&self.catalog, kind, name, effects);
         effects.push(CoordinatorEffect::Changed(applied.change.clone()));
         for (shard, epoch) in &applied.shards {
             self.shards.start(*shard);
@@ -242,16 +260,19 @@ impl Coordinator {
             self.shards.want(place.shard, place.stream, None);
         }
         let affected: BTreeSet<ShardId> = places.iter().map(|place| place.shard).collect();
-        if let Some(&Purpose::Admin(id)) = purpose {
+        let reply = |id| {
             let result = Ok(AdminReply::Applied { applied: how, revision });
-            let answer = self.shards.answer(CoordinatorEffect::Reply { id, result });
-            affected.iter().for_each(|shard| self.shards.wait(*shard, answer));
-            if kind == Kind::Group {
-                // One of the same name was deleted a moment ago: its cursors are not this one's.
-                self.shards.wait_until_forgotten(name, answer);
-            }
-            self.shards.settle(answer, effects);
+            CoordinatorEffect::Reply { id, result }
+        };
+        // Nobody is sent to a stream that its shard does not have yet.
+        let said = Answer::saying(admin_of(purpose).map(reply));
+        let answer = self.shards.answer(said.routing(kind, name.clone(), revision));
+        affected.iter().for_each(|shard| self.shards.wait(*shard, answer));
+        if kind == Kind::Group {
+            // One of the same name was deleted a moment ago: its cursors are not this one's.
+            self.shards.wait_until_forgotten(name, answer);
         }
+        self.settle(answer, effects);
         affected.into_iter().for_each(|shard| self.ask_shard(shard, effects));
     }
 
@@ -266,10 +287,12 @@ impl Coordinator {
         debug_assert_eq!(action, Action::Deleted);
         route(&self.catalog, kind, name, effects);
         effects.push(CoordinatorEffect::Changed(deleted.change.clone()));
+        let mut given = Vec::new();
         for shard in &deleted.shards {
-            self.shards.remove(*shard, effects);
+            self.shards.remove(*shard, &mut given);
             effects.push(CoordinatorEffect::RemoveShard(*shard));
         }
+        self.give(given, effects);
         let mut affected = BTreeSet::new();
         for (stream, shard) in &deleted.streams {
             self.shards.want(*shard, *stream, None);
@@ -282,12 +305,10 @@ impl Coordinator {
                 affected.insert(found.shard);
             }
         }
-        if let Some(&Purpose::Admin(id)) = purpose {
-            let result = Ok(AdminReply::Deleted { revision });
-            let answer = self.shards.answer(CoordinatorEffect::Reply { id, result });
-            affected.iter().for_each(|shard| self.shards.wait(*shard, answer));
-            self.shards.settle(answer, effects);
-        }
+        let reply = |id| CoordinatorEffect::Reply { id, result: Ok(AdminReply::Deleted { revision }) };
+        let answer = self.shards.answer(Answer::saying(admin_of(purpose).map(reply)));
+        affected.iter().for_each(|shard| self.shards.wait(*shard, answer));
+        self.settle(answer, effects);
         affected.into_iter().for_each(|shard| self.ask_shard(shard, effects));
     }
 
@@ -337,7 +358,10 @@ impl Coordinator {
     }
 
     fn ensured(&mut self, id: RequestId, result: Result<(), Refusal>, effects: &mut Vec<CoordinatorEffect>) {
-        let Some(shard) = self.shards.did(id, effects) else { return };
+        let mut given = Vec::new();
+        let shard = self.shards.did(id, &mut given);
+        self.give(given, effects);
+        let Some(shard) = shard else { return };
         if let Err(refusal) = result {
             // The catalog and a shard that serves disagree about what may be: nothing the sender can mend.
             effects.push(CoordinatorEffect::Fatal(refusal));
@@ -435,6 +459,11 @@ impl Coordinator {
         self.next_id += 1;
         self.next_id
     }
+}
+
+/// Who waits, if it is an administrator.
+fn admin_of(purpose: Option<&Purpose>) -> Option<RequestId> {
+    if let Some(&Purpose::Admin(id)) = purpose { Some(id) } else { None }
 }
 
 /// How a stream should be, by the catalog.

@@ -5,7 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pondage_model::{Name, ShardId, StreamId};
+use pondage_catalog::Kind;
+use pondage_model::{Name, Revision, ShardId, StreamId};
 
 use super::CoordinatorEffect;
 use crate::shard::RequestId;
@@ -42,30 +43,40 @@ pub(super) struct Wanted {
     answers: BTreeSet<AnswerId>,
 }
 
-/// An answer, and how many shards have to do their part before it is given.
-#[derive(Debug)]
-struct Answer {
+/// What happens once shards did their part.
+#[derive(Debug, Default)]
+pub(super) struct Answer {
+    /// What is said.
+    pub(super) effect: Option<CoordinatorEffect>,
+    /// The resource that messages may go to from then on, unless it changed since this revision.
+    pub(super) route: Option<(Kind, Name, Revision)>,
+    /// How many shards have not done their part.
     shards: usize,
-    effect: CoordinatorEffect,
+}
+
+impl Answer {
+    pub(super) fn saying(effect: Option<CoordinatorEffect>) -> Self {
+        Self { effect, ..Self::default() }
+    }
+
+    pub(super) fn routing(self, kind: Kind, name: Name, since: Revision) -> Self {
+        Self { route: Some((kind, name, since)), ..self }
+    }
 }
 
 impl Shards {
-    /// An answer that is given once as many shards did their part as are told of it; nobody is told of it yet.
-    pub(super) fn answer(&mut self, effect: CoordinatorEffect) -> AnswerId {
+    /// An answer that waits for the shards that are made to do their part for it by [`Self::wait`].
+    pub(super) fn answer(&mut self, answer: Answer) -> AnswerId {
         self.answers_made += 1;
         let id = AnswerId(self.answers_made);
-        self.answers.insert(id, Answer { shards: 0, effect });
+        self.answers.insert(id, answer);
         id
     }
 
-    /// Gives an answer that waits for nobody.
-    pub(super) fn settle(&mut self, id: AnswerId, effects: &mut Vec<CoordinatorEffect>) {
-        if let Some(answer) = self.answers.remove(&id) {
-            if answer.shards == 0 {
-                effects.push(answer.effect);
-            } else {
-                self.answers.insert(id, answer);
-            }
+    /// Gives the answer if it waits for nobody.
+    pub(super) fn settle(&mut self, id: AnswerId, given: &mut Vec<Answer>) {
+        if self.answers.get(&id).is_some_and(|answer| answer.shards == 0) {
+            given.extend(self.answers.remove(&id));
         }
     }
 
@@ -125,27 +136,27 @@ impl Shards {
     }
 
     /// The shard did what it was asked, or could not; which one that was, if it is still here.
-    pub(super) fn did(&mut self, id: RequestId, effects: &mut Vec<CoordinatorEffect>) -> Option<ShardId> {
+    pub(super) fn did(&mut self, id: RequestId, given: &mut Vec<Answer>) -> Option<ShardId> {
         let shard = self.asked.remove(&id)?;
         let asked = self.shards.get_mut(&shard)?.asked.take()?;
-        self.give(asked, effects);
+        self.give(asked, given);
         Some(shard)
     }
 
     /// The shard is gone: nothing waits for it any more.
-    pub(super) fn remove(&mut self, shard: ShardId, effects: &mut Vec<CoordinatorEffect>) {
+    pub(super) fn remove(&mut self, shard: ShardId, given: &mut Vec<Answer>) {
         let Some(gone) = self.shards.remove(&shard) else { return };
         self.asked.retain(|_, asked| *asked != shard);
         for wanted in gone.asked.into_iter().chain([gone.wanted]) {
-            self.give(wanted, effects);
+            self.give(wanted, given);
         }
     }
 
-    fn give(&mut self, done: Wanted, effects: &mut Vec<CoordinatorEffect>) {
+    fn give(&mut self, done: Wanted, given: &mut Vec<Answer>) {
         for id in done.answers {
             if let Some(answer) = self.answers.get_mut(&id) {
                 answer.shards -= 1;
-                self.settle(id, effects);
+                self.settle(id, given);
             }
         }
     }

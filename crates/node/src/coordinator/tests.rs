@@ -135,6 +135,16 @@ impl Rig {
         })
     }
 
+    /// Names and how many partitions messages may go to, none if the name is gone.
+    fn routes(&mut self) -> Vec<(String, usize)> {
+        self.take(|effect| match effect {
+            CoordinatorEffect::Route(name, route) => {
+                Some((name.to_string(), route.as_ref().map_or(0, |route| route.partitions.len())))
+            }
+            _ => None,
+        })
+    }
+
     fn is_ready(&mut self) -> bool {
         !self.take(|effect| matches!(effect, CoordinatorEffect::Ready).then_some(())).is_empty()
     }
@@ -165,6 +175,23 @@ fn lease_of(ensure: &Ensure) -> Option<u64> {
         StreamSettings::Queue(settings) => Some(settings.ack_timeout_millis),
         StreamSettings::Topic(_) => None,
     }
+}
+
+#[test]
+fn nobody_is_sent_to_a_partition_before_it_is_there() {
+    let mut rig = Rig::new();
+    rig.ask(1, topic(1));
+    assert_eq!(rig.routes(), [], "its shard does not serve yet");
+    rig.serve();
+    assert_eq!(rig.routes(), [("log".to_owned(), 1)]);
+    rig.ask(2, topic(3));
+    assert_eq!(rig.routes(), [], "those who publish go on with one partition");
+    rig.serve();
+    assert_eq!(rig.routes(), [("log".to_owned(), 3)]);
+    rig.ask(3, topic(4));
+    rig.ask(4, delete(ResourceKind::Topic, "log"));
+    rig.serve();
+    assert_eq!(rig.routes(), [("log".to_owned(), 0)], "what was applied before is not there any more");
 }
 
 #[test]

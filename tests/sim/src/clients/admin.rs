@@ -1,37 +1,71 @@
-//! Declares the world's topic and queues, again and again until each is there.
+//! Declares the world's topic and queues, then changes them: more partitions, other settings, a queue that is
+//! purged, deleted and made again.
 
 use pondage_model::{
-    Name, Refusal,
-    settings::{Backoff, GroupSettings, GroupSource, QueueSettings, StartPosition, TopicSettings},
+    Name, Refusal, StreamId,
+    refusal::Code,
+    settings::{Backoff, GroupSettings, GroupSource, Placement, QueueSettings, StartPosition, TopicSettings},
 };
-use pondage_node::coordinator::{AdminReply, AdminRequest};
+use pondage_node::{
+    coordinator::{AdminReply, AdminRequest, ResourceKind},
+    delivery::{self, Reply},
+    shard::{ShardReply, ShardRequest},
+};
 
-use super::{ClientId, DEAD, GROUP, LATER, TOPIC, WORK, place};
-use crate::world::World;
+use super::{
+    ClientId, DEAD, GROUP, LATER, PARTITIONS_MAX, SCRATCH, TOPIC, WORK, consume::LEASE_MILLIS, place,
+};
+use crate::{oracle::At, world::World};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Admin {
-    applied: usize,
+    /// How many of the first steps are done.
+    begun: usize,
+    doing: Option<Doing>,
     waiting: bool,
+    partitions: u32,
+    scratch: bool,
+    rounds: u32,
 }
 
-fn requests() -> Vec<AdminRequest> {
-    let name = |text| Name::new(text).expect("valid");
-    let queue = QueueSettings { ack_timeout_millis: 2_000, ..QueueSettings::default() };
-    vec![
-        AdminRequest::ApplyTopic(name(TOPIC), TopicSettings { partitions: 2, ..TopicSettings::default() }),
-        AdminRequest::ApplyQueue(name(DEAD), queue.clone()),
-        AdminRequest::ApplyQueue(
-            name(WORK),
-            QueueSettings {
-                max_deliveries: 3,
-                dead_letter: Some(name(DEAD)),
-                backoff: Backoff::Schedule(vec![10, 200]),
-                ..queue.clone()
-            },
-        ),
-        AdminRequest::ApplyQueue(name(LATER), queue),
-        AdminRequest::ApplyGroup(
+#[derive(Clone, Debug)]
+enum Doing {
+    Apply(AdminRequest),
+    Delete(Option<StreamId>),
+    Make,
+    Purge(Vec<At>),
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).expect("valid")
+}
+
+fn queue() -> QueueSettings {
+    QueueSettings { ack_timeout_millis: LEASE_MILLIS, ..QueueSettings::default() }
+}
+
+fn work(max_deliveries: u32) -> AdminRequest {
+    let settings = QueueSettings {
+        max_deliveries,
+        dead_letter: Some(name(DEAD)),
+        backoff: Backoff::Schedule(vec![10, 200]),
+        ..queue()
+    };
+    AdminRequest::ApplyQueue(name(WORK), settings)
+}
+
+fn topic(partitions: u32) -> AdminRequest {
+    AdminRequest::ApplyTopic(name(TOPIC), TopicSettings { partitions, ..TopicSettings::default() })
+}
+
+/// The steps that make the world.
+fn beginning(step: usize) -> Option<AdminRequest> {
+    Some(match step {
+        0 => topic(2),
+        1 => AdminRequest::ApplyQueue(name(DEAD), queue()),
+        2 => work(3),
+        3 => AdminRequest::ApplyQueue(name(LATER), queue()),
+        4 => AdminRequest::ApplyGroup(
             name(GROUP),
             GroupSettings {
                 source: GroupSource::Topics(vec![name(TOPIC)]),
@@ -39,40 +73,145 @@ fn requests() -> Vec<AdminRequest> {
                 in_flight_per_consumer_max: 100,
             },
         ),
-    ]
+        _ => return None,
+    })
 }
 
 impl Admin {
-    pub(super) fn act(&mut self, world: &mut World, id: ClientId) {
-        let mut requests = requests();
-        if self.is_done() || self.waiting {
+    pub(super) fn new() -> Self {
+        Self { begun: 0, doing: None, waiting: false, partitions: 2, scratch: false, rounds: 0 }
+    }
+
+    pub(super) fn act(&mut self, world: &mut World, id: ClientId, healing: bool) {
+        if self.waiting {
             return;
         }
-        self.waiting = world.admin(id, requests.swap_remove(self.applied));
+        let scratch = place(world, SCRATCH, 0);
+        if self.doing.is_none() {
+            self.doing = self.choose(world, healing, scratch.map(|(stream, _)| stream));
+        }
+        let Some(doing) = &mut self.doing else {
+            if !healing {
+                let pause = world.chance.between(50_000, 400_000);
+                world.plan_client(pause, id);
+            }
+            return;
+        };
+        let request = match doing {
+            Doing::Apply(request) => request.clone(),
+            Doing::Make => AdminRequest::ApplyQueue(
+                name(SCRATCH),
+                QueueSettings {
+                    max_deliveries: 2,
+                    dead_letter: (self.rounds % 3 != 2).then(|| name(DEAD)),
+                    placement: if self.rounds % 2 == 0 { Placement::Auto } else { Placement::Dedicated },
+                    ..queue()
+                },
+            ),
+            Doing::Delete(_) => {
+                AdminRequest::Delete { kind: ResourceKind::Queue, name: name(SCRATCH), messages: 0 }
+            }
+            Doing::Purge(purgeable) => {
+                let Some((stream, shard)) = scratch.filter(|_| world.is_up()) else {
+                    self.doing = None;
+                    return world.plan_client(20_000, id);
+                };
+                *purgeable = world.oracle.purgeable(stream);
+                let request = ShardRequest::Delivery(delivery::Request::Purge { stream });
+                self.waiting = world.request(id, shard, request);
+                return;
+            }
+        };
+        self.waiting = world.admin(id, request);
         if !self.waiting {
             world.plan_client(20_000, id);
         }
     }
 
-    pub(super) fn answer(&mut self, world: &mut World, id: ClientId, result: &Result<AdminReply, Refusal>) {
-        self.waiting = false;
-        if let Err(refusal) = result {
-            world.trace.say(world.micros, format_args!("apply refused: {refusal}"));
-        } else {
-            self.applied += 1;
-            if self.is_done() {
-                let (dead, work) = (place(world, DEAD, 0), place(world, WORK, 0));
-                world.oracle.dead = dead.zip(work).map(|((dead, _), (work, _))| (dead, work));
-            }
+    fn choose(&self, world: &mut World, healing: bool, scratch: Option<StreamId>) -> Option<Doing> {
+        if let Some(request) = beginning(self.begun) {
+            return Some(Doing::Apply(request));
         }
-        world.plan_client(1_000, id);
+        if !self.scratch {
+            return Some(Doing::Make);
+        }
+        if healing {
+            return None;
+        }
+        match world.chance.below(10) {
+            0 if self.partitions < PARTITIONS_MAX => Some(Doing::Apply(topic(self.partitions + 1))),
+            1 | 2 => Some(Doing::Apply(work(3 + world.chance.below(2) as u32))),
+            3..=5 => Some(Doing::Purge(Vec::new())),
+            6 | 7 => Some(Doing::Delete(scratch)),
+            _ => None,
+        }
     }
 
-    pub(super) fn broker_lost(&mut self) {
+    pub(super) fn answer(&mut self, world: &mut World, id: ClientId, result: &Result<AdminReply, Refusal>) {
+        self.waiting = false;
+        let pause = world.chance.between(1_000, 300_000);
+        world.plan_client(pause, id);
+        let Some(doing) = self.doing.clone() else { return };
+        world.trace.say(world.micros, format_args!("admin: {doing:?}: {:?}", result.as_ref().err()));
+        match (doing, result) {
+            (Doing::Apply(request), Ok(_)) => self.applied(world, &request),
+            (Doing::Make, Ok(_)) => self.scratch = true,
+            (Doing::Delete(stream), Ok(_)) => self.deleted(world, stream),
+            (Doing::Delete(stream), Err(refusal)) if refusal.code() == Code::NotFound => {
+                self.deleted(world, stream);
+            }
+            (_, Err(refusal)) if refusal.retriable() => return,
+            (doing, result) => {
+                return world.violate(format!("admin: {doing:?} was answered with {result:?}"));
+            }
+        }
+        self.doing = None;
+    }
+
+    fn applied(&mut self, world: &mut World, request: &AdminRequest) {
+        if let AdminRequest::ApplyTopic(_, settings) = request {
+            self.partitions = settings.partitions;
+        }
+        if beginning(self.begun).is_some() {
+            self.begun += 1;
+            let (dead, work) = (place(world, DEAD, 0), place(world, WORK, 0));
+            world.oracle.dead = dead.zip(work).map(|((dead, _), (work, _))| (dead, work));
+        }
+    }
+
+    fn deleted(&mut self, world: &mut World, stream: Option<StreamId>) {
+        world.oracle.may_end(SCRATCH);
+        if let Some(stream) = stream {
+            world.oracle.closed(stream);
+        }
+        self.scratch = false;
+        self.rounds += 1;
+    }
+
+    pub(super) fn shard_answer(&mut self, world: &mut World, id: ClientId, reply: &ShardReply) {
+        self.waiting = false;
+        world.plan_client(20_000, id);
+        if let (Some(Doing::Purge(purgeable)), ShardReply::Delivery(Reply::Purged { messages })) =
+            (&self.doing, reply)
+        {
+            world.trace.say(world.micros, format_args!("purged {messages} messages"));
+            world.oracle.purged(purgeable);
+        }
+        world.oracle.may_end(SCRATCH);
+        self.doing = None;
+    }
+
+    pub(super) fn broker_lost(&mut self, world: &mut World) {
+        if self.waiting && matches!(self.doing, Some(Doing::Purge(_) | Doing::Delete(_))) {
+            world.oracle.may_end(SCRATCH);
+        }
+        if matches!(self.doing, Some(Doing::Purge(_))) {
+            self.doing = None;
+        }
         self.waiting = false;
     }
 
     pub(super) fn is_done(&self) -> bool {
-        self.applied == requests().len()
+        self.doing.is_none() && self.scratch && beginning(self.begun).is_none()
     }
 }

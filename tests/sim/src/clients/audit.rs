@@ -2,7 +2,7 @@
 
 use pondage_node::shard::{ShardReply, ShardRequest};
 
-use super::{ClientId, DEAD, LATER, WORK, place};
+use super::{ClientId, DEAD, LATER, SCRATCH, WORK, place};
 use crate::world::World;
 
 #[derive(Debug, Default)]
@@ -12,7 +12,7 @@ pub(super) struct Audit {
     waiting: bool,
 }
 
-const QUEUES: [&str; 3] = [WORK, LATER, DEAD];
+const QUEUES: [&str; 4] = [WORK, LATER, SCRATCH, DEAD];
 /// Rounds over all queues that must find nothing: a message may be between two of them.
 const ROUNDS: usize = 3;
 

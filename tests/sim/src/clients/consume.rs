@@ -1,15 +1,32 @@
-//! A consumer of a queue: attaches, takes what it is granted, and ends each lease in one way or another.
+//! A consumer of a queue: attaches for long or for one answer, takes what it is granted, and ends each lease in one
+//! way or another. It repeats settles whose answer it did not hear, and some that it did.
 
 use std::collections::BTreeMap;
 
-use pondage_model::{Attempt, Epoch, Lease, Offset, ShardId, StreamId, entry::Granted};
+use pondage_model::{Lease, LogTime, Offset, ShardId, StreamId};
 use pondage_node::{
-    delivery::{self, ConsumerId, Verdict},
+    delivery::{self, ConsumerId, Reply, Settled, Verdict},
     shard::{ShardReply, ShardRequest},
 };
 
 use super::{ClientId, DEAD, place};
-use crate::{chance::Chance, oracle::MessageId, world::World};
+use crate::{chance::Chance, world::World};
+
+/// The lease that every queue of the world gives unless a consumer asks for another.
+pub(super) const LEASE_MILLIS: u64 = 2_000;
+const SHORT_LEASE_MILLIS: u64 = 1_500;
+const RENEWED_MILLIS: u64 = 3_000;
+/// Messages settled in one request.
+const ITEMS_MAX: u64 = 4;
+
+/// How long the leases of this consumer last.
+pub(super) const fn lease_millis(consumer: ConsumerId) -> u64 {
+    if is_short(consumer) { SHORT_LEASE_MILLIS } else { LEASE_MILLIS }
+}
+
+const fn is_short(consumer: ConsumerId) -> bool {
+    (consumer.0 >> 8) % 2 == 0
+}
 
 #[derive(Debug)]
 pub(super) struct Consumer {
@@ -18,10 +35,20 @@ pub(super) struct Consumer {
     credit: u32,
     /// Grows with each attach: another consumer to the broker.
     life: u64,
-    attached: bool,
+    attached: Option<Attached>,
+    attaching: bool,
     held: BTreeMap<(StreamId, Offset), Held>,
     settling: Option<Settling>,
-    attaching: bool,
+    /// A settle that the broker's end left without an answer.
+    unsure: Option<Settling>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Attached {
+    stream: StreamId,
+    once: bool,
+    /// Messages that it may still be given.
+    credit: i64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -32,10 +59,29 @@ struct Held {
 
 #[derive(Clone, Debug)]
 struct Settling {
+    shard: ShardId,
     stream: StreamId,
-    offset: Offset,
-    lease: Lease,
-    ends: bool,
+    items: Vec<(Offset, Lease)>,
+    verdict: Verdict,
+    expected: Expected,
+    /// The newest log time known when it was asked.
+    shown: Option<LogTime>,
+}
+
+impl Settling {
+    const fn ends(&self) -> bool {
+        matches!(self.verdict, Verdict::Accept | Verdict::Reject)
+    }
+}
+
+/// What the answer must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expected {
+    Anything,
+    /// The same was done before.
+    Repeat,
+    /// Something else was done before.
+    Lost,
 }
 
 impl Consumer {
@@ -45,10 +91,11 @@ impl Consumer {
             target,
             credit: chance.between(1, 8) as u32,
             life: 0,
-            attached: false,
+            attached: None,
+            attaching: false,
             held: BTreeMap::new(),
             settling: None,
-            attaching: false,
+            unsure: None,
         }
     }
 
@@ -56,8 +103,9 @@ impl Consumer {
         ConsumerId((self.life << 8) | self.index)
     }
 
-    pub(super) fn is(&self, consumer: ConsumerId) -> bool {
-        self.attached && self.id() == consumer
+    /// Whether grants for this consumer reach it.
+    pub(super) fn takes(&self, consumer: ConsumerId, stream: StreamId) -> bool {
+        self.id() == consumer && self.attached.is_some_and(|attached| attached.stream == stream)
     }
 
     pub(super) fn act(&mut self, world: &mut World, id: ClientId, healing: bool) {
@@ -67,42 +115,72 @@ impl Consumer {
         let Some((stream, shard)) = place(world, self.target, 0).filter(|_| world.is_up()) else {
             return world.plan_client(20_000, id);
         };
-        if !self.attached {
-            self.life += 1;
-            self.attached = true;
-            let request = delivery::Request::Attach {
-                stream,
-                consumer: self.id(),
-                credit: self.credit,
-                lease_millis: world.chance.once_in(2).then_some(1_500),
-                once: false,
-            };
-            self.attaching = world.request(id, shard, ShardRequest::Delivery(request));
-            return;
+        if let Some(unsure) = self.unsure.take()
+            && unsure.stream == stream
+        {
+            return self.settle(world, id, unsure);
         }
-        if !healing && world.chance.once_in(60) {
-            return self.leave(world, id, stream, shard);
+        if self.held.is_empty() && self.attached.is_none() {
+            return self.attach(world, id, stream, shard);
         }
-        let Some((&(stream, offset), &held)) = self.held.iter().next() else {
+        if let Some(attached) = self.attached
+            && (attached.stream != stream || (!healing && world.chance.once_in(60)))
+        {
+            let lost = !attached.once && world.chance.once_in(2);
+            self.leave(world, id, lost);
+            return world.plan_client(5_000, id);
+        }
+        self.settle_some(world, id, healing);
+    }
+
+    fn attach(&mut self, world: &mut World, id: ClientId, stream: StreamId, shard: ShardId) {
+        self.life += 1;
+        let once = world.chance.once_in(3);
+        self.attached = Some(Attached { stream, once, credit: self.credit.into() });
+        let request = delivery::Request::Attach {
+            stream,
+            consumer: self.id(),
+            credit: self.credit,
+            lease_millis: is_short(self.id()).then_some(SHORT_LEASE_MILLIS),
+            once,
+        };
+        self.attaching = world.request(id, shard, ShardRequest::Delivery(request));
+    }
+
+    /// Ends a few leases with one verdict.
+    fn settle_some(&mut self, world: &mut World, id: ClientId, healing: bool) {
+        let Some((&(stream, _), &Held { shard, .. })) = self.held.iter().next() else {
             return world.plan_client(50_000, id);
         };
-        self.held.remove(&(stream, offset));
-        let verdict = self.verdict(world, healing);
-        let Some(verdict) = verdict else {
-            // Forgotten: its lease will end by itself. The consumer asks for another one instead.
-            self.give_credit_back(world, held.shard, stream);
+        let most = world.chance.between(1, ITEMS_MAX) as usize;
+        let items: Vec<(Offset, Lease)> = self
+            .held
+            .range((stream, Offset::ZERO)..=(stream, Offset(u64::MAX)))
+            .take(most)
+            .map(|((_, offset), held)| (*offset, held.lease))
+            .collect();
+        for (offset, _) in &items {
+            self.held.remove(&(stream, *offset));
+        }
+        let Some(verdict) = self.verdict(world, healing) else {
+            // Forgotten: their leases will end by themselves. The consumer asks for others instead.
+            self.give_credit_back(world, shard, stream, items.len());
             return world.plan_client(1_000, id);
         };
-        let ends = matches!(verdict, Verdict::Accept | Verdict::Reject);
-        if ends {
-            world.oracle.settle_asked(stream, offset);
+        let shown = world.oracle.shown(stream);
+        let mut settling = Settling { shard, stream, items, verdict, expected: Expected::Anything, shown };
+        for (offset, _) in &settling.items {
+            if settling.ends() {
+                world.oracle.settle_asked(stream, *offset);
+            }
+            if !matches!(verdict, Verdict::Renew { .. }) {
+                world.oracle.end_lease(stream, *offset);
+            }
         }
-        self.settling = Some(Settling { stream, offset, lease: held.lease, ends });
-        let items = vec![(offset, held.lease)];
-        let request = delivery::Request::Settle { stream, items, verdict };
-        if !world.request(id, held.shard, ShardRequest::Delivery(request)) {
-            self.settling = None;
+        if world.chance.once_in(20) {
+            settling.items.extend_from_within(..1);
         }
+        self.settle(world, id, settling);
     }
 
     fn verdict(&self, world: &mut World, healing: bool) -> Option<Verdict> {
@@ -115,17 +193,35 @@ impl Consumer {
             2 | 3 => Some(Verdict::Release { delay_millis: None }),
             4 => Some(Verdict::Release { delay_millis: Some(world.chance.between(0, 2_000)) }),
             5 => Some(Verdict::Reject),
-            6 => Some(Verdict::Renew { millis: 3_000 }),
+            6 => Some(Verdict::Renew { millis: RENEWED_MILLIS }),
             _ => Some(Verdict::Accept),
         }
     }
 
-    fn leave(&mut self, world: &mut World, id: ClientId, stream: StreamId, shard: ShardId) {
-        let lost = world.chance.once_in(2);
-        let request = delivery::Request::Detach { stream, consumer: self.id(), lost };
+    fn settle(&mut self, world: &mut World, id: ClientId, settling: Settling) {
+        let Settling { shard, stream, ref items, verdict, .. } = settling;
+        let request = delivery::Request::Settle { stream, items: items.clone(), verdict };
+        if world.request(id, shard, ShardRequest::Delivery(request)) {
+            self.settling = Some(settling);
+        } else {
+            self.unsure = Some(settling);
+        }
+    }
+
+    /// Leaves in order, or is lost. Whatever it holds may go to others.
+    pub(super) fn leave(&mut self, world: &mut World, id: ClientId, lost: bool) {
+        let Some(attached) = self.attached.take() else { return };
+        let Some((_, shard)) = place(world, self.target, 0).filter(|(stream, _)| *stream == attached.stream)
+        else {
+            return;
+        };
+        if !attached.once {
+            self.held.clear();
+        }
+        world.oracle.end_leases_of(self.id());
+        let request = delivery::Request::Detach { stream: attached.stream, consumer: self.id(), lost };
         world.tell(shard, ShardRequest::Delivery(request));
-        self.attached = false;
-        self.held.clear();
+        self.attaching = false;
         world.plan_client(5_000, id);
     }
 
@@ -133,64 +229,116 @@ impl Consumer {
         &mut self,
         world: &mut World,
         id: ClientId,
-        (shard, stream, offset): (ShardId, StreamId, Offset),
-        epoch: Epoch,
-        granted: &Granted,
-        message: MessageId,
+        shard: ShardId,
+        stream: StreamId,
+        offset: Offset,
+        lease: Lease,
     ) {
-        let lease = Lease { epoch, attempt: granted.attempt };
-        assert!(granted.attempt > Attempt::ZERO, "attempts count from 1");
-        world.trace.say(
-            world.micros,
-            format_args!("consumer {} granted {stream:?} {offset:?} {lease:?} = {message}", self.index),
-        );
-        let micros = world.micros;
-        world.oracle.granted(message, stream, offset, lease, micros);
+        if let Some(attached) = &mut self.attached {
+            attached.credit -= 1;
+            if attached.credit < 0 {
+                world.violate(format!("Q9: consumer {} got more than its credit", self.index));
+            }
+        }
         self.held.insert((stream, offset), Held { shard, lease });
         let pause = world.chance.between(100, 30_000);
         world.plan_client(pause, id);
     }
 
-    pub(super) fn answer(&mut self, world: &mut World, id: ClientId, reply: &ShardReply) {
-        if self.attaching {
-            self.attaching = false;
-            if let ShardReply::Refused(_) | ShardReply::Delivery(delivery::Reply::Refused(_)) = reply {
-                self.attached = false;
-            }
-        } else if let Some(settling) = self.settling.take() {
-            let Settling { stream, offset, lease, ends } = settling;
-            let done = matches!(&reply, ShardReply::Delivery(delivery::Reply::Settled(results))
-                if results.first().is_some_and(Result::is_ok));
-            world.trace.say(
-                world.micros,
-                format_args!(
-                    "consumer {} settled {stream:?} {offset:?} {lease:?} {ends}: {done}",
-                    self.index
-                ),
-            );
-            if done && ends {
-                world.oracle.settled(stream, offset, lease);
-            }
-            if let Some(shard) = place(world, self.target, 0).map(|(_, shard)| shard)
-                && !matches!(&reply, ShardReply::Refused(_))
-            {
-                self.give_credit_back(world, shard, stream);
-            }
+    /// Nothing follows: its one answer is there, or its queue is gone.
+    pub(super) fn served(&mut self, consumer: ConsumerId) {
+        if self.id() == consumer {
+            self.attached = None;
         }
+    }
+
+    pub(super) fn answer(&mut self, world: &mut World, id: ClientId, reply: &ShardReply) {
         let pause = world.chance.between(100, 20_000);
         world.plan_client(pause, id);
+        if self.attaching {
+            self.attaching = false;
+            if let ShardReply::Refused(_) | ShardReply::Delivery(Reply::Refused(_)) = reply {
+                self.attached = None;
+            }
+            return;
+        }
+        let Some(settling) = self.settling.take() else { return };
+        let ShardReply::Delivery(Reply::Settled(results)) = reply else { return };
+        let Settling { shard, stream, verdict, expected, shown, .. } = settling;
+        world.trace.say(
+            world.micros,
+            format_args!(
+                "consumer {} settled {stream:?} {:?} {verdict:?}: {results:?}",
+                self.index, settling.items
+            ),
+        );
+        for ((offset, lease), result) in settling.items.iter().zip(results) {
+            let as_expected = match expected {
+                Expected::Anything => true,
+                Expected::Repeat => matches!(result, Ok(Settled::AlreadySettled)),
+                Expected::Lost => result.is_err(),
+            };
+            if !as_expected {
+                world.violate(format!(
+                    "Q2: {stream:?} {offset:?}: {verdict:?} under {lease:?}, expected {expected:?}, got {result:?}"
+                ));
+            }
+            match (result, verdict, shown) {
+                (Ok(_), Verdict::Accept | Verdict::Reject, _) => {
+                    world.oracle.settled(stream, *offset, *lease)
+                }
+                (Ok(Settled::Done), Verdict::Renew { millis }, Some(shown)) => {
+                    world.oracle.renewed(stream, *offset, shown.plus_millis(millis));
+                }
+                _ => {}
+            }
+        }
+        if expected == Expected::Anything {
+            self.give_credit_back(world, shard, stream, settling.items.len());
+        }
+        self.try_again(world, id, settling, results.iter().all(Result::is_ok));
     }
 
-    /// What a settled message held of the credit, as the service gives it back for a client.
-    fn give_credit_back(&self, world: &mut World, shard: ShardId, stream: StreamId) {
-        let request = delivery::Request::Credit { stream, consumer: self.id(), add: 1 };
-        world.tell(shard, ShardRequest::Delivery(request));
+    /// A client that was answered may send the same again, or another verdict under the same token.
+    fn try_again(&mut self, world: &mut World, id: ClientId, done: Settling, all_done: bool) {
+        let renewal = matches!(done.verdict, Verdict::Renew { .. });
+        if !all_done || renewal || done.expected != Expected::Anything || !world.chance.once_in(10) {
+            return;
+        }
+        let again = if world.chance.once_in(2) {
+            Settling { expected: Expected::Repeat, ..done }
+        } else {
+            let other =
+                if matches!(done.verdict, Verdict::Accept) { Verdict::Return } else { Verdict::Accept };
+            Settling { expected: Expected::Lost, verdict: other, ..done }
+        };
+        if place(world, self.target, 0).is_some_and(|(stream, _)| stream == again.stream) {
+            self.settle(world, id, again);
+        }
     }
 
-    pub(super) fn broker_lost(&mut self) {
-        self.attached = false;
+    /// What settled messages held of the credit, as the service gives it back for a client.
+    fn give_credit_back(&mut self, world: &mut World, shard: ShardId, stream: StreamId, count: usize) {
+        let consumer = self.id();
+        if let Some(attached) =
+            self.attached.as_mut().filter(|attached| attached.stream == stream && !attached.once)
+        {
+            attached.credit += count as i64;
+            let request = delivery::Request::Credit { stream, consumer, add: count as u32 };
+            world.tell(shard, ShardRequest::Delivery(request));
+        }
+    }
+
+    pub(super) fn broker_lost(&mut self, world: &mut World) {
+        self.attached = None;
         self.attaching = false;
-        self.settling = None;
-        self.held.clear();
+        if let Some(settling) = self.settling.take() {
+            // What was expected of a repeat holds no longer: its first answer was the broker's, which is gone.
+            self.unsure = Some(Settling { expected: Expected::Anything, ..settling });
+        }
+        // Some go on with what they hold: an older leader's token settles until the message is given to another.
+        if world.chance.once_in(2) {
+            self.held.clear();
+        }
     }
 }

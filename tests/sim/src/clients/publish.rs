@@ -1,10 +1,11 @@
-//! A publisher: one batch at a time, sent again until its outcome is known.
+//! A publisher: one batch at a time, sent again until its outcome is known. Now and then its session goes on in a new
+//! epoch, and what was left of the old one is sent too late.
 
 use bytes::Bytes;
 use pondage_model::{
-    Offset, ProducerId, Refusal,
+    Offset, ProducerId, Refusal, StreamId,
     entry::ProducerStamp,
-    record::{Batch, BatchBuilder, Compression, RecordDraft, sequence_after},
+    record::{BatchBuilder, Compression, RecordDraft, sequence_after},
     refusal::Code,
 };
 use pondage_node::{
@@ -13,7 +14,7 @@ use pondage_node::{
     shard::{ShardReply, ShardRequest},
 };
 
-use super::{ClientId, LATER, TOPIC, place};
+use super::{ClientId, LATER, SCRATCH, TOPIC, place, value};
 use crate::{
     chance::Chance,
     oracle::{Message, MessageId},
@@ -26,11 +27,21 @@ pub(super) struct Publisher {
     target: &'static str,
     partition: usize,
     idempotent: bool,
-    session: Option<ProducerId>,
-    sequence: u32,
+    session: Option<Session>,
     number: u64,
     batch: Option<Pending>,
+    /// Where the batch was sent last.
+    stream: Option<StreamId>,
     waiting: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Session {
+    producer: ProducerId,
+    epoch: u32,
+    sequence: u32,
+    /// Where the epoch before ended, until something was sent under it.
+    before: Option<ProducerStamp>,
 }
 
 #[derive(Clone, Debug)]
@@ -40,6 +51,10 @@ struct Pending {
     stamp: Option<ProducerStamp>,
     delay_millis: Option<u64>,
     ttl_millis: Option<u64>,
+    /// It is of a session that was fenced.
+    late: bool,
+    /// How often the clock had jumped when it was built.
+    clock_jumps: u64,
 }
 
 impl Publisher {
@@ -50,9 +65,9 @@ impl Publisher {
             partition,
             idempotent: !chance.once_in(4),
             session: None,
-            sequence: 0,
             number: 0,
             batch: None,
+            stream: None,
             waiting: false,
         }
     }
@@ -65,6 +80,11 @@ impl Publisher {
         else {
             return world.plan_client(20_000, id);
         };
+        if self.stream.is_some_and(|before| before != stream) {
+            // The queue was made anew: what was on its way to the old one is gone with it, and it knows no session.
+            (self.session, self.batch) = (None, None);
+        }
+        self.stream = Some(stream);
         if self.idempotent && self.session.is_none() {
             self.waiting = world.admin(id, AdminRequest::AllocateProducers);
             return;
@@ -73,9 +93,13 @@ impl Publisher {
             self.batch = Some(self.build(world));
         }
         let Some(pending) = self.batch.clone() else { return };
+        // The first batch of a session that is forgotten meanwhile begins it anew.
+        let anew = pending.clock_jumps != world.clock_jumps
+            && pending.stamp.is_some_and(|stamp| stamp.first_sequence == 0);
         for id in &pending.ids {
             if let Some(message) = world.oracle.messages.get_mut(id) {
                 message.sends += 1;
+                message.idempotent &= !anew;
             }
         }
         let request = delivery::Request::Publish {
@@ -91,6 +115,26 @@ impl Publisher {
     }
 
     fn build(&mut self, world: &mut World) -> Pending {
+        let late = self.session.as_mut().and_then(|session| session.before.take());
+        if let Some(session) = self.session.as_mut().filter(|_| late.is_none() && world.chance.once_in(50)) {
+            let before = ProducerStamp {
+                producer: session.producer,
+                epoch: session.epoch,
+                first_sequence: session.sequence,
+            };
+            (session.epoch, session.sequence, session.before) = (session.epoch + 1, 0, Some(before));
+        }
+        let current = self.session.map(|Session { producer, epoch, sequence, .. }| ProducerStamp {
+            producer,
+            epoch,
+            first_sequence: sequence,
+        });
+        // The first batch of a new epoch fences; only behind it the old one is late.
+        let late = late.filter(|_| current.is_some_and(|current| current.first_sequence > 0));
+        self.fill(world, late.or(current), late.is_some())
+    }
+
+    fn fill(&mut self, world: &mut World, stamp: Option<ProducerStamp>, late: bool) -> Pending {
         let count = world.chance.between(1, 5) as u32;
         let is_log = self.target == TOPIC;
         let delay_millis =
@@ -99,8 +143,6 @@ impl Publisher {
         // Mostly plain: the codecs have tests of their own, and dear contexts.
         let codec = Compression::ALL[(world.chance.below(40) as usize).saturating_sub(35)];
         let mut builder = BatchBuilder::new(codec);
-        let stamp =
-            self.session.map(|producer| ProducerStamp { producer, epoch: 0, first_sequence: self.sequence });
         if let Some(ProducerStamp { producer, epoch, first_sequence }) = stamp {
             builder = builder.producer(producer, epoch, first_sequence);
         }
@@ -111,13 +153,15 @@ impl Publisher {
         for _ in 0..count {
             let id: MessageId = ((self.index as u64) << 40) | self.number;
             builder
-                .push(&RecordDraft { value: Some(&id.to_be_bytes()), ..RecordDraft::default() })
+                .push(&RecordDraft { value: Some(&value::of(id)), ..RecordDraft::default() })
                 .expect("a small message");
             let message = Message {
                 publisher: self.index,
                 number: self.number,
+                target: self.target,
                 idempotent: self.idempotent,
-                may_expire: ttl_millis.is_some(),
+                fenced: late,
+                may_end: ttl_millis.is_some(),
                 not_before_micros: if delay_millis.is_some() { not_before_micros } else { 0 },
                 ..Message::default()
             };
@@ -126,36 +170,29 @@ impl Publisher {
             ids.push(id);
         }
         let bytes = builder.build().expect("a small batch");
-        debug_assert!(Batch::parse(bytes.clone()).is_ok());
-        Pending { ids, bytes, stamp, delay_millis, ttl_millis }
+        Pending { ids, bytes, stamp, delay_millis, ttl_millis, late, clock_jumps: world.clock_jumps }
     }
 
-    pub(super) fn answer(&mut self, world: &mut World, id: ClientId, reply: &ShardReply) {
+    pub(super) fn answer(&mut self, world: &mut World, id: ClientId, reply: ShardReply) {
         self.waiting = false;
-        let refusal = match reply {
-            ShardReply::Delivery(delivery::Reply::Published { base_offset, .. }) => {
-                self.acknowledged(world, *base_offset);
-                None
-            }
-            ShardReply::Delivery(delivery::Reply::Refused(refusal)) | ShardReply::Refused(refusal) => {
-                Some(refusal)
-            }
-            other => {
-                world.violate(format!("a publish was answered with {other:?}"));
-                None
-            }
-        };
-        if let Some(refusal) = refusal {
-            self.refused(world, refusal);
-        }
         let pause = world.chance.between(100, 40_000);
         world.plan_client(pause, id);
+        let refusal = match reply {
+            ShardReply::Delivery(delivery::Reply::Published { base_offset, .. }) => {
+                return self.acknowledged(world, base_offset);
+            }
+            ShardReply::Delivery(delivery::Reply::Refused(refusal)) | ShardReply::Refused(refusal) => refusal,
+            other => return world.violate(format!("a publish was answered with {other:?}")),
+        };
+        self.refused(world, &refusal);
     }
 
     fn acknowledged(&mut self, world: &mut World, base: Offset) {
         let Some(pending) = self.batch.take() else { return };
-        let Some((stream, _)) = place(world, self.target, self.partition) else { return };
-        self.sequence = sequence_after(self.sequence, pending.ids.len() as u32);
+        let Some(stream) = self.stream else { return };
+        if let Some(session) = self.session.as_mut().filter(|_| !pending.late) {
+            session.sequence = sequence_after(session.sequence, pending.ids.len() as u32);
+        }
         for (index, id) in (0..).zip(&pending.ids) {
             world.oracle.acknowledge(*id, stream, base.plus(index));
         }
@@ -168,18 +205,22 @@ impl Publisher {
     /// A session that is known and never skips is refused for nothing but what passes.
     fn refused(&mut self, world: &mut World, refusal: &Refusal) {
         world.trace.say(world.micros, format_args!("publisher {} refused: {refusal}", self.index));
-        if refusal.code() == Code::UnknownProducer && world.clock_jumped {
-            // Its session grew old. What it sends again in a new one may be stored twice, and it knows.
-            for id in self.batch.take().map(|pending| pending.ids).unwrap_or_default() {
-                if let Some(message) = world.oracle.messages.get_mut(&id) {
-                    message.idempotent = false;
+        let late = self.batch.as_ref().is_some_and(|pending| pending.late);
+        match refusal.code() {
+            Code::Fenced if late => self.batch = None,
+            Code::UnknownProducer if world.clock_jumps > 0 => {
+                // Its session grew old. What it sends again in a new one may be stored twice, and it knows.
+                for id in self.batch.take().map(|pending| pending.ids).unwrap_or_default() {
+                    if let Some(message) = world.oracle.messages.get_mut(&id) {
+                        message.idempotent = false;
+                    }
                 }
+                self.session = None;
             }
-            (self.session, self.sequence) = (None, 0);
-            return;
-        }
-        if !refusal.retriable() && refusal.code() != Code::NotFound {
-            world.violate(format!("publisher {} was refused: {refusal}", self.index));
+            // It may be made anew; the session begins anew there.
+            Code::NotFound if self.target == SCRATCH => {}
+            _ if refusal.retriable() || *refusal == Refusal::Interrupted => {}
+            _ => world.violate(format!("publisher {} was refused: {refusal}", self.index)),
         }
     }
 
@@ -191,7 +232,8 @@ impl Publisher {
     ) {
         self.waiting = false;
         if let Ok(AdminReply::Producers { first, .. }) = result {
-            self.session = Some(ProducerId(*first));
+            let producer = ProducerId(*first);
+            self.session = Some(Session { producer, epoch: 0, sequence: 0, before: None });
         }
         world.plan_client(1_000, id);
     }

@@ -1,8 +1,9 @@
-//! A reader of one partition of the topic, as the owner of a group: claims, reads in order, commits behind itself.
+//! A reader of one partition of the topic, as the owner of a group: claims, reads in order and without a gap, commits
+//! behind itself, and is moved by hand now and then.
 
-use pondage_model::{GroupEpoch, Name, Offset, ShardId, StreamId};
+use pondage_model::{GroupEpoch, Name, Offset, ShardId, StreamId, refusal::Code};
 use pondage_node::{
-    delivery,
+    delivery::{self, Reply},
     shard::{ReaderId, ShardReply, ShardRequest},
 };
 
@@ -18,6 +19,7 @@ pub(super) struct Reader {
     stream: Option<StreamId>,
     next: Offset,
     committed: Offset,
+    start: Offset,
     end: Offset,
     epoch: GroupEpoch,
 }
@@ -28,6 +30,10 @@ enum Step {
     Follow,
     Read,
     Commit(Offset),
+    /// Somebody moves the cursor by hand.
+    Seek(Offset),
+    /// The owner before the seek does not know of it yet, and commits; the new owner goes on there.
+    CommitLate(GroupEpoch, Offset),
 }
 
 impl Reader {
@@ -40,6 +46,7 @@ impl Reader {
             stream: None,
             next: Offset::ZERO,
             committed: Offset::ZERO,
+            start: Offset::ZERO,
             end: Offset::ZERO,
             epoch: GroupEpoch::ZERO,
         }
@@ -57,96 +64,127 @@ impl Reader {
         Name::new(GROUP).expect("valid")
     }
 
-    pub(super) fn act(&mut self, world: &mut World, id: ClientId) {
+    pub(super) fn act(&mut self, world: &mut World, id: ClientId, healing: bool) {
         if self.waiting {
             return;
         }
-        let Some((stream, shard)) =
-            place(world, TOPIC, self.partition).filter(|_| world.is_up() && world.knows_group(&self.group()))
+        let found = place(world, TOPIC, self.partition);
+        let Some((stream, shard)) = found.filter(|_| world.is_up() && world.knows_group(&self.group()))
         else {
             return world.plan_client(20_000, id);
         };
         self.stream = Some(stream);
+        let group = self.group();
         let request = match self.step {
-            Step::Claim => ShardRequest::Delivery(delivery::Request::Claim {
-                stream,
-                group: self.group(),
-                start: Offset::ZERO,
-            }),
+            Step::Claim => delivery::Request::Claim { stream, group, start: Offset::ZERO },
             Step::Follow => {
                 self.life += 1;
-                ShardRequest::Follow { stream, reader: self.id() }
-            }
-            Step::Read => return self.read(world, id, stream, shard),
-            Step::Commit(offset) => ShardRequest::Delivery(delivery::Request::Commit {
-                stream,
-                group: self.group(),
-                epoch: self.epoch,
-                offset,
-            }),
-        };
-        self.waiting = world.request(id, shard, request);
-    }
-
-    fn read(&mut self, world: &mut World, id: ClientId, stream: StreamId, shard: ShardId) {
-        if self.next < self.end {
-            let found = messages_in(&world.read(shard, stream, self.next));
-            let mut read = 0;
-            for (offset, message) in found.range(self.next..self.end) {
-                world.oracle.read_in_order(*message, stream, *offset);
-                self.next = offset.next();
-                read += 1;
-            }
-            if read == 0 {
-                world.violate(format!("L2: {stream:?} {:?} is committed and can't be read", self.next));
+                self.waiting = world.request(id, shard, ShardRequest::Follow { stream, reader: self.id() });
                 return;
             }
+            Step::Read => return self.read(world, id, stream, shard, healing),
+            Step::Commit(offset) => {
+                world.oracle.cursor_asked(stream, offset);
+                delivery::Request::Commit { stream, group, epoch: self.epoch, offset }
+            }
+            Step::Seek(offset) => {
+                world.oracle.cursor_asked(stream, offset);
+                delivery::Request::Seek { stream, group, offset }
+            }
+            Step::CommitLate(..) => {
+                delivery::Request::Commit { stream, group, epoch: self.epoch, offset: self.next }
+            }
+        };
+        self.waiting = world.request(id, shard, ShardRequest::Delivery(request));
+    }
+
+    fn read(&mut self, world: &mut World, id: ClientId, stream: StreamId, shard: ShardId, healing: bool) {
+        // A shard that has ended is read from again after the start.
+        let start = world.start_of(shard, stream);
+        if let Some(start) = start.filter(|_| self.next < self.end) {
+            let entries = world.read(shard, stream, self.next);
+            let found = messages_in(world, stream, &entries);
+            let before = self.next;
+            for (offset, message) in found.range(self.next..self.end) {
+                if *offset > self.next && self.next >= start {
+                    break;
+                }
+                world.oracle.read_in_order(*message, stream, *offset);
+                self.next = offset.next();
+            }
+            if self.next == before && before >= start {
+                world.violate(format!("L2: {stream:?} {before:?} is committed and can't be read"));
+                return;
+            }
+            self.next = self.next.max(start);
         }
-        if self.next > self.committed && world.chance.once_in(3) {
+        if !healing && world.chance.once_in(60) {
+            self.step = Step::Seek(Offset(world.chance.between(self.start.0, self.end.0)));
+        } else if self.next > self.committed && world.chance.once_in(3) {
             self.step = Step::Commit(self.next);
         }
         let pause = world.chance.between(1_000, 100_000);
         world.plan_client(pause, id);
     }
 
-    pub(super) fn answer(&mut self, world: &mut World, id: ClientId, reply: &ShardReply) {
+    pub(super) fn answer(&mut self, world: &mut World, id: ClientId, reply: ShardReply) {
         self.waiting = false;
+        let pause = world.chance.between(100, 20_000);
+        world.plan_client(pause, id);
+        let Some(stream) = self.stream else { return };
         match (self.step, reply) {
-            (Step::Claim, ShardReply::Delivery(delivery::Reply::Claimed { epoch, offset })) => {
-                let Some(stream) = self.stream else { return };
-                world.oracle.claimed(stream, *offset);
+            (Step::Claim, ShardReply::Delivery(Reply::Claimed { epoch, offset })) => {
+                let start = place(world, TOPIC, self.partition)
+                    .and_then(|(stream, shard)| world.start_of(shard, stream))
+                    .unwrap_or_default();
+                world.oracle.claimed(stream, offset, start);
                 // From the beginning again: what was readable once means the same for ever.
                 world.oracle.read_anew(stream);
-                (self.epoch, self.next, self.committed) = (*epoch, Offset::ZERO, *offset);
+                (self.epoch, self.next, self.committed) = (epoch, Offset::ZERO, offset);
                 self.step = Step::Follow;
             }
-            (Step::Follow, ShardReply::Following { end, .. }) => {
-                self.end = self.end.max(*end);
+            (Step::Follow, ShardReply::Following { start, end }) => {
+                (self.start, self.end) = (self.start.max(start), self.end.max(end));
                 self.step = Step::Read;
             }
-            (Step::Commit(offset), ShardReply::Delivery(delivery::Reply::Done)) => {
-                let Some(stream) = self.stream else { return };
-                if offset >= self.committed {
-                    self.committed = offset;
-                    world.oracle.committed(stream, offset);
+            (Step::Commit(offset), ShardReply::Delivery(Reply::Done)) => {
+                self.committed = offset;
+                world.oracle.cursor_is(stream, offset);
+                self.step = Step::Read;
+            }
+            (Step::Seek(to), ShardReply::Delivery(Reply::Claimed { epoch, offset })) => {
+                if offset != to {
+                    world.violate(format!("L2: {stream:?}: a seek to {to:?} went to {offset:?}"));
                 }
+                world.oracle.cursor_is(stream, offset);
+                self.step = Step::CommitLate(epoch, offset);
+            }
+            // Retention may have passed it in the meantime.
+            (Step::Seek(_), ShardReply::Delivery(Reply::Refused(refusal)))
+                if refusal.code() == Code::OutOfRange =>
+            {
+                self.step = Step::Read;
+            }
+            (Step::CommitLate(epoch, offset), ShardReply::Delivery(Reply::Refused(refusal)))
+                if refusal.code() == Code::Fenced =>
+            {
+                world.oracle.read_anew(stream);
+                (self.epoch, self.next, self.committed) = (epoch, offset, offset);
                 self.step = Step::Read;
             }
             (_, ShardReply::Refused(_)) => {}
             (step, other) => world.violate(format!("{step:?} of partition {} got {other:?}", self.partition)),
         }
-        let pause = world.chance.between(100, 20_000);
-        world.plan_client(pause, id);
     }
 
-    pub(super) fn progress(&mut self, world: &mut World, id: ClientId, end: Offset) {
-        if end < self.end {
+    pub(super) fn progress(&mut self, world: &mut World, id: ClientId, start: Offset, end: Offset) {
+        if end < self.end || start < self.start {
             world.violate(format!(
-                "L1: the end of partition {} went from {:?} to {end:?}",
-                self.partition, self.end
+                "L1: partition {} went from {:?}..{:?} to {start:?}..{end:?}",
+                self.partition, self.start, self.end
             ));
         }
-        self.end = end;
+        (self.start, self.end) = (start, end);
         world.plan_client(1, id);
     }
 
@@ -155,8 +193,9 @@ impl Reader {
         self.step = Step::Claim;
     }
 
+    /// A partition that the topic has not grown to has nothing to read.
     pub(super) fn is_at_end(&self) -> bool {
-        self.step == Step::Read && self.next == self.end
+        self.stream.is_none() || (self.step == Step::Read && self.next == self.end)
     }
 
     pub(super) fn read_to(&self) -> Option<(StreamId, Offset)> {

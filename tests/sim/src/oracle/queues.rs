@@ -1,0 +1,172 @@
+//! Leases and settles (Q1, Q2, Q3, Q5, Q7).
+
+use pondage_model::{Attempt, Lease, LogTime, Offset, StreamId};
+use pondage_node::delivery::ConsumerId;
+
+use super::{At, Live, MessageId, Oracle, Place};
+
+/// A lease as the broker gave it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given {
+    pub(crate) lease: Lease,
+    pub(crate) consumer: ConsumerId,
+    /// The log time of the decision.
+    pub(crate) decided: LogTime,
+    pub(crate) deadline: LogTime,
+}
+
+impl Oracle {
+    /// The broker gave a lease.
+    pub(crate) fn granted(&mut self, id: MessageId, (stream, offset): At, given: Given, micros: u64) {
+        self.seen(id, stream, offset);
+        let at = (stream, offset);
+        if let Some(what) = self.judge_grant(at, given) {
+            return self.violate(format!("{what}: {stream:?} {offset:?} under {:?}", given.lease));
+        }
+        self.end_lease(stream, offset);
+        let place = self.places.entry(at).or_default();
+        place.last_lease = Some(given.lease);
+        place.live = Some(Live { consumer: given.consumer, until: given.deadline });
+        self.held.entry(given.consumer).or_default().insert(at);
+        let shown = self.shown.entry(stream).or_insert(given.decided);
+        *shown = given.decided.max(*shown);
+        self.judge_message(id, stream, micros);
+    }
+
+    fn judge_grant(&self, at: At, given: Given) -> Option<&'static str> {
+        let unknown = Place::default();
+        let place = self.places.get(&at).unwrap_or(&unknown);
+        if self.closed.contains(&at.0) {
+            Some("a grant of a queue whose deletion was confirmed")
+        } else if place.settled {
+            Some("Q1: a grant after the settle was confirmed")
+        } else if place.purged && given.lease.attempt == Attempt(1) {
+            // A later attempt follows a lease that died with its broker before anybody heard of it: a purge leaves
+            // alone what is leased.
+            Some("a grant after the purge was confirmed")
+        } else if place.last_lease.is_some_and(|last| last >= given.lease) {
+            Some("Q2: a lease that is not greater than the last one")
+        } else if place.live.is_some_and(|live| given.decided < live.until) {
+            Some("Q2: a second lease while the first one holds")
+        } else if place.kept_until.is_some_and(|until| given.decided < until) {
+            Some("Q3: a lease that an orderly stop should have kept was given again before its deadline")
+        } else {
+            None
+        }
+    }
+
+    fn judge_message(&mut self, id: MessageId, stream: StreamId, micros: u64) {
+        let Some(message) = self.messages.get(&id) else { return };
+        if micros < message.not_before_micros {
+            return self.violate(format!("Q7: message {id} was granted before its time"));
+        }
+        if let Some((dead, source)) = self.dead
+            && stream == source
+            && message.idempotent
+        {
+            let moved = message.places.iter().filter(|(at, _)| *at == dead).count();
+            let stored = message.places.iter().filter(|(at, _)| *at == source).count();
+            if moved >= stored {
+                self.violate(format!(
+                    "Q5: message {id} was granted at its source while it is in the dead letters"
+                ));
+            }
+        }
+    }
+
+    /// A consumer asks for a settle that ends the message.
+    pub(crate) fn settle_asked(&mut self, stream: StreamId, offset: Offset) {
+        self.places.entry((stream, offset)).or_default().settle_unknown = true;
+    }
+
+    /// The lease may have ended by now: somebody asked for it.
+    pub(crate) fn end_lease(&mut self, stream: StreamId, offset: Offset) {
+        let at = (stream, offset);
+        let Some(place) = self.places.get_mut(&at) else { return };
+        place.kept_until = None;
+        if let Some(Live { consumer, .. }) = place.live.take()
+            && let Some(held) = self.held.get_mut(&consumer)
+        {
+            held.remove(&at);
+        }
+    }
+
+    /// All leases of a consumer may have ended by now.
+    pub(crate) fn end_leases_of(&mut self, consumer: ConsumerId) {
+        for at in self.held.remove(&consumer).unwrap_or_default() {
+            self.end_lease(at.0, at.1);
+        }
+    }
+
+    /// The newest log time that is known to have been when this is asked.
+    pub(crate) fn shown(&self, stream: StreamId) -> Option<LogTime> {
+        self.shown.get(&stream).copied()
+    }
+
+    /// A consumer was told that its lease holds at least until then.
+    pub(crate) fn renewed(&mut self, stream: StreamId, offset: Offset, until: LogTime) {
+        if let Some(live) = self.places.get_mut(&(stream, offset)).and_then(|place| place.live.as_mut()) {
+            live.until = live.until.max(until);
+        }
+    }
+
+    /// The broker died: leases that it had not logged may be given again.
+    pub(crate) fn crashed(&mut self) {
+        self.shown.clear();
+        for at in std::mem::take(&mut self.held).into_values().flatten() {
+            if let Some(place) = self.places.get_mut(&at) {
+                place.live = None;
+            }
+        }
+    }
+
+    /// The broker stopped in order: every lease is logged. Gives how many hold.
+    pub(crate) fn stopped_in_order(&mut self) -> usize {
+        let mut kept = 0;
+        self.shown.clear();
+        for at in std::mem::take(&mut self.held).into_values().flatten() {
+            if let Some(place) = self.places.get_mut(&at)
+                && let Some(live) = place.live.take()
+            {
+                place.kept_until = Some(live.until);
+                kept += 1;
+            }
+        }
+        kept
+    }
+
+    /// A consumer was told that its settle was done under this lease.
+    pub(crate) fn settled(&mut self, stream: StreamId, offset: Offset, lease: Lease) {
+        let place = self.places.entry((stream, offset)).or_default();
+        if place.last_lease.is_some_and(|last| last > lease) {
+            let last = place.last_lease;
+            return self.violate(format!(
+                "Q2: {stream:?} {offset:?}: a settle under {lease:?} was confirmed after the grant of {last:?}"
+            ));
+        }
+        if !place.settled {
+            self.settled += 1;
+        }
+        place.settled = true;
+    }
+
+    /// What a purge that is asked for now settles for certain, unless somebody is granted it before: whatever was
+    /// acknowledged and never granted.
+    pub(crate) fn purgeable(&self, stream: StreamId) -> Vec<At> {
+        let in_stream = self.places.range((stream, Offset::ZERO)..=(stream, Offset(u64::MAX)));
+        let untouched = in_stream.filter(|(at, place)| {
+            let message = self.messages.get(&place.message);
+            place.last_lease.is_none() && message.is_some_and(|message| message.acknowledged == Some(**at))
+        });
+        untouched.map(|(at, _)| *at).collect()
+    }
+
+    /// An administrator was told that the queue is purged.
+    pub(crate) fn purged(&mut self, purgeable: &[At]) {
+        for at in purgeable {
+            if let Some(place) = self.places.get_mut(at).filter(|place| place.last_lease.is_none()) {
+                place.purged = true;
+            }
+        }
+    }
+}
