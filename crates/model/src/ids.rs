@@ -113,6 +113,21 @@ impl ShardId {
     pub const CATALOG: Self = Self(0);
 }
 
+/// One start of a broker: what holds for a broker before a restart may not hold for it afterwards.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Member {
+    /// The broker.
+    pub broker: BrokerId,
+    /// Which of its starts.
+    pub incarnation: Incarnation,
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}.{:?}", self.broker, self.incarnation)
+    }
+}
+
 /// Milliseconds since the Unix epoch, by the shard leader's log clock: monotonic within a shard.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct LogTime(pub i64);

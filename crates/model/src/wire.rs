@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use crate::{
-    Attempt, BrokerId, Epoch, GroupEpoch, Incarnation, Lease, LogTime, MoveSeq, Name, Offset, Position,
-    ProducerId, Revision, ShardId, StreamId, Uuid,
+    Attempt, BrokerId, Epoch, GroupEpoch, Incarnation, Lease, LogTime, Member, MoveSeq, Name, Offset,
+    Position, ProducerId, Revision, ShardId, StreamId, Uuid,
 };
 
 /// The bytes are not what an encoder of this version wrote.
@@ -321,6 +321,7 @@ wire_newtypes!(
     LogTime
 );
 wire_struct!(Lease { epoch, attempt });
+wire_struct!(Member { broker, incarnation });
 
 #[cfg(test)]
 mod tests {
