@@ -108,7 +108,7 @@ faults! {
         AcknowledgeBeforeSync, "acknowledge-before-sync", "Jepsen: NATS 2.12.1";
         /// A new segment's name is not made durable.
         SkipFolderSync, "skip-folder-sync", "baidu/braft#254, microsoft/CCF#7030";
-        /// A new segment gets its name before its header is durable.
+        /// A new segment has its name before its header is durable.
         RenameBeforeSync, "rename-before-sync", "StanfordSNR/gg#32";
         /// A failed sync is tried again, and its second answer is believed.
         RetryFailedSync, "retry-failed-sync", "Rebello et al., USENIX ATC 2020";
@@ -126,7 +126,7 @@ faults! {
         TrustUnfinishedCheckpoint, "trust-unfinished-checkpoint", "nats-io/nats-server#7043";
     }
     Delivery {
-        /// The first lease of an epoch has the same token whatever came before.
+        /// A message that comes back is leased under a token that it had before.
         ReuseLeaseToken, "reuse-lease-token", "apache/eventmesh#5291";
         /// A settle ends the lease that a message is under, whichever lease it names.
         AcceptOvertakenToken, "accept-overtaken-token", "rabbitmq/rabbitmq-server#4004";
@@ -148,9 +148,9 @@ faults! {
         IgnoreSequenceGap, "ignore-sequence-gap", "confluentinc/librdkafka#4953";
         /// A checkpoint turns delayed messages into ready ones.
         ForgetDelay, "forget-delay", "apache/pulsar#22716";
-        /// A delayed message is granted within the tick before it is due.
+        /// A delayed message is granted within the second before it is due.
         GrantDelayedEarly, "grant-delayed-early", "apache/pulsar#10169";
-        /// A dead letter is settled at its source when it is sent off.
+        /// A dead letter is settled at its source before it is durable at its target.
         SettleBeforeDeadLetterStored, "settle-before-dead-letter-stored", "rabbitmq/rabbitmq-server#3100";
         /// A checkpoint leaves out which dead letters have arrived.
         ForgetDeadLetterOrigin, "forget-dead-letter-origin", "apache/rocketmq#3473";
