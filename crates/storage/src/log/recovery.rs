@@ -2,7 +2,10 @@
 
 use std::{io::IoSlice, sync::Arc};
 
-use pondage_model::{Epoch, LogTime, Position};
+use pondage_model::{
+    Epoch, LogTime, Position,
+    planted::{self, Fault},
+};
 
 use super::{
     ATTEMPTS, Corruption, LogOptions, LogReader, LogWriter, OpenError, Opened, Operation,
@@ -69,7 +72,9 @@ impl<D: Disk> Recovery<'_, D> {
                 self.sync_folder()?;
             }
         }
-        if let Some((file, judged)) = kept.last() {
+        if let Some((file, judged)) = kept.last()
+            && !planted::is(Fault::ServeUnsyncedTail)
+        {
             self.write_tail_again(file, judged)?;
         }
         Ok(self.assemble(kept))
@@ -202,7 +207,7 @@ impl<D: Disk> Recovery<'_, D> {
         let written = file.file.write_at(judged.last_batch_place, &[IoSlice::new(&batch)]);
         self.step(Operation::Write, path, written)?;
         let len = self.step(Operation::Read, path, file.file.len())?;
-        while place < len {
+        while place < len && !planted::is(Fault::KeepTornTail) {
             let count = (len - place).min(ZEROS.len() as u64);
             let written = file.file.write_at(place, &[IoSlice::new(&ZEROS[..count as usize])]);
             self.step(Operation::Write, path, written)?;
@@ -296,11 +301,7 @@ impl<D: Disk> Recovery<'_, D> {
     }
 
     fn error(&self, failed: Failed) -> OpenError {
-        OpenError::Io {
-            operation: failed.operation,
-            file: full_path(&self.disk, &failed.path),
-            source: Arc::new(failed.source),
-        }
+        failed.into_open_error(&self.disk)
     }
 }
 

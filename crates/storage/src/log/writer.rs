@@ -2,14 +2,16 @@
 
 use std::{fmt, io::IoSlice, sync::Arc};
 
-use pondage_model::{Epoch, LogTime, Position, RawEntry, limits};
+use pondage_model::{
+    Epoch, LogTime, Position, RawEntry, limits,
+    planted::{self, Fault as Planted},
+};
 
 use super::{
     Fault, LogOptions, Operation,
     active::{Active, Piece, encode, push_zeros},
     error::{Failed, step},
     frame::{FrameHeader, frame_bytes},
-    full_path,
     header::Joint,
     view::View,
 };
@@ -189,7 +191,12 @@ impl<D: Disk> LogWriter<D> {
         let frames = self.pending.take().expect("a written batch is pending until it is synced");
         let active = self.active.as_mut().expect("a pending batch is in the active segment");
         let place = active.ending.place;
-        if let Err(failed) = step(Operation::Sync, &active.path, place, active.file.sync_data()) {
+        let mut synced =
+            if planted::is(Planted::AcknowledgeBeforeSync) { Ok(()) } else { active.file.sync_data() };
+        if synced.is_err() && planted::is(Planted::RetryFailedSync) {
+            synced = active.file.sync_data();
+        }
+        if let Err(failed) = step(Operation::Sync, &active.path, place, synced) {
             return Err(self.fence(failed));
         }
         self.counters.fsyncs += 1;
@@ -220,12 +227,7 @@ impl<D: Disk> LogWriter<D> {
     }
 
     fn fence(&mut self, failed: Failed) -> Fault {
-        let fault = Fault {
-            operation: failed.operation,
-            file: full_path(&self.disk, &failed.path),
-            offset: failed.offset,
-            source: Arc::new(failed.source),
-        };
+        let fault = failed.into_fault(&self.disk);
         self.fault = Some(fault.clone());
         fault
     }

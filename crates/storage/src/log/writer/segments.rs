@@ -2,7 +2,10 @@
 
 use std::{io::IoSlice, sync::Arc};
 
-use pondage_model::Position;
+use pondage_model::{
+    Position,
+    planted::{self, Fault as Planted},
+};
 
 use super::{
     super::{
@@ -84,9 +87,13 @@ impl<D: Disk> LogWriter<D> {
         let file = step(Operation::Create, &unfinished, 0, self.disk.create(&unfinished))?;
         step(Operation::Reserve, &unfinished, 0, file.allocate(header.capacity_bytes))?;
         step(Operation::Write, &unfinished, 0, file.write_at(0, &[IoSlice::new(&bytes)]))?;
-        step(Operation::Sync, &unfinished, 0, file.sync_data())?;
+        if !planted::is(Planted::RenameBeforeSync) {
+            step(Operation::Sync, &unfinished, 0, file.sync_data())?;
+        }
         step(Operation::Rename, &unfinished, 0, self.disk.rename(&unfinished, &path))?;
-        step(Operation::SyncFolder, &self.folder, 0, self.disk.sync_dir(&self.folder))?;
+        if !planted::is(Planted::SkipFolderSync) {
+            step(Operation::SyncFolder, &self.folder, 0, self.disk.sync_dir(&self.folder))?;
+        }
         self.counters.fsyncs += 1;
         self.counters.folder_syncs += 1;
         self.counters.segments_created += 1;

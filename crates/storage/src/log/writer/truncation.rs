@@ -2,7 +2,10 @@
 
 use std::{io, sync::Arc};
 
-use pondage_model::{Epoch, LogTime, Position};
+use pondage_model::{
+    Epoch, LogTime, Position,
+    planted::{self, Fault as Planted},
+};
 
 use super::{
     super::{
@@ -117,7 +120,8 @@ impl<D: Disk> LogWriter<D> {
         self.end = frame.position.next();
         self.last_log_time = frame.log_time;
         // Every epoch began at or before the last entry, which is of the last epoch.
-        self.epochs.retain(|(epoch, _)| *epoch <= frame.epoch);
+        self.epochs
+            .retain(|(epoch, _)| *epoch <= frame.epoch || planted::is(Planted::KeepEpochsOnTruncation));
         // `last_batch` stays: a number is used once while the writer lives, and the frames that go are gone for good
         // before a later writer could repeat theirs.
 
