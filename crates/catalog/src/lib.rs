@@ -2,7 +2,10 @@
 //!
 //! * [`Catalog`] is the state; [`Catalog::apply`] folds one committed [`Command`] into it. Equal commands at equal
 //!   revisions make equal states on every broker: no clock, no randomness, no order of a hash map.
-//! * [`placement`] holds the pure planners: which shard takes a stream, which brokers take a shard.
+//! * [`placement`] decides which shard takes a stream and which brokers take a shard. [`planners`] decide what is to
+//!   change afterwards: elections after a failure, hand-overs, other replicas.
+//! * [`leases`] is the catalog leader's view of which brokers are there; no safety hangs on it.
+//! * [`invariants`] says what holds of brokers and shards, and is checked at every change.
 //! * [`consensus`] is the narrow port through which commands get their order and durability; [`OneVoter`]
 //!   implements it for one voter.
 //! * [`checkpoint`] cuts the state into pages of shard 0's log and rebuilds it from that log at a start.
@@ -13,8 +16,10 @@ mod command;
 pub mod consensus;
 mod index;
 pub mod invariants;
+pub mod leases;
 mod one_voter;
 pub mod placement;
+pub mod planners;
 mod rows;
 mod shard_changes;
 mod snapshot;
@@ -24,6 +29,7 @@ pub use apply::FEATURE_LEVELS;
 pub use checkpoint::{LogEnd, Replay, ReplayError, checkpoint_pages, restore};
 pub use command::{Applied, Command, Deleted, Opened, Outcome};
 pub use consensus::{Consensus, ConsensusInput, ConsensusOutput, Membership, ProposalId, ReadId};
+pub use leases::{Leases, Renewal};
 pub use one_voter::OneVoter;
 pub use placement::{Decision, place_stream};
 pub use rows::{

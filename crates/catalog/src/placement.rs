@@ -279,7 +279,10 @@ impl Loads {
     ) -> Vec<BrokerId> {
         let mut taken: Vec<BrokerId> = Vec::with_capacity(count);
         while taken.len() < count {
-            let Some(next) = self.next_broker(&taken, &has_room, &cost) else { break };
+            let Some(next) = self.next_broker(&taken, |(_, load)| has_room(load), |_, load| cost(load))
+            else {
+                break;
+            };
             taken.push(next);
         }
         taken.sort_by_key(|id| (self.brokers[id].shuns_leadership, self.brokers[id].led, *id));
@@ -296,13 +299,42 @@ impl Loads {
     pub(crate) fn next_broker<C: Ord>(
         &self,
         have: &[BrokerId],
-        has_room: impl Fn(&BrokerLoad) -> bool,
-        cost: impl Fn(&BrokerLoad) -> C,
+        has_room: impl Fn((BrokerId, &BrokerLoad)) -> bool,
+        cost: impl Fn(BrokerId, &BrokerLoad) -> C,
     ) -> Option<BrokerId> {
-        let rack_of = |broker: &BrokerId| self.brokers.get(broker).map(|load| load.rack);
-        let in_rack = |rack| have.iter().filter(|broker| rack_of(broker) == Some(rack)).count();
-        let free = self.brokers.iter().filter(|(id, load)| !have.contains(id) && has_room(load));
-        free.min_by_key(|(id, load)| (in_rack(load.rack), cost(load), **id)).map(|(&id, _)| id)
+        let free = self.brokers.iter().filter(|&(&id, load)| !have.contains(&id) && has_room((id, load)));
+        let rank = |&(&id, load): &(&BrokerId, &BrokerLoad)| (self.in_rack_of(id, have), cost(id, load), id);
+        free.min_by_key(rank).map(|(&id, _)| id)
+    }
+
+    /// How many of these brokers stand in the same rack as this one.
+    pub(crate) fn in_rack_of(&self, broker: BrokerId, among: &[BrokerId]) -> usize {
+        let rack_of = |broker: BrokerId| self.brokers.get(&broker).map(|load| load.rack);
+        let rack = rack_of(broker);
+        among.iter().filter(|&&other| rack.is_some() && rack_of(other) == rack).count()
+    }
+
+    /// How many racks these brokers stand in.
+    pub(crate) fn racks_of(&self, brokers: &[BrokerId]) -> usize {
+        let racks = brokers.iter().filter_map(|broker| self.brokers.get(broker)).map(|load| load.rack);
+        racks.collect::<BTreeSet<_>>().len()
+    }
+
+    /// Counts a shard's copies where they will be instead of where they are.
+    pub(crate) fn replace(&mut self, shard: &Shard, replicas: &[BrokerId]) {
+        let is_dedicated = usize::from(shard.kind == ShardKind::Dedicated);
+        for broker in shard.staying() {
+            if let Some(load) = self.brokers.get_mut(&broker) {
+                load.held -= 1;
+                load.dedicated -= is_dedicated;
+            }
+        }
+        for broker in replicas {
+            if let Some(load) = self.brokers.get_mut(broker) {
+                load.held += 1;
+                load.dedicated += is_dedicated;
+            }
+        }
     }
 }
 

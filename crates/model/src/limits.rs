@@ -120,6 +120,12 @@ pub const BROKER_LEASE_RENEWAL_MILLIS: u64 = 200;
 /// How long a broker's lease lasts after a renewal, in milliseconds.
 pub const BROKER_LEASE_MILLIS: u64 = 1_000;
 
+/// Hand-overs of leadership that the catalog's leader plans at a time.
+pub const LEADER_MOVES_PER_ROUND_MAX: usize = 64;
+
+/// Shards that copy to new replicas at once, in the whole cluster.
+pub const REPLICA_MOVES_MAX: usize = 32;
+
 /// Changes of resources that the catalog remembers for watchers; one that is further behind lists again.
 pub const CATALOG_CHANGES_MAX: usize = 1_024;
 

@@ -50,6 +50,10 @@ impl Catalog {
 
         if let Some(replaced) = start.replaces.filter(|replaced| self.brokers.contains_key(replaced)) {
             self.lose(replaced);
+            // Its place is taken: it counts no longer for how many copies there can be.
+            if let Some(row) = self.brokers.get_mut(&replaced) {
+                row.drain = Drain::Everything;
+            }
         }
         let row = Broker {
             id,
