@@ -301,7 +301,11 @@ impl<D: Disk> Recovery<'_, D> {
     }
 
     fn error(&self, failed: Failed) -> OpenError {
-        failed.into_open_error(&self.disk)
+        OpenError::Io {
+            operation: failed.operation,
+            file: full_path(&self.disk, &failed.path),
+            source: Arc::new(failed.source),
+        }
     }
 }
 
