@@ -11,11 +11,11 @@ use crate::Disk;
 
 mod active;
 mod decision;
-mod error;
+pub(crate) mod error;
 mod frame;
 mod header;
 mod index;
-mod little_endian;
+pub(crate) mod little_endian;
 mod reader;
 mod recovery;
 mod scan;
@@ -78,9 +78,9 @@ pub struct Opened<D: Disk> {
 
 /// How often bytes that do not check out are read before they count as bad: a read may fail where the disk did not,
 /// and a cut can't be undone.
-const ATTEMPTS: usize = 4;
+pub(crate) const ATTEMPTS: usize = 4;
 
 /// A file's name for people: the disk's root and the path in it.
-fn full_path<D: Disk>(disk: &D, path: &str) -> Arc<str> {
+pub(crate) fn full_path<D: Disk>(disk: &D, path: &str) -> Arc<str> {
     format!("{}/{path}", disk.name()).into()
 }

@@ -192,6 +192,60 @@ fn the_same_seed_gives_the_same_disk_and_a_copy_lives_on_its_own() {
 }
 
 #[test]
+fn a_disk_is_put_back_to_an_image_or_wiped_and_handles_die() {
+    let disk = HostileDisk::new(1, Faults::default());
+    let file = disk.create("file").expect("creates");
+    file.write_at(0, &[IoSlice::new(b"old")]).expect("writes");
+    file.sync_data().expect("syncs");
+    disk.sync_dir("").expect("syncs");
+    let image = disk.clone_image();
+    file.write_at(0, &[IoSlice::new(b"new")]).expect("writes");
+    disk.create("later").expect("creates");
+    let _lock = disk.lock_exclusive("lock").expect("locks");
+    for _ in 0..2 {
+        let counters = disk.counters();
+        disk.restore(&image);
+        assert!(file.read_at(0, &mut [0]).is_err(), "handles die");
+        drop(disk.lock_exclusive("lock").expect("locks die"));
+        assert_eq!(disk.list("").expect("lists"), ["file"]);
+        assert_eq!(content(&disk.open("file").expect("opens")), b"old");
+        assert_eq!(disk.counters(), counters, "the disk goes on");
+        disk.crash();
+        assert_eq!(content(&disk.open("file").expect("opens")), b"old");
+        disk.open("file").expect("opens").write_at(0, &[IoSlice::new(b"new")]).expect("writes");
+    }
+    disk.wipe();
+    assert_eq!(disk.list("").expect("lists"), [""; 0]);
+    disk.crash();
+    assert_eq!(disk.list("").expect("lists"), [""; 0]);
+    assert_eq!(content(&image.open("file").expect("opens")), b"old", "the image stays");
+}
+
+#[test]
+fn a_stopped_disk_refuses_every_change_until_the_crash() {
+    let act = |disk: &HostileDisk| -> std::io::Result<()> {
+        disk.create_dir_all("folder")?;
+        let file = disk.create("folder/file")?;
+        file.allocate(100)?;
+        file.write_at(0, &[IoSlice::new(b"bytes")])?;
+        file.set_len(3)?;
+        file.sync_data()?;
+        disk.rename("folder/file", "folder/other")?;
+        disk.sync_dir("folder")?;
+        disk.remove("folder/other")
+    };
+    for stop in 0..=9 {
+        let disk = HostileDisk::new(1, Faults::default());
+        disk.stop_after(stop);
+        assert_eq!(act(&disk).is_ok(), stop == 9, "stopped after {stop}");
+        assert!(disk.create("more").is_err());
+        assert!(!disk.exists("more").expect("looks"));
+        disk.crash();
+        disk.create("more").expect("creates again");
+    }
+}
+
+#[test]
 fn a_full_disk_says_so() {
     let disk = HostileDisk::new(1, Faults { capacity_bytes: Some(1_000), ..Faults::default() });
     let file = disk.create("file").expect("creates");

@@ -4,6 +4,9 @@ use std::{fmt, io, sync::Arc};
 
 use pondage_model::ShardId;
 
+use super::full_path;
+use crate::Disk;
+
 /// Bytes on the disk that nothing of ours wrote there.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{file} is corrupt at byte {offset}: {what}")]
@@ -16,7 +19,7 @@ pub struct Corruption {
     pub what: &'static str,
 }
 
-/// Why a log did not open. Nothing acknowledged was changed; opening again is allowed.
+/// Why a log, or the journal of promises, did not open. Nothing acknowledged was changed; opening again is allowed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum OpenError {
     /// Acknowledged bytes are damaged or missing.
@@ -114,8 +117,8 @@ impl fmt::Display for Operation {
     }
 }
 
-/// The first failure of a log's writer. From then on the writer is fenced and answers everything with it; the outcome
-/// of the batch in hand is unknown until the log is opened again.
+/// The first failure of a log's writer or of the journal of promises. From then on it is fenced and answers everything
+/// with this; the outcome of what it had in hand is unknown until it is opened again.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error(
     "cannot {operation} {file} at byte {offset}: {source}; this volume is fenced: check the device, then restart the broker"
@@ -140,15 +143,34 @@ impl Fault {
 }
 
 /// A step of several that failed: the parts of a [`Fault`] or an [`OpenError`].
-pub(super) struct Failed {
-    pub(super) operation: Operation,
-    pub(super) path: String,
-    pub(super) offset: u64,
-    pub(super) source: io::Error,
+pub(crate) struct Failed {
+    operation: Operation,
+    path: String,
+    offset: u64,
+    source: io::Error,
+}
+
+impl Failed {
+    pub(crate) fn into_fault<D: Disk>(self, disk: &D) -> Fault {
+        Fault {
+            operation: self.operation,
+            file: full_path(disk, &self.path),
+            offset: self.offset,
+            source: Arc::new(self.source),
+        }
+    }
+
+    pub(crate) fn into_open_error<D: Disk>(self, disk: &D) -> OpenError {
+        OpenError::Io {
+            operation: self.operation,
+            file: full_path(disk, &self.path),
+            source: Arc::new(self.source),
+        }
+    }
 }
 
 /// Names the step whose result it is given.
-pub(super) fn step<T>(
+pub(crate) fn step<T>(
     operation: Operation,
     path: &str,
     offset: u64,

@@ -301,11 +301,7 @@ impl<D: Disk> Recovery<'_, D> {
     }
 
     fn error(&self, failed: Failed) -> OpenError {
-        OpenError::Io {
-            operation: failed.operation,
-            file: full_path(&self.disk, &failed.path),
-            source: Arc::new(failed.source),
-        }
+        failed.into_open_error(&self.disk)
     }
 }
 

@@ -12,7 +12,6 @@ use super::{
     active::{Active, Piece, encode, push_zeros},
     error::{Failed, step},
     frame::{FrameHeader, frame_bytes},
-    full_path,
     header::Joint,
     view::View,
 };
@@ -228,12 +227,7 @@ impl<D: Disk> LogWriter<D> {
     }
 
     fn fence(&mut self, failed: Failed) -> Fault {
-        let fault = Fault {
-            operation: failed.operation,
-            file: full_path(&self.disk, &failed.path),
-            offset: failed.offset,
-            source: Arc::new(failed.source),
-        };
+        let fault = failed.into_fault(&self.disk);
         self.fault = Some(fault.clone());
         fault
     }
