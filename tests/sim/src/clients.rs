@@ -1,34 +1,33 @@
 //! The clients of a world: an administrator, publishers, consumers, readers with a group, one that looks again, an
 //! auditor.
 //!
-//! Each does one thing at a time and thinks in between. When the broker dies, whatever is outstanding has an unknown
-//! outcome, and the client goes on as a real one would: publishers send the same batch again, consumers repeat the
-//! settle that was not answered, and attach anew.
+//! Each does one thing at a time and thinks in between. When its broker dies or does not answer, whatever is
+//! outstanding has an unknown outcome, and the client goes on as a real one would: publishers send the same batch
+//! again, consumers repeat the settle that was not answered, and attach anew.
 
 mod admin;
 mod again;
 mod audit;
 mod consume;
+pub(crate) mod grants;
 mod publish;
 mod read;
 mod value;
 
 use std::collections::BTreeMap;
 
-use pondage_model::{
-    Body, Entry, Epoch, Lease, LogTime, Offset, ShardId, StreamId, entry::Granted, record::Batch,
-};
+use pondage_model::{Body, Entry, Epoch, Lease, Offset, ShardId, StreamId, record::Batch};
 use pondage_node::{
     coordinator::AdminReply,
-    delivery::{self, Dispatch, Verdict},
+    delivery::{self, ConsumerId, Verdict},
     shard::{ReaderId, ShardReply, ShardRequest},
 };
 
 use self::{admin::Admin, again::Again, audit::Audit, consume::Consumer, publish::Publisher, read::Reader};
 use crate::{
     chance::Chance,
-    oracle::{Given, MessageId, Oracle},
-    world::World,
+    oracle::{MessageId, Oracle},
+    world::{HostId, World},
 };
 
 /// A client's place in the list.
@@ -79,7 +78,7 @@ impl Clients {
         for partition in 0..PARTITIONS_MAX {
             all.push(Client::Reader(Reader::new(partition as usize)));
         }
-        all.push(Client::Again(Again::default()));
+        all.push(Client::Again(Again));
         Self { all, healing: false }
     }
 
@@ -90,22 +89,27 @@ impl Clients {
     /// The client's moment has come.
     pub(crate) fn act(&mut self, world: &mut World, id: ClientId) {
         let healing = self.healing;
+        let written = healing
+            && self.all.iter().all(|client| match client {
+                Client::Publisher(client) => client.is_idle() && client.is_fresh(),
+                _ => true,
+            });
         match &mut self.all[id] {
             Client::Admin(client) => client.act(world, id, healing),
             Client::Publisher(client) => client.act(world, id, healing),
             Client::Consumer(client) => client.act(world, id, healing),
             Client::Reader(client) => client.act(world, id, healing),
             Client::Again(client) => client.act(world, id),
-            Client::Audit(client) => client.act(world, id, healing),
+            Client::Audit(client) => client.act(world, id, written),
         }
     }
 
-    /// A shard answered the client's request.
-    pub(crate) fn answer(&mut self, world: &mut World, id: ClientId, reply: ShardReply) {
+    /// A shard answered the client's request, in the epoch of its leader.
+    pub(crate) fn answer(&mut self, world: &mut World, id: ClientId, reply: ShardReply, epoch: Epoch) {
         match &mut self.all[id] {
             Client::Admin(client) => client.shard_answer(world, id, &reply),
             Client::Publisher(client) => client.answer(world, id, reply),
-            Client::Consumer(client) => client.answer(world, id, &reply),
+            Client::Consumer(client) => client.answer(world, id, &reply, epoch),
             Client::Reader(client) => client.answer(world, id, reply),
             Client::Audit(client) => client.answer(world, id, &reply),
             Client::Again(_) => {}
@@ -126,57 +130,40 @@ impl Clients {
         }
     }
 
-    /// A lease was given: its message was read from the log.
+    /// Leases reached the consumer that they were given to, or nobody.
     pub(crate) fn granted(
         &mut self,
         world: &mut World,
+        host: HostId,
         shard: ShardId,
-        epoch: Epoch,
-        dispatch: &Dispatch,
-        granted: &Granted,
-        entries: &[Entry],
+        stream: StreamId,
+        consumer: ConsumerId,
+        messages: &[(Offset, Lease)],
     ) {
-        let known = messages_in(world, dispatch.stream, entries);
-        let lease = Lease { epoch, attempt: granted.attempt };
-        let consumer = dispatch.consumer;
-        let lasts_millis = consume::lease_millis(consumer) as i64;
-        let decided = LogTime(granted.deadline.0 - lasts_millis);
-        let given = Given { lease, consumer, decided, deadline: granted.deadline };
-        let taker = self.all.iter().position(
-            |client| matches!(client, Client::Consumer(found) if found.takes(consumer, dispatch.stream)),
-        );
-        for index in 0..u64::from(granted.count) {
-            let offset = granted.first.plus(index);
-            let Some(message) = known.get(&offset) else {
-                world.violate(format!("{:?} {offset:?} was granted and is not in the log", dispatch.stream));
-                return;
-            };
-            world.trace.say(
-                world.micros,
-                format_args!("{consumer:?} granted {:?} {offset:?} {lease:?} = {message}", dispatch.stream),
-            );
-            let micros = world.micros;
-            world.oracle.granted(*message, (dispatch.stream, offset), given, micros);
-            match taker.map(|id| (id, &mut self.all[id])) {
-                Some((id, Client::Consumer(taker))) => {
-                    taker.granted(world, id, shard, dispatch.stream, offset, lease);
-                }
-                // It left while its grants came: nobody saw the message, and it goes back.
-                _ => {
-                    world.oracle.end_lease(dispatch.stream, offset);
-                    let (stream, items) = (dispatch.stream, vec![(offset, lease)]);
-                    let request = delivery::Request::Settle { stream, items, verdict: Verdict::Return };
-                    world.tell(shard, ShardRequest::Delivery(request));
-                }
+        let taker = self.all.iter_mut().enumerate().find_map(|(id, client)| match client {
+            Client::Consumer(found) if found.takes(consumer, stream) => Some((id, found)),
+            _ => None,
+        });
+        if let Some((id, taker)) = taker {
+            for (offset, lease) in messages {
+                taker.granted(world, id, shard, stream, *offset, *lease);
             }
+        } else if !messages.is_empty() {
+            // It left while its grants came: nobody saw the messages, and they go back.
+            for (offset, _) in messages {
+                world.oracle.end_lease(stream, *offset);
+            }
+            let request =
+                delivery::Request::Settle { stream, items: messages.to_vec(), verdict: Verdict::Return };
+            world.tell(host, shard, ShardRequest::Delivery(request));
         }
     }
 
     /// Nothing follows for this consumer.
-    pub(crate) fn served(&mut self, consumer: delivery::ConsumerId) {
-        for client in &mut self.all {
+    pub(crate) fn served(&mut self, world: &mut World, consumer: ConsumerId) {
+        for (id, client) in self.all.iter_mut().enumerate() {
             if let Client::Consumer(client) = client {
-                client.served(consumer);
+                client.served(world, id, consumer);
             }
         }
     }
@@ -192,31 +179,36 @@ impl Clients {
         }
     }
 
-    /// The broker died.
-    pub(crate) fn broker_lost(&mut self, world: &mut World) {
-        for (id, client) in self.all.iter_mut().enumerate() {
-            match client {
-                Client::Admin(client) => client.broker_lost(world),
-                Client::Publisher(client) => client.broker_lost(),
-                Client::Consumer(client) => client.broker_lost(world),
-                Client::Reader(client) => client.broker_lost(),
-                Client::Audit(client) => client.broker_lost(),
-                Client::Again(_) => {}
-            }
-            let pause = world.chance.between(1_000, 50_000);
-            world.plan_client(pause, id);
+    /// The client has no connection any more: what it asked has an unknown outcome.
+    pub(crate) fn lost(&mut self, world: &mut World, id: ClientId) {
+        match &mut self.all[id] {
+            Client::Admin(client) => client.lost(world),
+            Client::Publisher(client) => client.lost(),
+            Client::Consumer(client) => client.lost(world),
+            Client::Reader(client) => client.lost(),
+            Client::Audit(client) => client.lost(),
+            Client::Again(_) => {}
         }
     }
 
-    /// The broker stops in order: some sessions end in order first, others know of nothing.
-    pub(crate) fn broker_stops(&mut self, world: &mut World) {
+    /// A broker stops in order: some sessions end in order first, others know of nothing.
+    pub(crate) fn broker_stops(&mut self, world: &mut World, host: HostId) {
         for (id, client) in self.all.iter_mut().enumerate() {
             if let Client::Consumer(client) = client
+                && client.is_at(host)
                 && world.chance.once_in(3)
             {
                 client.leave(world, id, false);
             }
         }
+    }
+
+    /// A publisher that wrote nothing new since faults ended.
+    pub(crate) fn unwritten(&self) -> Option<String> {
+        self.all.iter().find_map(|client| match client {
+            Client::Publisher(client) if !client.is_fresh() => Some(format!("{client:?}")),
+            _ => None,
+        })
     }
 
     /// Whether everything came to rest; then the books are closed.
@@ -250,7 +242,7 @@ impl Client {
     fn is_at_rest(&self) -> bool {
         match self {
             Self::Admin(client) => client.is_done(),
-            Self::Publisher(client) => client.is_idle(),
+            Self::Publisher(client) => client.is_idle() && client.is_fresh(),
             Self::Audit(client) => client.is_quiet(),
             Self::Reader(client) => client.is_at_end(),
             Self::Consumer(_) | Self::Again(_) => true,

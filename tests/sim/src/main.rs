@@ -1,6 +1,6 @@
-//! `pondage-sim`: runs the real node against a hostile disk, crashes and restarts, from seeds.
+//! `pondage-sim`: runs the real node against hostile disks, networks, clocks, crashes and restarts, from seeds.
 //!
-//! One seed is one world: virtual time, one disk in memory, one broker that dies and comes back, a few clients. The
+//! One seed is one world: virtual time, hosts with disks in memory and brokers that die and come back, a few clients. The
 //! same seed gives the same trace, to the byte; `--trace` prints it. The oracle (`oracle`) knows what each client was
 //! told and checks the guarantees against it.
 
@@ -32,10 +32,10 @@ enum Command {
         #[arg(long, default_value = "0..1000", value_parser = parse_seeds)]
         seeds: std::ops::Range<u64>,
         /// Simulated seconds under faults, before the healing phase.
-        #[arg(long, default_value_t = 3)]
+        #[arg(long, default_value_t = 60)]
         seconds: u64,
         /// How many seeds to run twice.
-        #[arg(long, default_value_t = 20)]
+        #[arg(long, default_value_t = 50)]
         rerun: u64,
     },
     /// Runs one seed.
@@ -43,7 +43,7 @@ enum Command {
         /// Which.
         seed: u64,
         /// Simulated seconds under faults, before the healing phase.
-        #[arg(long, default_value_t = 3)]
+        #[arg(long, default_value_t = 60)]
         seconds: u64,
         /// Prints every step.
         #[arg(long)]
@@ -100,7 +100,7 @@ fn run(seeds: std::ops::Range<u64>, seconds: u64, rerun: u64) -> ExitCode {
     let total = |figure: fn(&Report) -> u64| reports.iter().map(figure).sum::<u64>();
     println!(
         "{} seeds × {seconds} s in {:.1} s: {} messages acknowledged, {} settled, {} crashes, {} fenced volumes, \
-         {} orderly stops that kept {} leases, {} events; {} seeds rerun the same",
+         {} orderly stops, {} leases kept, {} steps, {} events; {} seeds rerun the same",
         reports.len(),
         started.elapsed().as_secs_f64(),
         total(|report| report.acknowledged),
@@ -109,6 +109,7 @@ fn run(seeds: std::ops::Range<u64>, seconds: u64, rerun: u64) -> ExitCode {
         total(|report| report.fenced),
         total(|report| report.stops),
         total(|report| report.kept),
+        total(|report| report.steps),
         total(|report| report.events),
         rerun.min(reports.len() as u64),
     );

@@ -5,7 +5,7 @@ mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pondage_model::{Lease, LogTime, Offset, StreamId};
+use pondage_model::{Epoch, Lease, LogTime, Offset, ShardId, StreamId};
 use pondage_node::delivery::ConsumerId;
 
 pub(crate) use self::queues::Given;
@@ -54,8 +54,6 @@ struct Place {
     purged: bool,
     /// The lease that holds, as far as anybody knows.
     live: Option<Live>,
-    /// It was leased when the broker stopped in order: not to be granted before this log time.
-    kept_until: Option<LogTime>,
 }
 
 /// A lease that nobody has ended.
@@ -64,6 +62,11 @@ struct Live {
     consumer: ConsumerId,
     /// It holds at least until this log time.
     until: LogTime,
+    shard: ShardId,
+    /// Of the leader that gave it.
+    epoch: Epoch,
+    /// It is in the log: whoever leads next knows it.
+    logged: bool,
 }
 
 /// The books.
@@ -73,8 +76,10 @@ pub(crate) struct Oracle {
     places: BTreeMap<At, Place>,
     /// Places under leases that hold, by consumer.
     held: BTreeMap<ConsumerId, BTreeSet<At>>,
-    /// The newest log time that grants of a stream showed.
-    shown: BTreeMap<StreamId, LogTime>,
+    /// Consumers that left, or whose connection was lost.
+    left: BTreeSet<ConsumerId>,
+    /// The newest log time that grants of a stream showed, in the newest epoch.
+    shown: BTreeMap<StreamId, (Epoch, LogTime)>,
     /// The dead-letter queue's stream and its source.
     pub(crate) dead: Option<(StreamId, StreamId)>,
     /// Streams whose deletion was confirmed.

@@ -92,7 +92,7 @@ impl Admin {
         }
         let Some(doing) = &mut self.doing else {
             if !healing {
-                let pause = world.chance.between(50_000, 400_000);
+                let pause = world.chance.between(200_000, 1_500_000);
                 world.plan_client(pause, id);
             }
             return;
@@ -104,7 +104,11 @@ impl Admin {
                 QueueSettings {
                     max_deliveries: 2,
                     dead_letter: (self.rounds % 3 != 2).then(|| name(DEAD)),
-                    placement: if self.rounds % 2 == 0 { Placement::Auto } else { Placement::Dedicated },
+                    placement: if self.rounds.is_multiple_of(2) {
+                        Placement::Auto
+                    } else {
+                        Placement::Dedicated
+                    },
                     ..queue()
                 },
             ),
@@ -123,9 +127,6 @@ impl Admin {
             }
         };
         self.waiting = world.admin(id, request);
-        if !self.waiting {
-            world.plan_client(20_000, id);
-        }
     }
 
     fn choose(&self, world: &mut World, healing: bool, scratch: Option<StreamId>) -> Option<Doing> {
@@ -149,7 +150,8 @@ impl Admin {
 
     pub(super) fn answer(&mut self, world: &mut World, id: ClientId, result: &Result<AdminReply, Refusal>) {
         self.waiting = false;
-        let pause = world.chance.between(1_000, 300_000);
+        let longest = if world.is_healing() || beginning(self.begun).is_some() { 50_000 } else { 1_500_000 };
+        let pause = world.chance.between(1_000, longest);
         world.plan_client(pause, id);
         let Some(doing) = self.doing.clone() else { return };
         world.trace.say(world.micros, format_args!("admin: {doing:?}: {:?}", result.as_ref().err()));
@@ -201,7 +203,7 @@ impl Admin {
         self.doing = None;
     }
 
-    pub(super) fn broker_lost(&mut self, world: &mut World) {
+    pub(super) fn lost(&mut self, world: &mut World) {
         if self.waiting && matches!(self.doing, Some(Doing::Purge(_) | Doing::Delete(_))) {
             world.oracle.may_end(SCRATCH);
         }

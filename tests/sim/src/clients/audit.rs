@@ -1,4 +1,4 @@
-//! The auditor: once faults have ended, asks every queue for its figures until nothing is left.
+//! The auditor: once faults have ended and everything is published, asks every queue for its figures until nothing is left.
 
 use pondage_node::shard::{ShardReply, ShardRequest};
 
@@ -17,13 +17,13 @@ const QUEUES: [&str; 4] = [WORK, LATER, SCRATCH, DEAD];
 const ROUNDS: usize = 3;
 
 impl Audit {
-    pub(super) fn act(&mut self, world: &mut World, id: ClientId, healing: bool) {
+    pub(super) fn act(&mut self, world: &mut World, id: ClientId, written: bool) {
         if self.waiting || self.is_quiet() {
             return;
         }
-        let found = place(world, QUEUES[self.empty % QUEUES.len()], 0).filter(|_| healing && world.is_up());
+        let found = place(world, QUEUES[self.empty % QUEUES.len()], 0).filter(|_| written && world.is_up());
         let Some((stream, shard)) = found else {
-            return world.plan_client(200_000, id);
+            return world.plan_client(500_000, id);
         };
         self.waiting = world.request(id, shard, ShardRequest::Stats(Some(vec![stream])));
     }
@@ -40,7 +40,7 @@ impl Audit {
         world.plan_client(50_000, id);
     }
 
-    pub(super) fn broker_lost(&mut self) {
+    pub(super) fn lost(&mut self) {
         self.waiting = false;
         self.empty = 0;
     }

@@ -3,14 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use pondage_model::{Lease, LogTime, Offset, ShardId, StreamId};
+use pondage_model::{Epoch, Lease, LogTime, Offset, ShardId, StreamId};
 use pondage_node::{
     delivery::{self, ConsumerId, Reply, Settled, Verdict},
     shard::{ShardReply, ShardRequest},
 };
 
 use super::{ClientId, DEAD, place};
-use crate::{chance::Chance, world::World};
+use crate::{
+    chance::Chance,
+    world::{HostId, World},
+};
 
 /// The lease that every queue of the world gives unless a consumer asks for another.
 pub(super) const LEASE_MILLIS: u64 = 2_000;
@@ -25,7 +28,7 @@ pub(super) const fn lease_millis(consumer: ConsumerId) -> u64 {
 }
 
 const fn is_short(consumer: ConsumerId) -> bool {
-    (consumer.0 >> 8) % 2 == 0
+    (consumer.0 >> 8).is_multiple_of(2)
 }
 
 #[derive(Debug)]
@@ -45,6 +48,8 @@ pub(super) struct Consumer {
 
 #[derive(Clone, Copy, Debug)]
 struct Attached {
+    host: HostId,
+    shard: ShardId,
     stream: StreamId,
     once: bool,
     /// Messages that it may still be given.
@@ -64,8 +69,8 @@ struct Settling {
     items: Vec<(Offset, Lease)>,
     verdict: Verdict,
     expected: Expected,
-    /// The newest log time known when it was asked.
-    shown: Option<LogTime>,
+    /// The newest log time known when it was asked, and the epoch whose leader showed it.
+    shown: Option<(Epoch, LogTime)>,
 }
 
 impl Settling {
@@ -120,6 +125,13 @@ impl Consumer {
         {
             return self.settle(world, id, unsure);
         }
+        if let Some(attached) = self.attached
+            && attached.stream == stream
+            && world.session(id, shard).is_none()
+        {
+            // The shard is led elsewhere by now.
+            self.lost(world);
+        }
         if self.held.is_empty() && self.attached.is_none() {
             return self.attach(world, id, stream, shard);
         }
@@ -136,7 +148,6 @@ impl Consumer {
     fn attach(&mut self, world: &mut World, id: ClientId, stream: StreamId, shard: ShardId) {
         self.life += 1;
         let once = world.chance.once_in(3);
-        self.attached = Some(Attached { stream, once, credit: self.credit.into() });
         let request = delivery::Request::Attach {
             stream,
             consumer: self.id(),
@@ -144,13 +155,21 @@ impl Consumer {
             lease_millis: is_short(self.id()).then_some(SHORT_LEASE_MILLIS),
             once,
         };
-        self.attaching = world.request(id, shard, ShardRequest::Delivery(request));
+        self.attaching = world.open_session(id, shard, ShardRequest::Delivery(request));
+        let host = world.session(id, shard).filter(|_| self.attaching);
+        self.attached = host.map(|host| Attached { host, shard, stream, once, credit: self.credit.into() });
+    }
+
+    /// Whether its session is on this host.
+    pub(super) fn is_at(&self, host: HostId) -> bool {
+        self.attached.is_some_and(|attached| attached.host == host)
     }
 
     /// Ends a few leases with one verdict.
     fn settle_some(&mut self, world: &mut World, id: ClientId, healing: bool) {
         let Some((&(stream, _), &Held { shard, .. })) = self.held.iter().next() else {
-            return world.plan_client(50_000, id);
+            let pause = world.chance.between(200_000, 2_000_000);
+            return world.plan_client(pause, id);
         };
         let most = world.chance.between(1, ITEMS_MAX) as usize;
         let items: Vec<(Offset, Lease)> = self
@@ -164,7 +183,7 @@ impl Consumer {
         }
         let Some(verdict) = self.verdict(world, healing) else {
             // Forgotten: their leases will end by themselves. The consumer asks for others instead.
-            self.give_credit_back(world, shard, stream, items.len());
+            self.give_credit_back(world, stream, items.len());
             return world.plan_client(1_000, id);
         };
         let shown = world.oracle.shown(stream);
@@ -211,16 +230,13 @@ impl Consumer {
     /// Leaves in order, or is lost. Whatever it holds may go to others.
     pub(super) fn leave(&mut self, world: &mut World, id: ClientId, lost: bool) {
         let Some(attached) = self.attached.take() else { return };
-        let Some((_, shard)) = place(world, self.target, 0).filter(|(stream, _)| *stream == attached.stream)
-        else {
-            return;
-        };
+        world.close_session(id);
         if !attached.once {
             self.held.clear();
         }
         world.oracle.end_leases_of(self.id());
         let request = delivery::Request::Detach { stream: attached.stream, consumer: self.id(), lost };
-        world.tell(shard, ShardRequest::Delivery(request));
+        world.tell(attached.host, attached.shard, ShardRequest::Delivery(request));
         self.attaching = false;
         world.plan_client(5_000, id);
     }
@@ -246,25 +262,27 @@ impl Consumer {
     }
 
     /// Nothing follows: its one answer is there, or its queue is gone.
-    pub(super) fn served(&mut self, consumer: ConsumerId) {
+    pub(super) fn served(&mut self, world: &mut World, id: ClientId, consumer: ConsumerId) {
         if self.id() == consumer {
             self.attached = None;
+            world.close_session(id);
         }
     }
 
-    pub(super) fn answer(&mut self, world: &mut World, id: ClientId, reply: &ShardReply) {
+    pub(super) fn answer(&mut self, world: &mut World, id: ClientId, reply: &ShardReply, epoch: Epoch) {
         let pause = world.chance.between(100, 20_000);
         world.plan_client(pause, id);
         if self.attaching {
             self.attaching = false;
             if let ShardReply::Refused(_) | ShardReply::Delivery(Reply::Refused(_)) = reply {
                 self.attached = None;
+                world.close_session(id);
             }
             return;
         }
         let Some(settling) = self.settling.take() else { return };
         let ShardReply::Delivery(Reply::Settled(results)) = reply else { return };
-        let Settling { shard, stream, verdict, expected, shown, .. } = settling;
+        let Settling { stream, verdict, expected, shown, .. } = settling;
         world.trace.say(
             world.micros,
             format_args!(
@@ -285,16 +303,18 @@ impl Consumer {
             }
             match (result, verdict, shown) {
                 (Ok(_), Verdict::Accept | Verdict::Reject, _) => {
-                    world.oracle.settled(stream, *offset, *lease)
+                    world.oracle.settled(stream, *offset, *lease);
                 }
-                (Ok(Settled::Done), Verdict::Renew { millis }, Some(shown)) => {
-                    world.oracle.renewed(stream, *offset, shown.plus_millis(millis));
+                (Ok(Settled::Done), Verdict::Renew { millis }, Some((shown_in, shown)))
+                    if shown_in == epoch =>
+                {
+                    world.oracle.renewed(stream, *offset, epoch, shown.plus_millis(millis));
                 }
                 _ => {}
             }
         }
         if expected == Expected::Anything {
-            self.give_credit_back(world, shard, stream, settling.items.len());
+            self.give_credit_back(world, stream, settling.items.len());
         }
         self.try_again(world, id, settling, results.iter().all(Result::is_ok));
     }
@@ -318,23 +338,29 @@ impl Consumer {
     }
 
     /// What settled messages held of the credit, as the service gives it back for a client.
-    fn give_credit_back(&mut self, world: &mut World, shard: ShardId, stream: StreamId, count: usize) {
+    fn give_credit_back(&mut self, world: &mut World, stream: StreamId, count: usize) {
         let consumer = self.id();
         if let Some(attached) =
             self.attached.as_mut().filter(|attached| attached.stream == stream && !attached.once)
         {
             attached.credit += count as i64;
             let request = delivery::Request::Credit { stream, consumer, add: count as u32 };
-            world.tell(shard, ShardRequest::Delivery(request));
+            world.tell(attached.host, attached.shard, ShardRequest::Delivery(request));
         }
     }
 
-    pub(super) fn broker_lost(&mut self, world: &mut World) {
-        self.attached = None;
+    /// Its connections are gone; a broker that still runs will notice.
+    pub(super) fn lost(&mut self, world: &mut World) {
+        if let Some(attached) = self.attached.take() {
+            world.oracle.end_leases_of(self.id());
+            let request =
+                delivery::Request::Detach { stream: attached.stream, consumer: self.id(), lost: true };
+            world.session_lost(attached.host, attached.shard, ShardRequest::Delivery(request));
+        }
         self.attaching = false;
         if let Some(settling) = self.settling.take() {
             // What was expected of a repeat holds no longer: its first answer was the broker's, which is gone.
-            self.unsure = Some(Settling { expected: Expected::Anything, ..settling });
+            self.unsure = Some(Settling { expected: Expected::Anything, shown: None, ..settling });
         }
         // Some go on with what they hold: an older leader's token settles until the message is given to another.
         if world.chance.once_in(2) {

@@ -33,6 +33,8 @@ pub(super) struct Publisher {
     /// Where the batch was sent last.
     stream: Option<StreamId>,
     waiting: bool,
+    /// It was told that something is stored which it built after faults had ended.
+    fresh: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +57,8 @@ struct Pending {
     late: bool,
     /// How often the clock had jumped when it was built.
     clock_jumps: u64,
+    /// It was built after faults had ended.
+    fresh: bool,
 }
 
 impl Publisher {
@@ -69,11 +73,12 @@ impl Publisher {
             batch: None,
             stream: None,
             waiting: false,
+            fresh: false,
         }
     }
 
     pub(super) fn act(&mut self, world: &mut World, id: ClientId, healing: bool) {
-        if self.waiting || (healing && self.batch.is_none()) {
+        if self.waiting || (healing && self.batch.is_none() && self.fresh) {
             return;
         }
         let Some((stream, shard)) = place(world, self.target, self.partition).filter(|_| world.is_up())
@@ -94,7 +99,7 @@ impl Publisher {
         }
         let Some(pending) = self.batch.clone() else { return };
         // The first batch of a session that is forgotten meanwhile begins it anew.
-        let anew = pending.clock_jumps != world.clock_jumps
+        let anew = (pending.clock_jumps != world.clock_jumps || world.clocks_disagree())
             && pending.stamp.is_some_and(|stamp| stamp.first_sequence == 0);
         for id in &pending.ids {
             if let Some(message) = world.oracle.messages.get_mut(id) {
@@ -148,8 +153,9 @@ impl Publisher {
         }
         let mut ids = Vec::new();
         // The log clock may run a tenth fast while it follows a wall clock that jumped.
-        let not_before_micros =
-            world.micros + delay_millis.unwrap_or(0).saturating_mul(900).saturating_sub(20_000);
+        let not_before_micros = (world.micros + delay_millis.unwrap_or(0) * 900)
+            .saturating_sub(20_000 + world.clock_spread_micros());
+        let timed = delay_millis.is_some() && !world.clocks_disagree();
         for _ in 0..count {
             let id: MessageId = ((self.index as u64) << 40) | self.number;
             builder
@@ -160,9 +166,9 @@ impl Publisher {
                 number: self.number,
                 target: self.target,
                 idempotent: self.idempotent,
-                fenced: late,
+                fenced: late && !world.clocks_disagree(),
                 may_end: ttl_millis.is_some(),
-                not_before_micros: if delay_millis.is_some() { not_before_micros } else { 0 },
+                not_before_micros: if timed { not_before_micros } else { 0 },
                 ..Message::default()
             };
             world.oracle.messages.insert(id, message);
@@ -170,13 +176,30 @@ impl Publisher {
             ids.push(id);
         }
         let bytes = builder.build().expect("a small batch");
-        Pending { ids, bytes, stamp, delay_millis, ttl_millis, late, clock_jumps: world.clock_jumps }
+        Pending {
+            ids,
+            bytes,
+            stamp,
+            delay_millis,
+            ttl_millis,
+            late,
+            clock_jumps: world.clock_jumps,
+            fresh: world.is_healing(),
+        }
     }
 
     pub(super) fn answer(&mut self, world: &mut World, id: ClientId, reply: ShardReply) {
         self.waiting = false;
+        self.heard(world, reply);
         let pause = world.chance.between(100, 40_000);
-        world.plan_client(pause, id);
+        if world.is_healing() || self.batch.is_some() {
+            world.plan_client(pause, id);
+        } else {
+            world.plan_client_under_load(pause, id);
+        }
+    }
+
+    fn heard(&mut self, world: &mut World, reply: ShardReply) {
         let refusal = match reply {
             ShardReply::Delivery(delivery::Reply::Published { base_offset, .. }) => {
                 return self.acknowledged(world, base_offset);
@@ -190,6 +213,7 @@ impl Publisher {
     fn acknowledged(&mut self, world: &mut World, base: Offset) {
         let Some(pending) = self.batch.take() else { return };
         let Some(stream) = self.stream else { return };
+        self.fresh |= pending.fresh;
         if let Some(session) = self.session.as_mut().filter(|_| !pending.late) {
             session.sequence = sequence_after(session.sequence, pending.ids.len() as u32);
         }
@@ -238,8 +262,13 @@ impl Publisher {
         world.plan_client(1_000, id);
     }
 
-    pub(super) fn broker_lost(&mut self) {
+    pub(super) fn lost(&mut self) {
         self.waiting = false;
+    }
+
+    /// Whether it wrote something new since faults ended, if there is anything that it could write to.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.fresh || (self.stream.is_none() && self.partition > 1)
     }
 
     pub(super) fn is_idle(&self) -> bool {

@@ -74,12 +74,17 @@ impl Reader {
             return world.plan_client(20_000, id);
         };
         self.stream = Some(stream);
+        if !matches!(self.step, Step::Claim | Step::Follow) && world.session(id, shard).is_none() {
+            // It is led elsewhere by now.
+            self.step = Step::Claim;
+        }
         let group = self.group();
         let request = match self.step {
             Step::Claim => delivery::Request::Claim { stream, group, start: Offset::ZERO },
             Step::Follow => {
                 self.life += 1;
-                self.waiting = world.request(id, shard, ShardRequest::Follow { stream, reader: self.id() });
+                self.waiting =
+                    world.open_session(id, shard, ShardRequest::Follow { stream, reader: self.id() });
                 return;
             }
             Step::Read => return self.read(world, id, stream, shard, healing),
@@ -100,9 +105,10 @@ impl Reader {
 
     fn read(&mut self, world: &mut World, id: ClientId, stream: StreamId, shard: ShardId, healing: bool) {
         // A shard that has ended is read from again after the start.
-        let start = world.start_of(shard, stream);
+        let Some(host) = world.session(id, shard) else { return world.plan_client(20_000, id) };
+        let start = world.start_of(host, shard, stream);
         if let Some(start) = start.filter(|_| self.next < self.end) {
-            let entries = world.read(shard, stream, self.next);
+            let entries = world.read(host, shard, stream, self.next);
             let found = messages_in(world, stream, &entries);
             let before = self.next;
             for (offset, message) in found.range(self.next..self.end) {
@@ -123,7 +129,8 @@ impl Reader {
         } else if self.next > self.committed && world.chance.once_in(3) {
             self.step = Step::Commit(self.next);
         }
-        let pause = world.chance.between(1_000, 100_000);
+        let idle = self.step == Step::Read && self.next >= self.end && self.next == self.committed;
+        let pause = world.chance.between(1_000, if idle { 2_000_000 } else { 50_000 });
         world.plan_client(pause, id);
     }
 
@@ -135,7 +142,7 @@ impl Reader {
         match (self.step, reply) {
             (Step::Claim, ShardReply::Delivery(Reply::Claimed { epoch, offset })) => {
                 let start = place(world, TOPIC, self.partition)
-                    .and_then(|(stream, shard)| world.start_of(shard, stream))
+                    .and_then(|(stream, shard)| world.start_of(world.truly_leads(shard)?, shard, stream))
                     .unwrap_or_default();
                 world.oracle.claimed(stream, offset, start);
                 // From the beginning again: what was readable once means the same for ever.
@@ -188,7 +195,7 @@ impl Reader {
         world.plan_client(1, id);
     }
 
-    pub(super) fn broker_lost(&mut self) {
+    pub(super) fn lost(&mut self) {
         self.waiting = false;
         self.step = Step::Claim;
     }

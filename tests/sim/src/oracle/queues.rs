@@ -1,6 +1,6 @@
 //! Leases and settles (Q1, Q2, Q3, Q5, Q7).
 
-use pondage_model::{Attempt, Lease, LogTime, Offset, StreamId};
+use pondage_model::{Attempt, Epoch, Lease, LogTime, Offset, ShardId, StreamId};
 use pondage_node::delivery::ConsumerId;
 
 use super::{At, Live, MessageId, Oracle, Place};
@@ -8,6 +8,7 @@ use super::{At, Live, MessageId, Oracle, Place};
 /// A lease as the broker gave it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Given {
+    pub(crate) shard: ShardId,
     pub(crate) lease: Lease,
     pub(crate) consumer: ConsumerId,
     /// The log time of the decision.
@@ -24,12 +25,23 @@ impl Oracle {
             return self.violate(format!("{what}: {stream:?} {offset:?} under {:?}", given.lease));
         }
         self.end_lease(stream, offset);
+        // The broker may know by now that the consumer left.
+        let stays = !self.left.contains(&given.consumer);
         let place = self.places.entry(at).or_default();
         place.last_lease = Some(given.lease);
-        place.live = Some(Live { consumer: given.consumer, until: given.deadline });
-        self.held.entry(given.consumer).or_default().insert(at);
-        let shown = self.shown.entry(stream).or_insert(given.decided);
-        *shown = given.decided.max(*shown);
+        place.live = stays.then_some(Live {
+            consumer: given.consumer,
+            until: given.deadline,
+            shard: given.shard,
+            epoch: given.lease.epoch,
+            logged: false,
+        });
+        if stays {
+            self.held.entry(given.consumer).or_default().insert(at);
+        }
+        let decided = (given.lease.epoch, given.decided);
+        let shown = self.shown.entry(stream).or_insert(decided);
+        *shown = decided.max(*shown);
         self.judge_message(id, stream, micros);
     }
 
@@ -46,12 +58,16 @@ impl Oracle {
             Some("a grant after the purge was confirmed")
         } else if place.last_lease.is_some_and(|last| last >= given.lease) {
             Some("Q2: a lease that is not greater than the last one")
-        } else if place.live.is_some_and(|live| given.decided < live.until) {
-            Some("Q2: a second lease while the first one holds")
-        } else if place.kept_until.is_some_and(|until| given.decided < until) {
-            Some("Q3: a lease that an orderly stop should have kept was given again before its deadline")
         } else {
-            None
+            let live = place.live.filter(|live| given.decided < live.until)?;
+            if live.epoch == given.lease.epoch {
+                Some("Q2: a second lease while the first one holds")
+            } else if live.logged {
+                Some("Q3: a lease that an orderly stop should have kept was given again before its deadline")
+            } else {
+                // A leader may die, or be deposed, with leases that it had not logged.
+                None
+            }
         }
     }
 
@@ -83,7 +99,6 @@ impl Oracle {
     pub(crate) fn end_lease(&mut self, stream: StreamId, offset: Offset) {
         let at = (stream, offset);
         let Some(place) = self.places.get_mut(&at) else { return };
-        place.kept_until = None;
         if let Some(Live { consumer, .. }) = place.live.take()
             && let Some(held) = self.held.get_mut(&consumer)
         {
@@ -91,44 +106,36 @@ impl Oracle {
         }
     }
 
-    /// All leases of a consumer may have ended by now.
+    /// A consumer leaves, or its connection is gone: its leases end at some moment from now on.
     pub(crate) fn end_leases_of(&mut self, consumer: ConsumerId) {
+        self.left.insert(consumer);
         for at in self.held.remove(&consumer).unwrap_or_default() {
             self.end_lease(at.0, at.1);
         }
     }
 
-    /// The newest log time that is known to have been when this is asked.
-    pub(crate) fn shown(&self, stream: StreamId) -> Option<LogTime> {
+    /// The newest log time that is known to have been when this is asked, and the epoch whose leader showed it.
+    pub(crate) fn shown(&self, stream: StreamId) -> Option<(Epoch, LogTime)> {
         self.shown.get(&stream).copied()
     }
 
     /// A consumer was told that its lease holds at least until then.
-    pub(crate) fn renewed(&mut self, stream: StreamId, offset: Offset, until: LogTime) {
-        if let Some(live) = self.places.get_mut(&(stream, offset)).and_then(|place| place.live.as_mut()) {
+    pub(crate) fn renewed(&mut self, stream: StreamId, offset: Offset, epoch: Epoch, until: LogTime) {
+        if let Some(live) = self.places.get_mut(&(stream, offset)).and_then(|place| place.live.as_mut())
+            && live.epoch == epoch
+        {
             live.until = live.until.max(until);
         }
     }
 
-    /// The broker died: leases that it had not logged may be given again.
-    pub(crate) fn crashed(&mut self) {
-        self.shown.clear();
-        for at in std::mem::take(&mut self.held).into_values().flatten() {
-            if let Some(place) = self.places.get_mut(&at) {
-                place.live = None;
-            }
-        }
-    }
-
-    /// The broker stopped in order: every lease is logged. Gives how many hold.
-    pub(crate) fn stopped_in_order(&mut self) -> usize {
+    /// A leader that stops in order logged every lease. Gives how many hold.
+    pub(crate) fn flushed(&mut self, shard: ShardId, epoch: Epoch) -> usize {
         let mut kept = 0;
-        self.shown.clear();
-        for at in std::mem::take(&mut self.held).into_values().flatten() {
-            if let Some(place) = self.places.get_mut(&at)
-                && let Some(live) = place.live.take()
+        for at in self.held.values().flatten() {
+            if let Some(live) = self.places.get_mut(at).and_then(|place| place.live.as_mut())
+                && (live.shard, live.epoch) == (shard, epoch)
             {
-                place.kept_until = Some(live.until);
+                live.logged = true;
                 kept += 1;
             }
         }

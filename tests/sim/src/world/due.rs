@@ -2,83 +2,117 @@
 
 use std::cmp::Ordering;
 
-use pondage_model::{Position, ShardId, StreamId, entry::Move};
+use pondage_model::{Epoch, Lease, Offset, Position, Refusal, ShardId, StreamId, entry::Move};
 use pondage_node::{
-    coordinator::AdminRequest,
-    shard::{RequestId, ShardRequest},
+    coordinator::{AdminReply, AdminRequest},
+    delivery::ConsumerId,
+    shard::{ReaderId, RequestId, ShardReply, ShardRequest},
 };
 
+use super::{host::HostId, reach::Ticket};
 use crate::clients::ClientId;
 
-/// What is due. `start` tells the broker's start it belongs to: what a dead one was to do is not done.
+/// What is due somewhere in the world.
 #[derive(Debug)]
 pub(super) enum Due {
-    ShardSync {
+    /// Something on a host. `start` tells the life it belongs to: what a dead one was to do is not done.
+    Host {
+        host: HostId,
         start: u64,
-        shard: ShardId,
+        due: HostDue,
     },
-    CatalogSync {
-        start: u64,
-    },
+    /// The host's broker starts.
+    Restart(HostId),
+    /// The host goes on after a pause.
+    Resume(HostId),
+    Client(ClientId),
+    /// Something reaches the clients.
+    Told(Told),
+    /// Whoever had a connection to this life of the host notices that it is gone.
+    HostLost(HostId),
+    /// A client has waited long enough for an answer.
+    GiveUp(ClientId, Ticket),
+    /// The next fault.
+    Fault,
+    /// A cut of the network ends.
+    Mend(u64),
+}
+
+/// What is due on one host.
+#[derive(Debug)]
+pub(super) enum HostDue {
+    ShardSync(ShardId),
+    CatalogSync,
     /// The wake with this number; only the latest one counts.
     Wake {
-        start: u64,
         shard: ShardId,
         number: u64,
     },
-    Segments {
-        start: u64,
-        shard: ShardId,
-    },
+    Segments(ShardId),
     Replay {
-        start: u64,
         shard: ShardId,
         from: Position,
     },
     Forward {
-        start: u64,
         shard: ShardId,
         source: StreamId,
         moving: Move,
     },
     /// A request arrives at a shard.
     Ask {
-        start: u64,
         shard: ShardId,
         request: ShardRequest,
         waiter: Waiter,
     },
     /// A request arrives at the catalog.
     AskCatalog {
-        start: u64,
         request: AdminRequest,
         client: ClientId,
+        ticket: Ticket,
     },
     /// A deleted shard's folder is removed.
-    RemoveFolder {
-        start: u64,
-        shard: ShardId,
-    },
-    Client(ClientId),
-    Crash,
-    /// The broker is asked to stop in order.
-    Stop,
+    RemoveFolder(ShardId),
     /// A stopping broker logs its leases.
-    Flush {
-        start: u64,
-    },
+    Flush,
     /// A shard of a stopping broker ends once nothing of it is being written.
-    EndShard {
-        start: u64,
-        shard: ShardId,
+    EndShard(ShardId),
+}
+
+/// What a broker tells its clients.
+#[derive(Debug)]
+pub(super) enum Told {
+    Answer {
+        client: ClientId,
+        ticket: Ticket,
+        reply: ShardReply,
+        /// The epoch of the leader that answers.
+        epoch: Epoch,
     },
-    Restart,
+    Admin {
+        client: ClientId,
+        ticket: Ticket,
+        result: Result<AdminReply, Refusal>,
+    },
+    Granted {
+        host: HostId,
+        shard: ShardId,
+        stream: StreamId,
+        consumer: ConsumerId,
+        messages: Vec<(Offset, Lease)>,
+        /// Nothing follows for this consumer.
+        done: bool,
+    },
+    Progress {
+        reader: ReaderId,
+        start: Offset,
+        end: Offset,
+    },
 }
 
 /// Who waits for an answer of a shard.
 #[derive(Debug)]
 pub(super) enum Waiter {
-    Client(ClientId),
+    Client(ClientId, Ticket),
     Ensure(RequestId),
     /// A dead letter's publish at its target: then it is settled at its source.
     Forwarded {

@@ -1,0 +1,162 @@
+//! One host: a disk, a clock, and the broker that runs on it now and then.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use pondage_model::{Epoch, Name, Position, ShardId, StreamId};
+use pondage_node::{
+    Now,
+    coordinator::{Coordinator, CoordinatorEffect},
+    shard::{RequestId, Shard, ShardEffect},
+};
+use pondage_storage::{HostileDisk, LogReader, LogWriter, Volume, Written};
+
+use super::{
+    due::{HostDue, Waiter},
+    reach::Ticket,
+};
+use crate::{chance::Chance, clients::ClientId};
+
+/// A host's place in the list.
+pub(crate) type HostId = usize;
+
+/// Wall time at the start of a world: 2026-01-01.
+const WALL_START_MILLIS: i64 = 1_767_225_600_000;
+
+/// A host's clocks: the monotonic one runs fast or slow, the wall clock stands apart and may jump.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Clock {
+    /// Parts per million that it runs fast.
+    pub(super) drift: i64,
+    /// What the monotonic clock showed when the world began.
+    pub(super) booted_millis: u64,
+    pub(super) wall_offset_millis: i64,
+}
+
+impl Clock {
+    /// A clock that is right within 100 ms and 200 parts per million, as synchronised ones are.
+    pub(super) fn drawn(chance: &mut Chance) -> Self {
+        Self {
+            drift: chance.below(401) as i64 - 200,
+            booted_millis: chance.below(1 << 40),
+            wall_offset_millis: chance.below(201) as i64 - 100,
+        }
+    }
+
+    fn elapsed_millis(self, micros: u64) -> u64 {
+        let fast = micros as i64 / 1_000 * self.drift / 1_000_000;
+        (micros / 1_000).saturating_add_signed(fast)
+    }
+
+    pub(super) fn read(self, micros: u64) -> Now {
+        let elapsed = self.elapsed_millis(micros);
+        Now {
+            monotonic_millis: self.booted_millis + elapsed,
+            wall_millis: WALL_START_MILLIS + elapsed as i64 + self.wall_offset_millis,
+        }
+    }
+
+    /// The first simulated moment at which the monotonic clock shows `millis`.
+    pub(super) fn when(self, millis: u64) -> u64 {
+        let elapsed = millis.saturating_sub(self.booted_millis);
+        let mut micros = elapsed.saturating_add_signed(-(elapsed as i64 * self.drift / 1_000_000)) * 1_000;
+        while self.elapsed_millis(micros) < elapsed {
+            micros += 1_000;
+        }
+        micros
+    }
+}
+
+/// A log and the batch that waits for its sync.
+pub(super) struct Side {
+    pub(super) writer: LogWriter<HostileDisk>,
+    pub(super) reader: LogReader<HostileDisk>,
+    pub(super) written: Option<Written>,
+    /// Segments below may go once nothing is being written.
+    pub(super) to_drop: Option<Position>,
+    /// The number of the latest wake.
+    pub(super) wake: u64,
+    /// The epoch in which the shard serves here, once it does.
+    pub(super) serves: Option<Epoch>,
+}
+
+impl Side {
+    pub(super) fn new(writer: LogWriter<HostileDisk>, reader: LogReader<HostileDisk>) -> Self {
+        Self { writer, reader, written: None, to_drop: None, wake: 0, serves: None }
+    }
+}
+
+/// What a machine decided and nobody has done yet.
+#[derive(Debug)]
+pub(super) enum Decided {
+    Shard(ShardId, ShardEffect),
+    Coordinator(CoordinatorEffect),
+}
+
+/// A broker that is up.
+pub(super) struct Running {
+    pub(super) _volume: Volume<HostileDisk>,
+    pub(super) coordinator: Coordinator,
+    pub(super) catalog: Side,
+    pub(super) shards: BTreeMap<ShardId, (Shard, Side)>,
+    pub(super) routes: BTreeMap<String, Vec<(StreamId, ShardId)>>,
+    pub(super) groups: BTreeSet<Name>,
+    pub(super) waiters: BTreeMap<(ShardId, RequestId), Waiter>,
+    pub(super) admin_waiters: HashMap<RequestId, (ClientId, Ticket)>,
+    pub(super) ready: bool,
+    /// Its coordinator has ended, its shards are about to.
+    pub(super) stopping: bool,
+    /// Decided in this order and to be done in this order.
+    pub(super) decided: VecDeque<Decided>,
+    /// Whether what was decided is being done already.
+    pub(super) doing: bool,
+}
+
+/// One host.
+pub(super) struct Host {
+    pub(super) disk: HostileDisk,
+    pub(super) clock: Clock,
+    /// Grows with every start and every end of its broker.
+    pub(super) start: u64,
+    pub(super) running: Option<Running>,
+    /// Nothing moves on it, until it resumes.
+    pub(super) paused: bool,
+    /// What became due meanwhile.
+    pub(super) stalled: VecDeque<HostDue>,
+    /// When what it tells clients reaches them: one connection keeps its order.
+    pub(super) told_until: u64,
+}
+
+impl Host {
+    pub(super) const fn new(disk: HostileDisk, clock: Clock) -> Self {
+        Self { disk, clock, start: 0, running: None, paused: false, stalled: VecDeque::new(), told_until: 0 }
+    }
+
+    /// Whether clients can work with its broker.
+    pub(super) fn is_ready(&self) -> bool {
+        self.running.as_ref().is_some_and(|up| up.ready)
+    }
+
+    pub(super) fn side(&mut self, shard: ShardId) -> Option<&mut Side> {
+        self.running.as_mut()?.shards.get_mut(&shard).map(|(_, side)| side)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_tells_when_it_will_show_a_time() {
+        for drift in [-200, -1, 0, 1, 200] {
+            let clock = Clock { drift, booted_millis: 77, wall_offset_millis: 5 };
+            for millis in [77, 78, 1_000, 59_999, 1_000_000] {
+                let when = clock.when(millis);
+                assert!(clock.read(when).monotonic_millis >= millis, "{drift} {millis}");
+                assert!(
+                    when < 1_000 || clock.read(when - 1_000).monotonic_millis <= millis,
+                    "{drift} {millis}"
+                );
+            }
+        }
+    }
+}

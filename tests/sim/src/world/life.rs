@@ -1,0 +1,191 @@
+//! How a broker begins, and how it ends: killed, without power, fenced, or stopped in order.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use pondage_model::{Refusal, ShardId};
+use pondage_node::{
+    boot::{Booted, Fresh, boot},
+    coordinator::CoordinatorEvent,
+    shard::{ShardEvent, ShardReply, ShardRequest},
+};
+
+use super::{
+    World,
+    due::{Due, HostDue, Waiter},
+    host::{HostId, Running, Side},
+};
+use crate::clients::Clients;
+
+impl World {
+    pub(super) fn restart(&mut self, host: HostId, clients: &mut Clients) {
+        if self.hosts[host].running.is_some() {
+            return;
+        }
+        self.hosts[host].start += 1;
+        if self.faults.clock_jumps && self.chance.once_in(4) && !self.is_healing() {
+            // The wall clock jumps by up to ten years either way.
+            // A lone broker can't tell a jump ahead from a long time off: then log time leaps with it, sessions
+            // grow old and delays end.
+            self.hosts[host].clock.wall_offset_millis =
+                self.chance.below(631_152_000_000) as i64 - 315_576_000_000;
+            self.clock_jumps += 1;
+            self.oracle.forget_times();
+        }
+        let cluster = self.cluster;
+        let fresh = Fresh { cluster, volume: self.chance.uuid(), nonce: self.chance.uuid() };
+        let options = self.log_options();
+        match boot(&self.hosts[host].disk, &options, fresh, format!("host-{host}:0")) {
+            Ok(Booted { volume, coordinator, catalog_writer, catalog_reader, .. }) => {
+                let start = self.hosts[host].start;
+                self.trace.say(self.micros, format_args!("host {host} start {start}"));
+                self.hosts[host].running = Some(Running {
+                    _volume: volume,
+                    coordinator,
+                    catalog: Side::new(catalog_writer, catalog_reader),
+                    shards: BTreeMap::new(),
+                    routes: BTreeMap::new(),
+                    groups: BTreeSet::new(),
+                    waiters: BTreeMap::new(),
+                    admin_waiters: HashMap::new(),
+                    ready: false,
+                    stopping: false,
+                    decided: VecDeque::new(),
+                    doing: false,
+                });
+                self.coordinator(host, CoordinatorEvent::Start, clients);
+            }
+            Err(error) => self.start_failed(host, &error.to_string(), clients),
+        }
+    }
+
+    /// A disk that shows errors may fail a start; it must never make one fail for good.
+    pub(super) fn start_failed(&mut self, host: HostId, error: &str, clients: &mut Clients) {
+        // One crash after the faults' end clears what they left.
+        let quiet = self.is_healing() && self.micros > self.faults_until + 5_000_000;
+        if self.hosts[host].disk.counters().faults == 0 || quiet {
+            self.fatal = Some(format!("the broker of host {host} does not start: {error}"));
+            return;
+        }
+        self.fenced += 1;
+        self.trace.say(self.micros, format_args!("host {host}: start failed: {error}"));
+        self.crash(host, clients);
+    }
+
+    /// Power goes, or only the process dies.
+    pub(super) fn crash(&mut self, host: HostId, clients: &mut Clients) {
+        if self.chance.once_in(2) {
+            self.power_cut(host, clients);
+        } else {
+            self.crashes += 1;
+            self.trace.say(self.micros, format_args!("host {host}: kill"));
+            self.end(host, false, clients);
+        }
+    }
+
+    pub(super) fn power_cut(&mut self, host: HostId, clients: &mut Clients) {
+        self.crashes += 1;
+        self.trace.say(self.micros, format_args!("host {host}: power cut"));
+        self.end(host, true, clients);
+    }
+
+    fn end(&mut self, host: HostId, power: bool, clients: &mut Clients) {
+        let found = &mut self.hosts[host];
+        found.running = None;
+        found.stalled.clear();
+        found.paused = false;
+        found.start += 1;
+        if power {
+            found.disk.crash();
+        } else {
+            found.disk.kill();
+        }
+        if self.hosts.len() == 1 {
+            self.host_lost(host, clients);
+        } else {
+            let pause = self.chance.between(0, if power { 3_000_000 } else { 5_000 });
+            self.plan(pause, Due::HostLost(host));
+        }
+        let longest = if self.is_healing() || self.chance.once_in(2) { 500_000 } else { 8_000_000 };
+        let pause = self.chance.between(1_000, longest);
+        self.plan(pause, Due::Restart(host));
+    }
+
+    /// A write or sync failed: the broker says so and exits; the disk may have forgotten what it held.
+    pub(super) fn fence(
+        &mut self,
+        host: HostId,
+        reason: &str,
+        shard: Option<ShardId>,
+        clients: &mut Clients,
+    ) {
+        self.fenced += 1;
+        self.trace.say(self.micros, format_args!("host {host} fenced: {reason}"));
+        let start = self.hosts[host].start;
+        if let Some(shard) = shard {
+            self.shard(host, shard, ShardEvent::WriteFailed, clients);
+        } else {
+            self.coordinator(host, CoordinatorEvent::WriteFailed, clients);
+        }
+        if self.hosts[host].start == start {
+            self.crash(host, clients);
+        }
+    }
+
+    /// The broker is asked to stop: its coordinator ends, its sessions end in order, then its leases are logged.
+    pub(super) fn stop(&mut self, host: HostId, clients: &mut Clients) {
+        let Some(up) = self.hosts[host].running.as_mut().filter(|up| up.ready && !up.stopping) else {
+            return;
+        };
+        up.stopping = true;
+        self.trace.say(self.micros, format_args!("host {host} stops"));
+        clients.broker_stops(self, host);
+        let pause = self.chance.between(100, 5_000);
+        self.plan_host(pause, host, HostDue::Flush);
+    }
+
+    pub(super) fn flush(&mut self, host: HostId) {
+        let shards: Vec<ShardId> = self.hosts[host]
+            .running
+            .as_ref()
+            .map(|up| up.shards.keys().copied().collect())
+            .unwrap_or_default();
+        for shard in shards {
+            self.ask(host, shard, ShardRequest::Flush, Waiter::Flushed);
+        }
+    }
+
+    pub(super) fn flushed(
+        &mut self,
+        host: HostId,
+        shard: ShardId,
+        reply: &ShardReply,
+        clients: &mut Clients,
+    ) {
+        match reply {
+            ShardReply::Done => {
+                let epoch = self.hosts[host].side(shard).and_then(|side| side.serves);
+                self.kept += self.oracle.flushed(shard, epoch.unwrap_or_default()) as u64;
+                let pause = self.chance.between(0, 3_000);
+                self.plan_host(pause, host, HostDue::EndShard(shard));
+            }
+            // One that had not come to serve has no leases.
+            ShardReply::Refused(Refusal::NotLeader { .. }) => self.end_shard(host, shard, clients),
+            _ => self.crash(host, clients),
+        }
+    }
+
+    pub(super) fn end_shard(&mut self, host: HostId, shard: ShardId, clients: &mut Clients) {
+        let Some(up) = self.hosts[host].running.as_mut() else { return };
+        if up.shards.get(&shard).is_some_and(|(_, side)| side.written.is_some()) {
+            return self.plan_host(200, host, HostDue::EndShard(shard));
+        }
+        up.shards.remove(&shard);
+        if !up.shards.is_empty() {
+            return;
+        }
+        self.trace.say(self.micros, format_args!("host {host} stopped"));
+        self.stops += 1;
+        let power = self.chance.once_in(4);
+        self.end(host, power, clients);
+    }
+}

@@ -1,0 +1,259 @@
+//! The shards of a host's broker: their machines step, and what they decide is done to disk, network and clients.
+
+use pondage_model::{
+    Body, Entry, Epoch, Name, Offset, RawEntry, Refusal, ShardId, StreamId,
+    entry::{Move, MovedFrom, Publish},
+};
+use pondage_node::{
+    dead_letter::dead_letter,
+    delivery::{self, Dispatch},
+    shard::{RequestId, ShardEffect, ShardEvent, ShardReply, ShardRequest},
+};
+
+use super::{
+    World,
+    due::{HostDue, Told, Waiter},
+    host::{Decided, HostId},
+};
+use crate::clients::{Clients, grants};
+
+impl World {
+    pub(super) fn synced(&mut self, host: HostId, shard: ShardId, clients: &mut Clients) {
+        let Some(side) = self.hosts[host].side(shard) else { return };
+        let Some(written) = side.written.take() else { return };
+        match side.writer.sync(written) {
+            Ok(synced) => self.shard(host, shard, ShardEvent::Synced(synced), clients),
+            Err(fault) => return self.fence(host, &fault.to_string(), Some(shard), clients),
+        }
+        self.drop_segments(host, shard, clients);
+    }
+
+    pub(super) fn shard(&mut self, host: HostId, shard: ShardId, event: ShardEvent, clients: &mut Clients) {
+        let now = self.hosts[host].clock.read(self.micros);
+        let Some(up) = self.hosts[host].running.as_mut() else { return };
+        let Some((machine, _)) = up.shards.get_mut(&shard) else { return };
+        let mut effects = Vec::new();
+        if let Err(broken) = machine.step(now, event, &mut effects) {
+            self.fatal = Some(format!("host {host} {shard:?}: {broken}"));
+            return;
+        }
+        for effect in &effects {
+            // What it says now was said, whether or not it gets to say it.
+            if let ShardEffect::Deliver { epoch, dispatch } = effect {
+                self.judge_grants(host, shard, *epoch, dispatch);
+            }
+        }
+        let Some(up) = self.hosts[host].running.as_mut() else { return };
+        up.decided.extend(effects.into_iter().map(|effect| Decided::Shard(shard, effect)));
+        self.carry_out(host, clients);
+    }
+
+    fn judge_grants(&mut self, host: HostId, shard: ShardId, epoch: Epoch, dispatch: &Dispatch) {
+        for granted in &dispatch.grants {
+            let end = granted.first.plus(granted.count.into());
+            let mut entries = Vec::new();
+            let mut next = granted.first;
+            while next < end {
+                let more = self.read(host, shard, dispatch.stream, next);
+                let Some(reached) = more.iter().filter_map(end_of).max().filter(|end| *end > next) else {
+                    break;
+                };
+                next = reached;
+                entries.extend(more);
+            }
+            grants::judge(self, (shard, epoch), dispatch, granted, &entries);
+        }
+    }
+
+    pub(super) fn perform_shard(
+        &mut self,
+        host: HostId,
+        shard: ShardId,
+        effect: ShardEffect,
+        clients: &mut Clients,
+    ) {
+        match effect {
+            ShardEffect::Write(entries) => self.write(host, shard, &entries, clients),
+            ShardEffect::Replay { from } => {
+                let pause = self.chance.between(10, 2_000);
+                self.plan_host(pause, host, HostDue::Replay { shard, from });
+            }
+            ShardEffect::Serving(epoch) => {
+                if let Some(side) = self.hosts[host].side(shard) {
+                    side.serves = Some(epoch);
+                }
+                self.shard_serves(host, shard, clients);
+            }
+            ShardEffect::Reply { id, reply } => self.reply(host, shard, id, reply, clients),
+            ShardEffect::Deliver { epoch, dispatch } => {
+                let told = Told::Granted {
+                    host,
+                    shard,
+                    stream: dispatch.stream,
+                    consumer: dispatch.consumer,
+                    messages: grants::messages(epoch, &dispatch),
+                    done: dispatch.done,
+                };
+                self.tell_clients(host, told);
+            }
+            ShardEffect::Progress { reader, start, end, .. } => {
+                self.tell_clients(host, Told::Progress { reader, start, end });
+            }
+            ShardEffect::Forward { source, moving } => {
+                let pause = self.chance.between(10, 5_000);
+                self.plan_host(pause, host, HostDue::Forward { shard, source, moving });
+            }
+            ShardEffect::DropSegments(position) => {
+                if let Some(side) = self.hosts[host].side(shard) {
+                    side.to_drop = Some(position);
+                }
+                self.drop_segments(host, shard, clients);
+            }
+            ShardEffect::WakeAt(at_millis) => {
+                let at = self.hosts[host].clock.when(at_millis);
+                self.order += 1;
+                let number = self.order;
+                if let Some(side) = self.hosts[host].side(shard) {
+                    side.wake = number;
+                }
+                self.plan_host(at.saturating_sub(self.micros), host, HostDue::Wake { shard, number });
+            }
+        }
+    }
+
+    fn write(&mut self, host: HostId, shard: ShardId, entries: &[RawEntry], clients: &mut Clients) {
+        let Some(side) = self.hosts[host].side(shard) else { return };
+        assert!(side.written.is_none(), "two batches at once");
+        match side.writer.write(entries) {
+            Ok(written) => {
+                side.written = Some(written);
+                let pause = self.sync_micros();
+                self.plan_host(pause, host, HostDue::ShardSync(shard));
+            }
+            Err(fault) => self.fence(host, &fault.to_string(), Some(shard), clients),
+        }
+    }
+
+    fn drop_segments(&mut self, host: HostId, shard: ShardId, clients: &mut Clients) {
+        let Some(side) = self.hosts[host].side(shard).filter(|side| side.written.is_none()) else { return };
+        if let Some(position) = side.to_drop.take()
+            && let Err(fault) = side.writer.drop_segments_below(position)
+        {
+            self.fence(host, &fault.to_string(), Some(shard), clients);
+        }
+    }
+
+    /// A request has arrived.
+    pub(super) fn arrive(
+        &mut self,
+        host: HostId,
+        shard: ShardId,
+        request: ShardRequest,
+        waiter: Waiter,
+        clients: &mut Clients,
+    ) {
+        let id = self.new_request();
+        let Some(up) = self.hosts[host].running.as_mut() else { return };
+        up.waiters.insert((shard, id), waiter);
+        if up.shards.contains_key(&shard) {
+            self.shard(host, shard, ShardEvent::Request { id, request }, clients);
+        } else {
+            let refusal = Refusal::NotLeader { epoch: Epoch::ZERO };
+            self.reply(host, shard, id, ShardReply::Refused(refusal), clients);
+        }
+    }
+
+    pub(super) fn reply(
+        &mut self,
+        host: HostId,
+        shard: ShardId,
+        id: RequestId,
+        reply: ShardReply,
+        clients: &mut Clients,
+    ) {
+        let Some(up) = self.hosts[host].running.as_mut() else { return };
+        match up.waiters.remove(&(shard, id)) {
+            Some(Waiter::Client(client, ticket)) => {
+                let serves = up.shards.get(&shard).and_then(|(_, side)| side.serves);
+                let epoch = serves.unwrap_or(Epoch::ZERO);
+                self.tell_clients(host, Told::Answer { client, ticket, reply, epoch });
+            }
+            Some(Waiter::Ensure(id)) => self.ensured(host, id, reply, clients),
+            Some(Waiter::Forwarded { shard, source, moving }) => match reply {
+                ShardReply::Delivery(delivery::Reply::Published { .. }) => {
+                    let request = delivery::Request::Moved { stream: source, seq: moving.seq };
+                    self.ask(host, shard, ShardRequest::Delivery(request), Waiter::Moved { shard, source });
+                }
+                _ => {
+                    let gone = !self.is_routed(host, moving.target);
+                    self.shard(host, shard, ShardEvent::ForwardRefused { source, gone }, clients);
+                }
+            },
+            Some(Waiter::Moved { shard, source }) => {
+                if !matches!(reply, ShardReply::Delivery(delivery::Reply::Done)) {
+                    self.shard(host, shard, ShardEvent::ForwardRefused { source, gone: false }, clients);
+                }
+            }
+            Some(Waiter::Flushed) => self.flushed(host, shard, &reply, clients),
+            Some(Waiter::Nobody) | None => {}
+        }
+    }
+
+    fn is_routed(&self, host: HostId, stream: StreamId) -> bool {
+        let routes = self.hosts[host].running.iter().flat_map(|up| up.routes.values());
+        routes.flatten().any(|(routed, _)| *routed == stream)
+    }
+
+    /// Asks a shard of the same broker.
+    pub(super) fn ask(&mut self, host: HostId, shard: ShardId, request: ShardRequest, waiter: Waiter) {
+        let pause = self.chance.between(5, 300);
+        self.plan_host(pause, host, HostDue::Ask { shard, request, waiter });
+    }
+
+    pub(super) fn forward(&mut self, host: HostId, shard: ShardId, source: StreamId, moving: &Move) {
+        let gone = self.hosts[host].side(shard).is_none();
+        let entries = self.read(host, shard, source, moving.offset);
+        let stored = entries.iter().find_map(|entry| match &entry.body {
+            Body::Publish(publish) if covers(publish, moving.offset) => Some(publish),
+            _ => None,
+        });
+        let Some(stored) = stored else {
+            // Nobody needs the messages of a queue that was deleted meanwhile.
+            if !gone && self.start_of(host, shard, source).is_some() {
+                self.fatal =
+                    Some(format!("{shard:?} {source:?}: moving message {} is not in the log", moving.offset));
+            }
+            return;
+        };
+        let name = Name::new("source").expect("valid");
+        match dead_letter(&name, stored, moving) {
+            Ok(batch) => {
+                let request = delivery::Request::Publish {
+                    stream: moving.target,
+                    count: 1,
+                    batch,
+                    producer: None,
+                    delay_millis: None,
+                    ttl_millis: None,
+                    moved: Some(MovedFrom { source, seq: moving.seq }),
+                };
+                let waiter = Waiter::Forwarded { shard, source, moving: *moving };
+                self.ask(host, moving.target_shard, ShardRequest::Delivery(request), waiter);
+            }
+            Err(refusal) => self.fatal = Some(format!("a dead letter can't be built: {refusal}")),
+        }
+    }
+}
+
+/// The offset behind a published entry's last message.
+fn end_of(entry: &Entry) -> Option<Offset> {
+    match &entry.body {
+        Body::Publish(publish) => Some(publish.base_offset.plus(publish.count.into())),
+        _ => None,
+    }
+}
+
+/// Whether a published batch holds the message.
+fn covers(publish: &Publish, offset: Offset) -> bool {
+    publish.base_offset <= offset && offset < publish.base_offset.plus(u64::from(publish.count))
+}
