@@ -7,7 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pondage_model::{BrokerId, Incarnation, Member, limits};
+use pondage_model::{
+    BrokerId, Incarnation, Member, limits,
+    planted::{self, Fault},
+};
 
 /// The leases that one catalog leader keeps during its term.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +45,8 @@ impl Leases {
         gone: &BTreeSet<BrokerId>,
         now_millis: u64,
     ) -> Self {
-        let until = now_millis.saturating_add(limits::BROKER_LEASE_MILLIS);
+        let patience = if planted::is(Fault::ExpireLeasesAtOnce) { 0 } else { limits::BROKER_LEASE_MILLIS };
+        let until = now_millis.saturating_add(patience);
         let lease = |member: Member| {
             let until_millis = Some(if gone.contains(&member.broker) { now_millis } else { until });
             (member.broker, Lease { incarnation: member.incarnation, until_millis })

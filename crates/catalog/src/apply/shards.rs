@@ -135,13 +135,16 @@ impl Catalog {
         let any = self.shard(election.shard).filter(|_| planted::is(Fault::ElectWithoutVersion));
         let row = self.shard_at(election.shard, any.map_or(election.version, |row| row.version))?;
         let Election { leader, ref isr, .. } = *election;
-        row.in_sync(leader.broker).ok_or(ShardRefusal::NotInSync { broker: leader.broker })?;
+        let anybody = planted::is(Fault::ElectOutsideIsr);
+        row.in_sync(leader.broker)
+            .or(anybody.then_some(leader))
+            .ok_or(ShardRefusal::NotInSync { broker: leader.broker })?;
         if !self.is_current(leader) {
             return Err(ShardRefusal::NotCurrent { member: leader });
         }
         check_distinct(isr.iter().map(|member| member.broker))?;
         for &member in isr {
-            let recorded = row.in_sync(member.broker);
+            let recorded = row.in_sync(member.broker).or(anybody.then_some(member));
             if recorded.is_none() {
                 return Err(ShardRefusal::NotInSync { broker: member.broker });
             }

@@ -7,7 +7,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pondage_model::{BrokerId, Epoch, Incarnation, Member, Position, ShardId};
+use pondage_model::{
+    BrokerId, Epoch, Incarnation, Member, Position, ShardId,
+    planted::{self, Fault},
+};
 
 use crate::{
     rows::{Shard, ShardKind},
@@ -135,10 +138,13 @@ fn elect(
     let of_shard = answers.range((shard.id, BrokerId(0))..=(shard.id, BrokerId(u32::MAX)));
     // What was committed once is committed for ever, whoever says so and whenever it learnt it.
     let high_watermark = of_shard.map(|(_, answer)| answer.high_watermark).max().unwrap_or_default();
+    let any = shard.replicas.iter().filter(|_| planted::is(Fault::ElectOutsideIsr));
+    let asked = shard.isr.iter().copied().chain(any.filter_map(|&broker| catalog.member(broker)));
     let candidates: Vec<Candidate> =
-        shard.isr.iter().filter_map(|&member| candidate(catalog, live, answers, shard.id, member)).collect();
-    let (behind, able): (Vec<Candidate>, Vec<Candidate>) =
-        candidates.iter().partition(|candidate| candidate.end < high_watermark);
+        asked.filter_map(|member| candidate(catalog, live, answers, shard.id, member)).collect();
+    let (behind, able): (Vec<Candidate>, Vec<Candidate>) = candidates.iter().partition(|candidate| {
+        candidate.end < high_watermark && !planted::is(Fault::IgnoreKnownHighWatermark)
+    });
     report.extend(behind.iter().map(|candidate| Behind {
         shard: shard.id,
         member: candidate.member,
@@ -146,7 +152,7 @@ fn elect(
         high_watermark,
     }));
 
-    let needed = shard.in_sync_floor();
+    let needed = if planted::is(Fault::ElectOnOneAnswer) { 1 } else { shard.in_sync_floor() };
     if candidates.len() < needed && !able.iter().any(|candidate| candidate.is_proven) {
         return Err(Why::Answers { have: candidates.len(), needed });
     }
@@ -159,7 +165,7 @@ fn elect(
     let best = able.iter().map(Candidate::place).max().ok_or(Why::Behind { high_watermark })?;
     let winner = able
         .iter()
-        .filter(|candidate| candidate.place() == best)
+        .filter(|candidate| candidate.place() == best || planted::is(Fault::ElectShorterLog))
         .min_by_key(|candidate| preference(candidate))
         .map(|candidate| candidate.member)
         .ok_or(Why::Behind { high_watermark })?;
@@ -193,7 +199,9 @@ fn stay(shard: &Shard, winner: Member, mut behind: Vec<Candidate>) -> Vec<Member
     let dropped: BTreeSet<BrokerId> =
         behind.iter().take(dropped).map(|candidate| candidate.member.broker).collect();
     let stays = shard.isr.iter().filter(|member| !dropped.contains(&member.broker));
-    stays.map(|&member| if member.broker == winner.broker { winner } else { member }).collect()
+    let isr = stays.map(|&member| if member.broker == winner.broker { winner } else { member });
+    let is_outside = shard.in_sync(winner.broker).is_none() && planted::is(Fault::ElectOutsideIsr);
+    isr.chain(is_outside.then_some(winner)).collect()
 }
 
 #[cfg(test)]
