@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// The crate whose list the others are compared with.
 const REFERENCE: &str = "model";
-const COPIES: &[&str] = &["replication", "delivery", "catalog", "node", "protocol"];
+const COPIES: &[&str] = &["replication", "delivery", "catalog", "node", "protocol", "history"];
 
 /// What every list must hold. `storage`, with the real disk behind its port, writes a list of its own.
 const CORE: &[&str] = &[

@@ -41,7 +41,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("broker", Kind::Shell, &["model", "node", "protocol"]),
     row("gateway", Kind::Later, &["model", "protocol", "broker"]),
     row("client", Kind::Shell, &["model", "protocol"]),
-    row("history", Kind::Later, &["model"]),
+    row("history", Kind::Pure, &["model"]),
     row("resources", Kind::Shell, &["model"]),
     row("operator", Kind::Later, &["model", "client", "resources"]),
     Row { name: "cli", kind: Kind::Shell, uses: Uses::All },
