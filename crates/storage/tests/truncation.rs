@@ -11,9 +11,9 @@ use std::{
 };
 
 use common::{FOLDER, Maker, check_entries, open, read_all, tiny};
-use pondage_model::{Epoch, LogTime, Position, RawEntry};
+use pondage_model::{EntryKind, Epoch, LogTime, Offset, Position, RawEntry};
 use pondage_storage::{
-    Disk, DiskFile, Faults, HostileDisk, LogOptions, OpenError, Opened,
+    Disk, DiskFile, Faults, FileDisk, HostileDisk, LogOptions, OpenError, Opened,
     disk::hostile::SplitMix,
     log::{self, Operation},
 };
@@ -34,16 +34,16 @@ impl Source {
     fn batch(&mut self, entries_max: u64) -> (Epochs, Vec<RawEntry>) {
         let maker = &mut self.maker;
         let mut learnt = Vec::new();
-        if self.gaps && maker.chance.below(10) == 0 {
-            for _ in 0..=maker.chance.below(3) {
-                maker.epoch = maker.epoch.next();
-                learnt.push((maker.epoch, maker.next));
-                maker.next = Position(maker.next.0 + 1 + maker.chance.below(5));
-            }
-        }
         let count = 1 + maker.chance.below(entries_max);
         let entries = (0..count)
             .map(|_| {
+                if self.gaps && maker.chance.below(20) == 0 {
+                    for _ in 0..=maker.chance.below(3) {
+                        maker.epoch = maker.epoch.next();
+                        learnt.push((maker.epoch, maker.next));
+                        maker.next = Position(maker.next.0 + 1 + maker.chance.below(5));
+                    }
+                }
                 if self.gaps && maker.chance.below(4) == 0 {
                     maker.next = Position(maker.next.0 + maker.chance.below(20));
                 }
@@ -63,8 +63,11 @@ struct Model {
 
 impl Model {
     fn append(&mut self, learnt: &[(Epoch, Position)], entries: &[RawEntry]) {
-        self.epochs.extend_from_slice(learnt);
+        let mut learnt = learnt.iter().copied().peekable();
         for entry in entries {
+            while let Some(epoch) = learnt.next_if(|(_, start)| *start < entry.position) {
+                self.epochs.push(epoch);
+            }
             if self.epochs.last().is_none_or(|(epoch, _)| *epoch < entry.epoch) {
                 self.epochs.push((entry.epoch, entry.position));
             }
@@ -126,8 +129,7 @@ impl Model {
 
 fn append<D: Disk>(opened: &mut Opened<D>, model: &mut Model, source: &mut Source, entries_max: u64) {
     let (learnt, entries) = source.batch(entries_max);
-    let written = opened.writer.write_with_epochs(&learnt, &entries).expect("writes");
-    let synced = opened.writer.sync(written).expect("syncs");
+    let synced = opened.writer.append(&learnt, &entries).expect("appends");
     model.append(&learnt, &entries);
     assert_eq!(synced.end(), model.end());
 }
@@ -207,6 +209,79 @@ fn a_crash_at_any_step_of_a_truncation_leaves_a_whole_log_between_the_cut_and_th
         }
     }
     assert!(steps > 500 && inside > 100, "{steps} steps, {inside} with some segments gone");
+}
+
+#[test]
+fn a_real_disk_is_cut_as_the_hostile_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let disk = FileDisk::new(folder.path());
+    let mut opened = open(&disk);
+    let (mut model, mut source) = (Model::default(), Source::new(9, true));
+    for round in 0..60 {
+        for _ in 0..5 {
+            append(&mut opened, &mut model, &mut source, 6);
+        }
+        let back = source.maker.chance.below([3, 60][round % 2]);
+        let to = Position(model.end().0 - back.min(model.end().0 - 1));
+        model.keep(model.below(to));
+        assert_eq!(opened.writer.truncate(to).expect("truncates").end(), model.end());
+        model.continue_with(&mut source, Position::ZERO);
+        if round % 3 == 0 {
+            opened = open(&disk);
+            model.check_opened(&opened, "opened again");
+        }
+        model.check(&opened, "cut");
+    }
+}
+
+#[test]
+fn epochs_between_entries_divide_a_batch_and_those_behind_it_wait() {
+    let disk = HostileDisk::new(1, Faults::default());
+    let mut opened = open(&disk);
+    let mut maker = Maker::new(1);
+    let mut entry = |position, epoch| {
+        maker.next = Position(position);
+        RawEntry { epoch: Epoch(epoch), ..maker.entry() }
+    };
+    let entries = [entry(10, 3), entry(11, 3), entry(20, 5), entry(21, 6), entry(30, 6), entry(40, 9)];
+    let learnt: Epochs = [(2, 0), (3, 4), (5, 15), (6, 21), (7, 31), (9, 40), (10, 50)]
+        .map(|(epoch, start)| (Epoch(epoch), Position(start)))
+        .to_vec();
+    let synced = opened.writer.append(&learnt, &entries).expect("appends");
+    assert_eq!(synced.end(), Position(41));
+    assert_eq!(opened.writer.counters().batches, 3);
+    for opened in [opened, open(&disk)] {
+        assert_eq!(opened.reader.epochs(), learnt[..6]);
+        assert_eq!(read_all(&opened), entries);
+    }
+}
+
+#[test]
+fn a_replay_begins_at_the_newest_checkpoint_that_is_complete_below_its_end() {
+    let mut opened = open(&HostileDisk::new(1, Faults::default()));
+    let mut maker = Maker::new(1);
+    let mut entries: Vec<RawEntry> = (0..30).map(|_| maker.entry()).collect();
+    for (first, pages) in [(4, 1), (10, 3), (20, 3)] {
+        for index in 0..pages {
+            let page = &mut entries[first + index];
+            (page.kind, page.count) = (EntryKind::CheckpointPage, pages as u32);
+            page.base_offset = Offset(index as u64);
+            page.epoch = Epoch(1);
+        }
+    }
+    for entry in &mut entries {
+        entry.epoch = Epoch(1);
+    }
+    let _synced = opened.writer.append(&[], &entries).expect("appends");
+    let from = |opened: &Opened<HostileDisk>, ends: &[u64]| -> Vec<u64> {
+        ends.iter().map(|end| opened.reader.replay_from(Position(*end)).0).collect()
+    };
+    let ends = [0, 4, 5, 12, 13, 22, 23, 99];
+    assert_eq!(from(&opened, &ends), [0, 0, 4, 4, 10, 10, 20, 20]);
+    let _truncated = opened.writer.truncate(Position(22)).expect("truncates");
+    assert_eq!(from(&opened, &ends), [0, 0, 4, 4, 10, 10, 10, 10]);
+    let _truncated = opened.writer.truncate(Position(11)).expect("truncates");
+    assert_eq!(from(&opened, &ends), [0, 0, 4, 4, 4, 4, 4, 4]);
 }
 
 #[test]
@@ -447,9 +522,7 @@ fn live(seed: u64) -> [u64; 3] {
                 }
                 _ => {
                     let (learnt, entries) = source.batch(6);
-                    let written = opened.writer.write_with_epochs(&learnt, &entries);
-                    let synced = written.and_then(|written| opened.writer.sync(written));
-                    if synced.is_err() {
+                    if opened.writer.append(&learnt, &entries).is_err() {
                         in_hand = InHand::Append(learnt, entries);
                         break;
                     }

@@ -8,7 +8,7 @@ use pondage_model::{Epoch, LogTime, Offset, Position, RawEntry, StreamId};
 use super::{
     ATTEMPTS, Corruption, ReadError,
     frame::{FrameHeader, HEADER_BYTES, NotAFrame, read_entry},
-    index::Located,
+    index::{Located, newest_checkpoint},
     view::{Segment, View},
 };
 use crate::disk::{Disk, DiskFile, read_full};
@@ -172,6 +172,17 @@ impl<D: Disk> LogReader<D> {
         let epochs = &self.view.read().epochs;
         let after = epochs.partition_point(|(_, first)| *first < position);
         after.checked_sub(1).map_or(Epoch::ZERO, |at| epochs[at].0)
+    }
+
+    /// Where a replay of the entries below `end` begins: the first page of the newest checkpoint that is complete below
+    /// `end`, else the log's start. So a replica whose newest checkpoint may still be truncated begins before it.
+    #[must_use]
+    pub fn replay_from(&self, end: Position) -> Position {
+        let segments = &self.view.read().segments;
+        let pages = segments.iter().flat_map(|segment| segment.index.pages().iter().copied());
+        let below = pages.take_while(|page| page.position < end);
+        let start = segments.first().map_or(Position::ZERO, |segment| segment.first);
+        newest_checkpoint(below).unwrap_or(start)
     }
 
     /// Reads again if a truncation came in between, since the places that were looked up may hold other bytes now.

@@ -176,6 +176,41 @@ impl<D: Disk> LogWriter<D> {
         }
     }
 
+    /// Writes and syncs `entries`, and takes `epochs` into the table wherever they began before or between them: in one
+    /// batch, and one more for each place between two entries where an epoch began that the log does not know, since
+    /// such an epoch begins a segment. Epochs that began behind the last entry are left out.
+    ///
+    /// # Errors
+    /// As [`Self::write`] and [`Self::sync`]; any number of the first entries may be there after a restart.
+    ///
+    /// # Panics
+    /// As [`Self::write_with_epochs`].
+    pub fn append(&mut self, epochs: &[(Epoch, Position)], entries: &[RawEntry]) -> Result<Synced, Fault> {
+        let mut rest = entries;
+        loop {
+            let known = self.epochs.last().map(|(epoch, _)| *epoch);
+            let unknown = epochs.iter().filter(|(epoch, _)| known.is_none_or(|known| *epoch > known));
+            let unknown: Vec<(Epoch, Position)> = unknown.copied().collect();
+            // An epoch that began with an entry is said by the entry.
+            let divided = |at: &usize| {
+                let (before, behind) = (&rest[at - 1], &rest[*at]);
+                unknown.iter().any(|(epoch, start)| {
+                    before.position < *start && *start < behind.position && before.epoch < *epoch
+                })
+            };
+            let count = (1..rest.len()).find(divided).unwrap_or(rest.len());
+            let (batch, behind) = rest.split_at(count);
+            let first = batch.first().map(|entry| entry.position);
+            let before = unknown.partition_point(|(_, start)| Some(*start) < first);
+            let written = self.write_with_epochs(&unknown[..before], batch)?;
+            let synced = self.sync(written)?;
+            if behind.is_empty() {
+                return Ok(synced);
+            }
+            rest = behind;
+        }
+    }
+
     /// Makes the batch durable and shows it to readers.
     ///
     /// # Errors
