@@ -125,6 +125,23 @@ pub(crate) const STAGES: &[Stage] = &[
         ])],
     },
     Stage {
+        name: "planted",
+        about: "known faults, each planted and found by its recorded seed",
+        when: When::Whole,
+        steps: &[Step::Shipped(&[
+            "run",
+            "--profile",
+            SHIPPED_PROFILE,
+            "--locked",
+            "--package",
+            "pondage-sim",
+            "--features",
+            "planted",
+            "--",
+            "replay",
+        ])],
+    },
+    Stage {
         name: "static-binary",
         about: "the shipped binary needs nothing: it starts alone in an empty root, not as root",
         when: When::Whole,

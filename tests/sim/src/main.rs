@@ -7,6 +7,8 @@
 mod chance;
 mod clients;
 mod oracle;
+#[cfg(any(test, feature = "planted"))]
+mod planted;
 mod trace;
 mod world;
 
@@ -49,6 +51,9 @@ enum Command {
         #[arg(long)]
         trace: bool,
     },
+    #[cfg(feature = "planted")]
+    #[command(flatten)]
+    Planted(planted::Command),
 }
 
 fn parse_seeds(text: &str) -> Result<std::ops::Range<u64>, String> {
@@ -65,6 +70,8 @@ fn main() -> ExitCode {
             if report.violation.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Command::Run { seeds, seconds, rerun } => run(seeds, seconds, rerun),
+        #[cfg(feature = "planted")]
+        Command::Planted(command) => planted::perform(command),
     }
 }
 
