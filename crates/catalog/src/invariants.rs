@@ -105,6 +105,26 @@ pub fn check_step(before: &Catalog, after: &Catalog, by_order: bool) -> Result<(
     Ok(())
 }
 
+/// Checks that every shard stands in as many racks as it can: what new shards are placed by, and where the planners end.
+/// In between, brokers come and go.
+///
+/// # Errors
+/// A shard that could stand in more.
+pub fn check_racks(catalog: &Catalog) -> Result<(), Broken> {
+    let rack_of = |broker: BrokerId| catalog.broker(broker).map(|row| row.rack.as_deref());
+    let takers = catalog.brokers().filter(|broker| broker.takes_replicas());
+    let racks: BTreeSet<_> = takers.map(|broker| rack_of(broker.id)).collect();
+    for shard in catalog.shards().filter(|shard| shard.kind != ShardKind::Catalog) {
+        let takes = |broker| catalog.broker(broker).is_some_and(Broker::takes_replicas);
+        // A copy that stays where it should not, for want of a substitute, stands in whatever rack it stands in.
+        let staying = || shard.staying().filter(|&broker| takes(broker));
+        let stands: BTreeSet<_> = staying().map(rack_of).collect();
+        let most = staying().count().min(racks.len());
+        require(stands.len() == most, "copies in one rack while another is free", Some(shard.id))?;
+    }
+    Ok(())
+}
+
 /// Checks one change of one row.
 ///
 /// # Errors

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pondage_model::{BrokerId, limits};
 
 use super::{LeaderMove, assigned, living_leader, successors};
-use crate::state::Catalog;
+use crate::{rows::Broker, state::Catalog};
 
 /// The hand-overs of one round.
 #[must_use]
@@ -27,7 +27,8 @@ pub fn plan(catalog: &Catalog, live: &BTreeSet<BrokerId>) -> Vec<LeaderMove> {
         let preferred = shard.staying().next();
         // One that leads as many as the leader will after the move is good enough if it is preferred.
         let improves = |to: BrokerId| count(to) + usize::from(preferred != Some(to)) < count(from);
-        let better = successors(catalog, live, shard).filter(|&to| improves(to));
+        let takes = |to| catalog.broker(to).is_some_and(Broker::takes_leadership);
+        let better = successors(catalog, live, shard).filter(|&to| takes(to) && improves(to));
         let best = better.min_by_key(|&to| (count(to), preferred != Some(to), to));
         if let Some(to) = best {
             *led.entry(from).or_default() -= 1;

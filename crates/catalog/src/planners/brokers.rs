@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use pondage_model::{BrokerId, limits};
 
-use super::{assigned, is_moving, moves_left};
+use super::{assigned, is_copying, living_leader, moves_left};
 use crate::{
     placement::{BrokerLoad, Loads},
     rows::Shard,
@@ -27,9 +27,10 @@ pub fn spread(catalog: &Catalog, live: &BTreeSet<BrokerId>) -> Vec<ReplicaChange
             break;
         }
         let replicas: Vec<BrokerId> = shard.staying().collect();
-        let is_settled =
-            !is_moving(shard, live) && replicas.iter().all(|broker| loads.brokers.contains_key(broker));
-        if !is_settled || shard.is_data_lost() {
+        let is_settled = shard.leaving.is_empty()
+            && !is_copying(catalog, live, shard)
+            && replicas.iter().all(|broker| loads.brokers.contains_key(broker));
+        if !is_settled || living_leader(catalog, live, shard).is_none() {
             continue;
         }
         let Some((from, to)) = best_move(&loads, live, shard, &replicas) else { continue };

@@ -1,14 +1,17 @@
 //! Leadership off the brokers that give it away, and off replicas that leave: before a broker stops, each of its shards
 //! has another leader.
 //!
-//! Measure: the number of shards led by such a replica falls; nothing is handed to one.
+//! Measure: the reluctance of the shards' leaders, summed, falls.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use pondage_model::{BrokerId, limits};
 
 use super::{LeaderMove, assigned, living_leader, successors};
-use crate::{rows::Shard, state::Catalog};
+use crate::{
+    rows::{Drain, Shard},
+    state::Catalog,
+};
 
 /// What a broker still has to give away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -48,13 +51,12 @@ pub fn plan(catalog: &Catalog, live: &BTreeSet<BrokerId>) -> Vec<LeaderMove> {
         if moves.len() >= limits::LEADER_MOVES_PER_ROUND_MAX {
             break;
         }
-        let Some(from) = living_leader(catalog, live, shard).filter(|&leader| gives(catalog, shard, leader))
-        else {
-            continue;
-        };
-        let order = successors(catalog, live, shard).enumerate();
+        let Some(from) = living_leader(catalog, live, shard) else { continue };
+        let most = reluctance(catalog, shard, from);
+        let reluctance = |to| reluctance(catalog, shard, to);
         let count = |broker| led.get(&broker).copied().unwrap_or(0);
-        if let Some((_, to)) = order.min_by_key(|&(order, broker)| (count(broker), order)) {
+        let better = successors(catalog, live, shard).filter(|&to| reluctance(to) < most);
+        if let Some(to) = better.min_by_key(|&to| (reluctance(to), count(to), to)) {
             *led.entry(from).or_default() -= 1;
             *led.entry(to).or_default() += 1;
             moves.push(LeaderMove { shard: shard.id, from, to });
@@ -63,7 +65,13 @@ pub fn plan(catalog: &Catalog, live: &BTreeSet<BrokerId>) -> Vec<LeaderMove> {
     moves
 }
 
-fn gives(catalog: &Catalog, shard: &Shard, leader: BrokerId) -> bool {
-    let shuns = catalog.broker(leader).is_some_and(|broker| !broker.takes_leadership());
-    shuns || shard.leaving.contains(&leader)
+/// How much a replica would rather not lead: one that keeps its copy takes over from one that gives everything away,
+/// if nobody better is there.
+fn reluctance(catalog: &Catalog, shard: &Shard, replica: BrokerId) -> u8 {
+    match catalog.broker(replica).map(|broker| broker.drain) {
+        _ if shard.leaving.contains(&replica) => 3,
+        Some(Drain::Nothing) => 0,
+        Some(Drain::Leadership) => 1,
+        Some(Drain::Everything) | None => 2,
+    }
 }

@@ -60,12 +60,14 @@ impl Round {
 pub fn round(catalog: &Catalog, live: &BTreeSet<BrokerId>) -> Round {
     let mut commands = Vec::new();
     let drops = leaving::plan(catalog);
-    if !drops.is_empty() {
-        commands.push(Command::DropReplicas { drops });
-    }
     let mut changes = replication_factor::plan(catalog, live);
     if changes.is_empty() {
         changes = brokers::spread(catalog, live);
+    }
+    // One change of a row at a time: the second one would come too late.
+    changes.retain(|change| drops.iter().all(|drop| drop.shard != change.shard));
+    if !drops.is_empty() {
+        commands.push(Command::DropReplicas { drops });
     }
     if !changes.is_empty() {
         commands.push(Command::ChangeReplicas { changes });
@@ -86,14 +88,15 @@ fn assigned(catalog: &Catalog) -> impl Iterator<Item = &Shard> + Clone {
 
 /// How many more shards may begin to copy to new replicas: copies cost the disks and the network that clients use.
 fn moves_left(catalog: &Catalog, live: &BTreeSet<BrokerId>) -> usize {
-    let busy = assigned(catalog).filter(|shard| is_moving(shard, live)).count();
+    let busy = assigned(catalog).filter(|shard| is_copying(catalog, live, shard)).count();
     limits::REPLICA_MOVES_MAX.saturating_sub(busy)
 }
 
-/// Whether a replica catches up or is to leave. One that is down does neither.
-fn is_moving(shard: &Shard, live: &BTreeSet<BrokerId>) -> bool {
+/// Whether a replica catches up. One that is down does not, nor does one without a leader: a shard that nobody can
+/// help must not hold up the others.
+fn is_copying(catalog: &Catalog, live: &BTreeSet<BrokerId>, shard: &Shard) -> bool {
     let catches_up = |broker: BrokerId| live.contains(&broker) && shard.in_sync(broker).is_none();
-    !shard.leaving.is_empty() || shard.staying().any(catches_up)
+    living_leader(catalog, live, shard).is_some() && shard.staying().any(catches_up)
 }
 
 /// The shard's leader, if it is there and in the start that it was elected in: others are for [`failover`].
@@ -110,9 +113,9 @@ fn successors<'a>(
 ) -> impl Iterator<Item = BrokerId> + 'a {
     shard.staying().filter(move |&broker| {
         let is_confirmed = shard.in_sync(broker).is_some_and(|member| catalog.is_current(member));
-        is_confirmed
-            && live.contains(&broker)
-            && shard.leader != Some(broker)
-            && catalog.broker(broker).is_some_and(crate::Broker::takes_leadership)
+        is_confirmed && live.contains(&broker) && shard.leader != Some(broker)
     })
 }
+
+#[cfg(test)]
+mod tests;

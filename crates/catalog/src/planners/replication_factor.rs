@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use pondage_model::{BrokerId, limits, settings::StreamSettings};
 
-use super::{assigned, is_moving, moves_left};
+use super::{assigned, is_copying, moves_left};
 use crate::{
     placement::{BrokerLoad, Loads, default_replicas, majority},
     rows::{Shard, ShardKind},
@@ -62,7 +62,7 @@ pub fn plan(catalog: &Catalog, live: &BTreeSet<BrokerId>) -> Vec<ReplicaChange> 
         {
             continue;
         }
-        left -= usize::from(copies && !is_moving(shard, live));
+        left -= usize::from(copies && !is_copying(catalog, live, shard));
         loads.replace(shard, &replicas);
         changes.push(ReplicaChange {
             shard: shard.id,
