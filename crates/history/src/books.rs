@@ -221,11 +221,24 @@ pub(crate) struct Group {
 pub(crate) struct CursorTerm {
     /// Where the cursor was then.
     pub(crate) begun: Offset,
+    /// Somebody was told that it began, and where.
+    pub(crate) is_told: bool,
     pub(crate) is_seek: bool,
     /// The cursor has been there for certain.
     pub(crate) reached: Offset,
     /// The cursor has been nowhere beyond.
     pub(crate) asked: Offset,
+}
+
+impl CursorTerm {
+    /// A term that was met in another way: its claim or seek has no answer, and where it began nobody knows.
+    pub(crate) const UNTOLD: Self = Self {
+        begun: Offset::ZERO,
+        is_told: false,
+        is_seek: false,
+        reached: Offset::ZERO,
+        asked: Offset(u64::MAX),
+    };
 }
 
 impl Books {

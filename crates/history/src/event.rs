@@ -285,7 +285,8 @@ pub enum Observation {
         /// Since then, in microseconds as [`Event::at_micros`].
         since_micros: u64,
     },
-    /// Nothing is left in the queue, and nothing is on its way to it. Written at the end of a run.
+    /// Nothing is left in the queue, and nothing is on its way to it. Written at the end of a run, of a queue before
+    /// its dead letters.
     Drained {
         /// The queue.
         stream: StreamId,
@@ -307,8 +308,8 @@ pub struct Queue {
     pub stream: StreamId,
     /// Where its failed messages go.
     pub dead: Option<DeadLetters>,
-    /// How long a message that is to be delivered again may take at most, in microseconds, the queue's backoff
-    /// included; `None`: not judged.
+    /// How long a message that is to be delivered again may take at most until its grant is written down, in
+    /// microseconds, the queue's backoff and the way to the consumer included; `None`: not judged.
     pub again_micros: Option<u64>,
     /// Its messages have a time to live by the queue's own settings.
     pub expires: bool,

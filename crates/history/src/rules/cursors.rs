@@ -40,9 +40,8 @@ impl Books {
     ) -> CursorKnown {
         let known = self.cursor_asked(at, None);
         let group = self.groups.entry(at).or_default();
-        if let Some(term) = group.terms.get_mut(&epoch) {
-            term.asked = term.asked.max(offset);
-        }
+        let term = group.terms.entry(epoch).or_insert(CursorTerm::UNTOLD);
+        term.asked = term.asked.max(offset);
         known
     }
 
@@ -55,11 +54,7 @@ impl Books {
         known: CursorKnown,
     ) {
         let group = self.groups.entry(at).or_default();
-        let Some(term) = group.terms.get_mut(&epoch) else {
-            return self
-                .findings
-                .broken(Rule::L2, || format!("{at:?}: a commit under {epoch:?}, which nobody was given"));
-        };
+        let term = group.terms.entry(epoch).or_insert(CursorTerm::UNTOLD);
         term.reached = term.reached.max(offset);
         if known.epoch > epoch {
             let by = known.epoch;
@@ -82,15 +77,25 @@ impl Books {
             self.findings.broken(Rule::L2, || format!("{at:?}: a seek to {to:?} went to {offset:?}"));
         }
         let group = self.groups.entry(at).or_default();
-        if epoch <= known.epoch || group.terms.contains_key(&epoch) {
+        let untold = group.terms.get(&epoch).filter(|term| !term.is_told).copied();
+        if epoch <= known.epoch || (untold.is_none() && group.terms.contains_key(&epoch)) {
             return self
                 .findings
                 .broken(Rule::L2, || format!("{at:?}: {epoch:?} was given out twice, or after a later one"));
         }
-        group.terms.insert(
-            epoch,
-            CursorTerm { begun: offset, is_seek: seek.is_some(), reached: offset, asked: offset },
-        );
+        let told = CursorTerm {
+            begun: offset,
+            is_told: true,
+            is_seek: seek.is_some(),
+            reached: offset,
+            asked: offset,
+        };
+        let term = untold.map_or(told, |untold| CursorTerm {
+            reached: untold.reached.max(offset),
+            asked: untold.asked,
+            ..told
+        });
+        group.terms.insert(epoch, term);
         let before = group.terms.range(..epoch).next_back().map(|(before, _)| *before);
         if let Some(before) = before {
             self.judge_term_after(at, before);
@@ -104,7 +109,7 @@ impl Books {
         let Some(Group { terms, seeks }) = self.groups.get(&at) else { return };
         let mut following = terms.range(epoch..);
         let (Some((_, term)), Some((next, after))) = (following.next(), following.next()) else { return };
-        if after.is_seek {
+        if after.is_seek || !after.is_told {
             return;
         }
         let (mut least, mut most) = (term.reached, term.asked.max(start));
@@ -137,14 +142,16 @@ impl Books {
                 format!("{at:?}: the cursor of {epoch:?} was read after {newest:?} had begun")
             });
         }
-        // A term of which nobody was told says nothing about its cursor.
-        let Some(term) = self.groups.get(&at).and_then(|group| group.terms.get(&epoch)) else { return };
+        let group = self.groups.entry(at).or_default();
+        let term = group.terms.entry(epoch).or_insert(CursorTerm::UNTOLD);
         let least = if epoch == known.epoch { known.reached } else { term.begun };
         let most = term.asked.max(start);
+        term.reached = term.reached.max(offset);
         if offset < least || offset > most {
             self.findings.broken(Rule::L2, || {
                 format!("{at:?}: the cursor was read at {offset:?}, it was within {least:?}..={most:?}")
             });
         }
+        self.judge_term_after(at, epoch);
     }
 }

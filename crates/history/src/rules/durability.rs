@@ -6,7 +6,7 @@ use pondage_model::{Offset, StreamId};
 
 use crate::{
     books::{At, Books, Kind},
-    event::{Client, Publish},
+    event::{Client, DeadLetters, Publish},
     report::Rule,
     rules::sameness::Found,
 };
@@ -74,13 +74,24 @@ impl Books {
         stream.returned.clear();
         let stream = &self.streams[&id];
         let expires = stream.queue().is_some_and(|queue| queue.expires);
+        let dead = stream.queue().and_then(|queue| queue.dead);
+        let mut moving = Vec::new();
         for offset in unsettled {
             let Some(place) = self.places.get(&(id, offset)) else { continue };
             let message = self.messages.get(&place.message);
             let may_be_gone = message
                 .is_some_and(|message| message.expires || stream.may_have_dropped(message.sent_event))
                 || expires;
-            if !may_be_gone {
+            // After its last attempt it may have moved: whether it did shows when the dead letters are drained.
+            let last = place.queued.as_ref().and_then(|queued| queued.last);
+            let may_move =
+                |dead: &DeadLetters| last.is_some_and(|(last, _)| last.attempt.get() >= dead.attempts_max);
+            if may_be_gone {
+                continue;
+            }
+            if let Some(dead) = dead.filter(may_move) {
+                moving.push((dead.stream, (id, offset)));
+            } else {
                 let (rule, what) = if place.acked_event > 0 {
                     (Rule::D1, "was acknowledged and is gone")
                 } else {
@@ -92,9 +103,14 @@ impl Books {
         }
         for (source, event) in owed {
             if !expires && !stream.may_have_dropped(event) {
-                self.findings
-                    .broken(Rule::Q5, || format!("{source:?} was rejected and is no dead letter of {id:?}"));
+                self.findings.broken(Rule::Q5, || {
+                    format!("{source:?} was rejected, or failed too often, and is no dead letter of {id:?}")
+                });
             }
+        }
+        let event = self.findings.event;
+        for (to, source) in moving {
+            self.streams.entry(to).or_default().owed.insert(source, event);
         }
     }
 
