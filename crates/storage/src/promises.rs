@@ -165,7 +165,7 @@ impl<F: DiskFile> Journal<F> {
     ) -> Result<Self, Failed> {
         let records = u32::try_from(epochs.len()).expect("a shard's number has 32 bits");
         let (mut bytes, salt) = Header { generation, records }.encode();
-        let last_crc = put_batch(epochs, 0, salt, salt, &mut bytes);
+        let last_crc = put_batch(epochs, Link { salt, previous: salt, number: 0, batch: 0 }, &mut bytes);
         if step(Operation::Read, UNFINISHED, 0, disk.exists(UNFINISHED))? {
             step(Operation::Remove, UNFINISHED, 0, disk.remove(UNFINISHED))?;
         }
@@ -180,7 +180,9 @@ impl<F: DiskFile> Journal<F> {
     /// Appends a batch. It is durable when this returns.
     fn append(&mut self, promises: &BTreeMap<ShardId, Epoch>) -> Result<(), Failed> {
         let mut bytes = Vec::with_capacity(promises.len() * format::RECORD_BYTES);
-        let last_crc = put_batch(promises, self.batch + 1, self.salt, self.last_crc, &mut bytes);
+        let link =
+            Link { salt: self.salt, previous: self.last_crc, number: self.records, batch: self.batch + 1 };
+        let last_crc = put_batch(promises, link, &mut bytes);
         let place = format::place(self.records);
         step(Operation::Write, JOURNAL, place, self.file.write_at(place, &[IoSlice::new(&bytes)]))?;
         step(Operation::Sync, JOURNAL, place, self.file.sync_data())?;
@@ -191,17 +193,23 @@ impl<F: DiskFile> Journal<F> {
     }
 }
 
-/// Appends the records of a batch to `bytes` and gives the CRC of the last.
-fn put_batch(
-    promises: &BTreeMap<ShardId, Epoch>,
-    batch: u64,
+/// What ties a batch to its file and the record before it.
+#[derive(Clone, Copy)]
+struct Link {
     salt: u32,
+    /// The CRC of the record before; the salt in the first.
     previous: u32,
-    bytes: &mut Vec<u8>,
-) -> u32 {
-    let mut previous = previous;
+    /// Of its first record, from the file's beginning.
+    number: u64,
+    batch: u64,
+}
+
+/// Appends the records of a batch to `bytes` and gives the CRC of the last.
+fn put_batch(promises: &BTreeMap<ShardId, Epoch>, link: Link, bytes: &mut Vec<u8>) -> u32 {
+    let mut previous = link.previous;
     for (index, (shard, epoch)) in (0..).zip(promises) {
-        previous = Record { previous, shard: *shard, index, epoch: *epoch, batch }.put(salt, bytes);
+        let record = Record { previous, shard: *shard, index, epoch: *epoch, batch: link.batch };
+        previous = record.put(link.salt, link.number + u64::from(index), bytes);
     }
     previous
 }

@@ -222,6 +222,26 @@ fn a_disk_is_put_back_to_an_image_or_wiped_and_handles_die() {
 }
 
 #[test]
+fn a_misdirected_read_shows_another_sector_and_the_disk_stays_as_it_is() {
+    let disk = HostileDisk::new(1, Faults::default());
+    let file = disk.create("file").expect("creates");
+    let whole: Vec<u8> = (0..2_000u32).map(|at| (at / 512) as u8 + 1).collect();
+    file.write_at(0, &[IoSlice::new(&whole)]).expect("writes");
+    disk.set_faults(Faults { misdirected_reads_per_million: 1_000_000, ..Faults::default() });
+    let mut misdirected = 0;
+    for _ in 0..100 {
+        let mut bytes = vec![0; 1_500];
+        assert_eq!(file.read_at(300, &mut bytes).expect("reads"), 1_500);
+        let wrong: Vec<usize> = (0..1_500).filter(|at| bytes[*at] != whole[300 + at]).collect();
+        assert!(wrong.iter().all(|at| (300 + at) / 512 == (300 + wrong[0]) / 512), "one sector");
+        misdirected += u32::from(!wrong.is_empty());
+    }
+    assert!(misdirected > 50, "{misdirected}");
+    disk.set_faults(Faults::default());
+    assert_eq!(content(&file), whole);
+}
+
+#[test]
 fn a_stopped_disk_refuses_every_change_until_the_crash() {
     let act = |disk: &HostileDisk| -> std::io::Result<()> {
         disk.create_dir_all("folder")?;

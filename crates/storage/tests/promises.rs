@@ -193,6 +193,7 @@ fn life(seed: u64) -> (u64, u64) {
         sync_errors_per_million: chance.below(100_000) as u32,
         short_reads_per_million: chance.below(300_000) as u32,
         flipped_reads_per_million: chance.below(2) as u32 * 5_000,
+        misdirected_reads_per_million: chance.below(2) as u32 * 5_000,
         capacity_bytes: None,
     };
     let mut model = Model::new();
@@ -333,4 +334,16 @@ fn a_cut_leaves_the_whole_records_before_it_unless_those_written_with_the_file_a
             }
         }
     }
+}
+
+#[test]
+fn a_record_in_another_place_is_no_evidence_of_a_later_batch() {
+    let disk = of_batches();
+    let file = disk.open(JOURNAL).expect("opens");
+    let mut record = vec![0; RECORD_BYTES as usize];
+    // The only record of its batch, where one of the last batch belongs, behind a damaged one.
+    file.read_at(4 * RECORD_BYTES, &mut record).expect("reads");
+    file.write_at(8 * RECORD_BYTES, &[IoSlice::new(&[0xff])]).expect("writes");
+    file.write_at(9 * RECORD_BYTES, &[IoSlice::new(&record)]).expect("writes");
+    check(&open(&disk), &prefix(7), "the torn tail is left out");
 }

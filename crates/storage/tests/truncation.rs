@@ -472,6 +472,7 @@ fn live(seed: u64) -> [u64; 3] {
         sync_errors_per_million: chance.below(60_000) as u32,
         short_reads_per_million: chance.below(300_000) as u32,
         flipped_reads_per_million: chance.below(2) as u32 * 5_000,
+        misdirected_reads_per_million: chance.below(2) as u32 * 5_000,
         capacity_bytes: None,
     };
     let mut model = Model::default();

@@ -33,6 +33,8 @@ pub struct Faults {
     pub short_reads_per_million: u32,
     /// Reads that give one flipped bit, of a million; the disk itself stays as it is.
     pub flipped_reads_per_million: u32,
+    /// Reads that show one sector of the file where another belongs, of a million; the disk itself stays as it is.
+    pub misdirected_reads_per_million: u32,
     /// Bytes that files may take together.
     pub capacity_bytes: Option<u64>,
 }

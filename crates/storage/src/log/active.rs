@@ -130,7 +130,8 @@ pub(super) fn encode<F>(
     let mut run = 0;
     for (index, entry) in entries.iter().enumerate() {
         let batch_gap = u32::try_from(place - start).expect("a batch is smaller than 4 GiB");
-        let header = FrameHeader::put(entry, Link { salt: active.salt, previous, batch, batch_gap }, scratch);
+        let header =
+            FrameHeader::put(entry, Link { salt: active.salt, place, previous, batch, batch_gap }, scratch);
         for (bytes, apart) in
             [(&entry.attributes, Piece::Attributes(index)), (&entry.body, Piece::Body(index))]
         {

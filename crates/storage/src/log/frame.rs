@@ -35,6 +35,8 @@ const fn padded(bytes: usize) -> usize {
 pub(super) struct Link {
     /// The CRC of the segment's header.
     pub(super) salt: u32,
+    /// Where the frame begins in its file.
+    pub(super) place: u64,
     /// The header CRC of the frame before; the salt in the first frame.
     pub(super) previous: u32,
     /// The number of the batch.
@@ -117,21 +119,22 @@ impl FrameHeader {
         put(&mut bytes, 64, &header.count.to_le_bytes());
         put(&mut bytes, 68, &header.batch_gap.to_le_bytes());
         put(&mut bytes, 72, &header.batch.to_le_bytes());
-        header.crc = header_crc(&bytes, link.salt);
+        header.crc = header_crc(&bytes, link.salt, link.place);
         put(&mut bytes, 4, &header.crc.to_le_bytes());
         out.extend_from_slice(&bytes);
         header
     }
 
-    /// Reads the header at the front of `bytes`. Its sizes are within bounds when this succeeds.
-    pub(super) fn read(bytes: &[u8], salt: u32) -> Result<Self, NotAFrame> {
+    /// Reads the header at the front of `bytes`, which begin at `place` in their file. Its sizes are within bounds
+    /// when this succeeds.
+    pub(super) fn read(bytes: &[u8], salt: u32, place: u64) -> Result<Self, NotAFrame> {
         let Some(bytes) = bytes.get(..HEADER_BYTES) else {
             return Err(NotAFrame::Bad("the file ends inside a frame's header"));
         };
         if u16_at(bytes, 0) != MAGIC {
             return Err(NotAFrame::Bad("no frame begins here"));
         }
-        if u32_at(bytes, 4) != header_crc(bytes, salt) {
+        if u32_at(bytes, 4) != header_crc(bytes, salt, place) {
             return Err(NotAFrame::Bad("the checksum of a frame's header does not fit"));
         }
         if bytes[2] != VERSION {
@@ -171,9 +174,10 @@ impl FrameHeader {
     }
 }
 
-/// Reads the frame that fills the front of `bytes`; the entry shares their memory.
-pub(super) fn read_entry(bytes: &Bytes, salt: u32) -> Result<(FrameHeader, RawEntry), NotAFrame> {
-    let header = FrameHeader::read(bytes, salt)?;
+/// Reads the frame that fills the front of `bytes`, which begin at `place` in their file; the entry shares their
+/// memory.
+pub(super) fn read_entry(bytes: &Bytes, salt: u32, place: u64) -> Result<(FrameHeader, RawEntry), NotAFrame> {
+    let header = FrameHeader::read(bytes, salt, place)?;
     let frame = bytes.get(..header.frame_bytes()).ok_or(NotAFrame::Bad("the file ends inside a frame"))?;
     if !header.fits_body(frame) {
         return Err(NotAFrame::Bad("the checksum of a frame's body does not fit"));
@@ -193,8 +197,9 @@ pub(super) fn read_entry(bytes: &Bytes, salt: u32) -> Result<(FrameHeader, RawEn
     Ok((header, entry))
 }
 
-fn header_crc(bytes: &[u8], salt: u32) -> u32 {
+fn header_crc(bytes: &[u8], salt: u32, place: u64) -> u32 {
     let crc = crc32c::crc32c(&salt.to_le_bytes());
+    let crc = crc32c::crc32c_append(crc, &place.to_le_bytes());
     let crc = crc32c::crc32c_append(crc, &bytes[..4]);
     crc32c::crc32c_append(crc, &bytes[8..HEADER_BYTES])
 }
@@ -219,7 +224,7 @@ mod tests {
 
     fn frame(entry: &RawEntry) -> (FrameHeader, Vec<u8>) {
         let mut bytes = Vec::new();
-        let link = Link { salt: 9, previous: 8, batch: 6, batch_gap: 16 };
+        let link = Link { salt: 9, place: 512, previous: 8, batch: 6, batch_gap: 16 };
         let header = FrameHeader::put(entry, link, &mut bytes);
         bytes.extend_from_slice(&entry.attributes);
         bytes.extend_from_slice(&entry.body);
@@ -231,16 +236,17 @@ mod tests {
     fn a_frame_survives_and_every_flipped_bit_and_every_cut_of_it_is_seen() {
         let (header, bytes) = frame(&entry());
         assert_eq!(bytes.len(), header.frame_bytes());
-        assert_eq!(read_entry(&Bytes::from(bytes.clone()), 9), Ok((header, entry())));
-        assert!(read_entry(&Bytes::from(bytes.clone()), 10).is_err(), "another segment's salt");
+        assert_eq!(read_entry(&Bytes::from(bytes.clone()), 9, 512), Ok((header, entry())));
+        assert!(read_entry(&Bytes::from(bytes.clone()), 10, 512).is_err(), "another segment's salt");
+        assert!(read_entry(&Bytes::from(bytes.clone()), 9, 1_024).is_err(), "another place");
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(matches!(read_entry(&flipped.into(), 9), Err(NotAFrame::Bad(_))), "bit {bit}");
+            assert!(matches!(read_entry(&flipped.into(), 9, 512), Err(NotAFrame::Bad(_))), "bit {bit}");
         }
         for cut in 0..bytes.len() {
             let shorter = Bytes::copy_from_slice(&bytes[..cut]);
-            assert!(matches!(read_entry(&shorter, 9), Err(NotAFrame::Bad(_))), "cut at {cut}");
+            assert!(matches!(read_entry(&shorter, 9, 512), Err(NotAFrame::Bad(_))), "cut at {cut}");
         }
     }
 
@@ -270,9 +276,9 @@ mod tests {
         for at in [2, 3] {
             let (_, mut bytes) = frame(&entry());
             bytes[at] = 200;
-            let crc = header_crc(&bytes, 9);
+            let crc = header_crc(&bytes, 9, 512);
             put(&mut bytes, 4, &crc.to_le_bytes());
-            assert!(matches!(read_entry(&bytes.into(), 9), Err(NotAFrame::Newer(_))));
+            assert!(matches!(read_entry(&bytes.into(), 9, 512), Err(NotAFrame::Newer(_))));
         }
     }
 }

@@ -293,10 +293,10 @@ impl<F: DiskFile> Run<F> {
         let mut not = NotAFrame::Bad("not read");
         for _ in 1..ATTEMPTS {
             let bytes = self.read(place, HEADER_BYTES.min(left_bytes))?;
-            let found =
-                FrameHeader::read(&bytes, self.salt).map(|header| header.frame_bytes().min(left_bytes));
+            let found = FrameHeader::read(&bytes, self.salt, place)
+                .map(|header| header.frame_bytes().min(left_bytes));
             let found = match found {
-                Ok(bytes) => read_entry(&self.read(place, bytes)?, self.salt),
+                Ok(bytes) => read_entry(&self.read(place, bytes)?, self.salt, place),
                 Err(not) => Err(not),
             };
             match found {
@@ -313,7 +313,7 @@ fn read_run<F: DiskFile>(run: &Run<F>, entries: &mut Vec<RawEntry>) -> Result<()
     let bytes = run.read(run.range.start, (run.range.end - run.range.start) as usize)?;
     for located in &run.located {
         let at = ((located.place - run.range.start) as usize).min(bytes.len());
-        let (header, entry) = match read_entry(&bytes.slice(at..), run.salt) {
+        let (header, entry) = match read_entry(&bytes.slice(at..), run.salt, located.place) {
             Ok(found) => found,
             Err(_) => run.read_again(located.place, located.bytes as usize)?,
         };
@@ -339,13 +339,14 @@ fn read_frames<F: DiskFile>(
     let mut held = Bytes::new();
     while place < run.range.end {
         let left_bytes = usize::try_from(run.range.end - place).unwrap_or(usize::MAX);
-        let size = FrameHeader::read(&held, run.salt).map_or(HEADER_BYTES, |header| header.frame_bytes());
+        let size =
+            FrameHeader::read(&held, run.salt, place).map_or(HEADER_BYTES, |header| header.frame_bytes());
         if size > held.len() || held.len() < HEADER_BYTES {
             // Not whole in memory: fetch it, with what will be wanted next.
             let ahead = max_bytes.saturating_sub(*taken_bytes).clamp(64 << 10, RUN_BYTES_MAX as usize);
             held = run.read(place, size.max(ahead).min(left_bytes))?;
         }
-        let (header, entry) = match read_entry(&held, run.salt) {
+        let (header, entry) = match read_entry(&held, run.salt, place) {
             Ok(found) => found,
             // Larger than what was fetched, or a bad read.
             Err(_) => run.read_again(place, left_bytes)?,

@@ -226,7 +226,7 @@ impl<D: Disk> Recovery<'_, D> {
         for _ in 0..ATTEMPTS {
             let filled = read_full(&*file.file, start, &mut bytes);
             let filled = self.step(Operation::Read, &file.path, filled)?;
-            if filled == bytes.len() && checks_out(&bytes, file.salt) {
+            if filled == bytes.len() && checks_out(&bytes, file.salt, start) {
                 return Ok(bytes);
             }
         }
@@ -317,14 +317,15 @@ pub(super) fn joint(header: &SegmentHeader, ending: &Ending) -> Joint {
     Joint { first: header.first, end: ending.end, last_crc: ending.last_crc, last_batch: ending.last_batch }
 }
 
-/// Whether the bytes are good frames from the first to the last.
-fn checks_out(mut bytes: &[u8], salt: u32) -> bool {
+/// Whether the bytes from `place` on are good frames from the first to the last.
+fn checks_out(mut bytes: &[u8], salt: u32, mut place: u64) -> bool {
     while !bytes.is_empty() {
-        let Ok(header) = FrameHeader::read(bytes, salt) else { return false };
+        let Ok(header) = FrameHeader::read(bytes, salt, place) else { return false };
         let Some((frame, rest)) = bytes.split_at_checked(header.frame_bytes()) else { return false };
         if !header.fits_body(frame) {
             return false;
         }
+        place += frame.len() as u64;
         bytes = rest;
     }
     true

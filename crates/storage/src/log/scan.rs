@@ -201,7 +201,7 @@ fn judge<F: DiskFile>(
         zeros &= zero;
         if !zero
             && place > bad
-            && let Ok(frame) = FrameHeader::read(bytes, salt)
+            && let Ok(frame) = FrameHeader::read(bytes, salt, place)
             && place.checked_sub(u64::from(frame.batch_gap)).is_some_and(|batch| batch > bad)
         {
             return Ok(Stop::BeforeLaterBatch(what));
@@ -251,7 +251,7 @@ impl<'f, F: DiskFile> Window<'f, F> {
 
     /// The frame at `place`, if a whole good one is there.
     fn frame(&mut self, place: u64, salt: u32) -> io::Result<Result<FrameHeader, NotAFrame>> {
-        let header = match FrameHeader::read(self.get(place, HEADER_BYTES)?, salt) {
+        let header = match FrameHeader::read(self.get(place, HEADER_BYTES)?, salt, place) {
             Ok(header) => header,
             Err(not) => return Ok(Err(not)),
         };

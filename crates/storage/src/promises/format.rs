@@ -66,23 +66,23 @@ impl Header {
 }
 
 impl Record {
-    /// Writes the record to the end of `out` and gives its CRC.
-    pub(super) fn put(&self, salt: u32, out: &mut Vec<u8>) -> u32 {
+    /// Writes the record with this number to the end of `out` and gives its CRC.
+    pub(super) fn put(&self, salt: u32, number: u64, out: &mut Vec<u8>) -> u32 {
         let mut bytes = [0; RECORD_BYTES];
         put(&mut bytes, 4, &self.previous.to_le_bytes());
         put(&mut bytes, 8, &self.shard.0.to_le_bytes());
         put(&mut bytes, 12, &self.index.to_le_bytes());
         put(&mut bytes, 16, &self.epoch.0.to_le_bytes());
         put(&mut bytes, 24, &self.batch.to_le_bytes());
-        let crc = record_crc(&bytes, salt);
+        let crc = record_crc(&bytes, salt, number);
         put(&mut bytes, 0, &crc.to_le_bytes());
         out.extend_from_slice(&bytes);
         crc
     }
 
-    /// The record and its CRC, if it checks out.
-    fn read(bytes: &[u8], salt: u32) -> Option<(Self, u32)> {
-        if bytes.len() != RECORD_BYTES || u32_at(bytes, 0) != record_crc(bytes, salt) {
+    /// The record and its CRC, if it checks out as the one with this number.
+    fn read(bytes: &[u8], salt: u32, number: u64) -> Option<(Self, u32)> {
+        if bytes.len() != RECORD_BYTES || u32_at(bytes, 0) != record_crc(bytes, salt, number) {
             return None;
         }
         let record = Self {
@@ -209,13 +209,13 @@ impl<F: DiskFile> Records<'_, F> {
             return Ok(Slot::End);
         }
         for _ in 1..ATTEMPTS {
-            if let Some((record, crc)) = Record::read(bytes, self.salt) {
+            if let Some((record, crc)) = Record::read(bytes, self.salt, number) {
                 return Ok(Slot::Good(record, crc));
             }
             // A read may fail where the disk did not.
             read_full(self.file, place, bytes)?;
         }
-        Ok(Record::read(bytes, self.salt).map_or(Slot::Bad, |(record, crc)| Slot::Good(record, crc)))
+        Ok(Record::read(bytes, self.salt, number).map_or(Slot::Bad, |(record, crc)| Slot::Good(record, crc)))
     }
 
     /// Whether a record behind `bad` belongs to a batch that began behind it.
@@ -239,6 +239,7 @@ fn header_crc(bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..HEADER_BYTES])
 }
 
-fn record_crc(bytes: &[u8], salt: u32) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&salt.to_le_bytes()), &bytes[4..])
+fn record_crc(bytes: &[u8], salt: u32, number: u64) -> u32 {
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&salt.to_le_bytes()), &number.to_le_bytes());
+    crc32c::crc32c_append(crc, &bytes[4..])
 }

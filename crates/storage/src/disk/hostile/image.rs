@@ -149,6 +149,17 @@ impl DiskFile for HostileFile {
             count = 1 + state.chance.below(count as u64 - 1) as usize;
         }
         buffer[..count].copy_from_slice(&image.seen[start..start + count]);
+        if count > 0 && state.strikes(faults.misdirected_reads_per_million) {
+            let at = start + state.chance.below(count as u64) as usize;
+            let sector = at / SECTOR_BYTES * SECTOR_BYTES;
+            let sectors = image.seen.len().div_ceil(SECTOR_BYTES) as u64;
+            let other = state.chance.below(sectors) as usize * SECTOR_BYTES;
+            let wanted = sector.max(start)..(sector + SECTOR_BYTES).min(start + count);
+            for at in wanted {
+                // The last sector of a file is filled up with zeros.
+                buffer[at - start] = image.seen.get(other + at - sector).copied().unwrap_or(0);
+            }
+        }
         if count > 0 && state.strikes(faults.flipped_reads_per_million) {
             let at = state.chance.below(count as u64) as usize;
             buffer[at] ^= 1 << state.chance.below(8);
