@@ -4,6 +4,7 @@ use pondage_model::{
 };
 
 use super::*;
+use crate::FEATURE_LEVELS;
 
 fn command(index: u64) -> Command {
     match index {
@@ -14,6 +15,8 @@ fn command(index: u64) -> Command {
             nonce: Uuid([4; 16]),
             address: "a:1".to_owned(),
             rack: None,
+            feature_levels: FEATURE_LEVELS,
+            replaces: None,
         },
         _ => Command::ApplyQueue {
             name: Name::new(&format!("q{index}")).expect("valid"),

@@ -6,7 +6,10 @@ use pondage_model::{
     wire_enum,
 };
 
-use crate::rows::Change;
+use crate::{
+    rows::{Change, Drain, FeatureLevels},
+    shard_changes::{Election, IsrChange, ReplicaChange, ReplicaDrop, ShardResult},
+};
 
 /// A request to the catalog, as shard 0's log keeps it. A variant whose fields or settings change gets a new tag,
 /// and the old one stays readable.
@@ -31,8 +34,13 @@ pub enum Command {
         address: String,
         /// Its failure domain.
         rack: Option<String>,
+        /// What this start can work at.
+        feature_levels: FeatureLevels,
+        /// The broker whose place this volume takes, because that one's volume is gone for good: as
+        /// [`Command::LoseBroker`] of it.
+        replaces: Option<BrokerId>,
     },
-    /// A started broker takes up what it leads: a new epoch for each of these shards.
+    /// A started broker takes up what it alone is in sync with: a new epoch for each of these shards.
     LeadAll {
         /// The broker.
         broker: BrokerId,
@@ -94,10 +102,71 @@ pub enum Command {
         /// The broker.
         broker: BrokerId,
     },
+    /// The broker's volume is lost for good. It leaves every ISR, below minInSyncReplicas too; what it led has no
+    /// leader until the next election.
+    LoseBroker {
+        /// The broker.
+        broker: BrokerId,
+    },
+    /// A leader's wishes for other in-sync replicas. Answered by [`Outcome::Shards`].
+    AlterIsr {
+        /// Who asks.
+        broker: BrokerId,
+        /// By shard.
+        changes: Vec<IsrChange>,
+    },
+    /// New leaders among the in-sync replicas. Answered by [`Outcome::Shards`].
+    ElectLeaders {
+        /// By shard.
+        elections: Vec<Election>,
+    },
+    /// An administrator's order by name: this replica leads, in sync or not, and what it lacks is lost.
+    UncleanElect {
+        /// The shard.
+        shard: ShardId,
+        /// The version of the row that the administrator saw.
+        version: u64,
+        /// A replica that is not lost.
+        leader: BrokerId,
+        /// Why; kept in the row.
+        reason: String,
+    },
+    /// Other replicas. Answered by [`Outcome::Shards`].
+    ChangeReplicas {
+        /// By shard.
+        changes: Vec<ReplicaChange>,
+    },
+    /// Leaving replicas go. Answered by [`Outcome::Shards`].
+    DropReplicas {
+        /// By shard.
+        drops: Vec<ReplicaDrop>,
+    },
+    /// Raises what entries and commands may be written.
+    SetFeatureLevel {
+        /// Supported by every broker that is not lost.
+        level: u32,
+    },
+    /// Sets what a broker shall give away; the planners carry it out.
+    Drain {
+        /// The broker.
+        broker: BrokerId,
+        /// From now on.
+        drain: Drain,
+    },
+    /// Forgets a broker that holds no replica.
+    RemoveBroker {
+        /// The broker.
+        broker: BrokerId,
+    },
+    /// Records who votes on the catalog, as the consensus has it: the replicas of shard 0.
+    SetVoters {
+        /// The voters.
+        voters: Vec<BrokerId>,
+    },
 }
 wire_enum!(Command {
     1 => Initialise { cluster, nonce },
-    2 => RegisterBroker { volume, incarnation, nonce, address, rack },
+    2 => RegisterBroker { volume, incarnation, nonce, address, rack, feature_levels, replaces },
     3 => LeadAll { broker, incarnation },
     4 => ApplyTopic { name, settings },
     5 => ApplyQueue { name, settings },
@@ -106,6 +175,16 @@ wire_enum!(Command {
     8 => DeleteQueue { name, policy_override, messages, if_uid },
     9 => DeleteGroup { name, if_uid },
     10 => AllocateProducers { broker },
+    11 => LoseBroker { broker },
+    12 => AlterIsr { broker, changes },
+    13 => ElectLeaders { elections },
+    14 => UncleanElect { shard, version, leader, reason },
+    15 => ChangeReplicas { changes },
+    16 => DropReplicas { drops },
+    17 => SetFeatureLevel { level },
+    18 => Drain { broker, drain },
+    19 => RemoveBroker { broker },
+    20 => SetVoters { voters },
 });
 
 /// What a command did.
@@ -120,6 +199,11 @@ pub enum Outcome {
         /// Shards that came into being with it, with their first epochs.
         shards: Vec<(ShardId, Epoch)>,
     },
+    /// What came of each change of a batch, in its order. The rows that changed are those of
+    /// [`Catalog::shards_changed_since`](crate::Catalog::shards_changed_since) the revision before.
+    Shards(Vec<ShardResult>),
+    /// The cluster, its brokers or their shards are as asked.
+    Done,
     /// The broker leads these shards under these epochs. Shard 0 is not among them: the consensus leads it.
     Led {
         /// By shard.

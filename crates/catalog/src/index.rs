@@ -2,19 +2,35 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pondage_model::{Name, ShardId, StreamId, settings::GroupSource};
+use pondage_model::{Name, Revision, ShardId, StreamId, settings::GroupSource};
 
 use crate::rows::{Group, Kind, Queue, Stream, StreamOwner, StreamPlace, Topic};
 
-/// Streams by id and by shard, and who refers to a topic or queue. Never encoded.
+/// Streams by id and by shard, shards by their latest change, and who refers to a topic or queue. Never encoded.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Index {
     streams: BTreeMap<StreamId, Stream>,
     by_shard: BTreeMap<ShardId, BTreeSet<StreamId>>,
+    by_change: BTreeSet<(Revision, ShardId)>,
     referrers: BTreeMap<Name, BTreeSet<(Kind, Name)>>,
 }
 
 impl Index {
+    /// The shards that changed after `revision`, the earliest change first.
+    pub(crate) fn changed_since(&self, revision: Revision) -> impl Iterator<Item = ShardId> + '_ {
+        self.by_change.range((revision.next(), ShardId::ZERO)..).map(|&(_, shard)| shard)
+    }
+
+    /// The shard's latest change is no longer that of `before` but that of `now`; none before it exists, and after.
+    pub(crate) fn shard_changed(&mut self, shard: ShardId, before: Option<Revision>, now: Option<Revision>) {
+        if let Some(before) = before {
+            self.by_change.remove(&(before, shard));
+        }
+        if let Some(now) = now {
+            self.by_change.insert((now, shard));
+        }
+    }
+
     pub(crate) fn stream(&self, stream: StreamId) -> Option<&Stream> {
         self.streams.get(&stream)
     }

@@ -12,19 +12,25 @@ pub mod checkpoint;
 mod command;
 pub mod consensus;
 mod index;
+pub mod invariants;
 mod one_voter;
 pub mod placement;
 mod rows;
+mod shard_changes;
 mod snapshot;
 mod state;
 
+pub use apply::FEATURE_LEVELS;
 pub use checkpoint::{LogEnd, Replay, ReplayError, checkpoint_pages, restore};
 pub use command::{Applied, Command, Deleted, Opened, Outcome};
 pub use consensus::{Consensus, ConsensusInput, ConsensusOutput, Membership, ProposalId, ReadId};
 pub use one_voter::OneVoter;
 pub use placement::{Decision, place_stream};
 pub use rows::{
-    Action, Broker, Change, ClusterInfo, Group, Kind, Meta, Queue, Shard, ShardKind, Stream, StreamOwner,
-    StreamPlace, Topic,
+    Action, Broker, Change, ClusterInfo, Drain, FeatureLevels, Group, Kind, Meta, Queue, Shard, ShardKind,
+    Stream, StreamOwner, StreamPlace, Topic, UncleanElection,
+};
+pub use shard_changes::{
+    Election, IsrChange, ReplicaChange, ReplicaDrop, ShardRefusal, ShardResult, ShardVersion,
 };
 pub use state::{Catalog, Resource};

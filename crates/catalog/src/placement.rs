@@ -1,6 +1,6 @@
 //! Planners: which shard takes a stream, which brokers take a shard. Pure: equal catalogs give equal answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pondage_model::{
     BrokerId, Refusal, ShardId, limits,
@@ -8,7 +8,7 @@ use pondage_model::{
 };
 
 use crate::{
-    rows::{Shard, ShardKind},
+    rows::{Broker, Drain, Shard, ShardKind},
     state::Catalog,
 };
 
@@ -31,26 +31,41 @@ pub enum Decision {
 ///
 /// `Auto` gives a partition of a topic its own shard while the brokers that would hold it have fewer than
 /// [`limits::DEDICATED_SHARDS_PER_BROKER_MAX`] of these each, else a pooled one; a queue gets a pooled one. Among
-/// pooled shards the one with the fewest streams is taken, among brokers those with the fewest shards; ids break
-/// ties.
+/// pooled shards the one with the fewest streams is taken; brokers are taken over as many racks as there are, then
+/// those with the fewest shards; ids break ties. Lost brokers, and those that give everything away, take nothing.
 ///
 /// # Errors
 /// Definite: [`Refusal::InvalidArgument`] for replica numbers that no cluster, or not this one, can serve;
 /// [`Refusal::Conflict`] if the brokers have no room for the shard; [`Refusal::ProtocolState`] if there is no broker.
 pub fn place_stream(catalog: &Catalog, settings: &StreamSettings) -> Result<Decision, Refusal> {
-    let wish = Wish::of(settings, catalog.brokers.len())?;
+    let wish = Wish::of(settings, catalog.brokers.len(), default_replicas(catalog))?;
     Loads::of(catalog).place(&wish)
 }
 
-/// The replicas of each pooled shard that the cluster lacks: [`limits::POOLED_SHARDS_PER_BROKER`] per broker.
+/// The replicas of each pooled shard that the cluster lacks: [`limits::POOLED_SHARDS_PER_BROKER`] per broker that
+/// takes replicas.
 #[must_use]
 pub fn missing_pooled_shards(catalog: &Catalog) -> Vec<Vec<BrokerId>> {
     let have = catalog.shards().filter(|shard| shard.kind == ShardKind::Pooled).count();
-    let per_broker = limits::POOLED_SHARDS_PER_BROKER as usize;
-    let want = per_broker * catalog.brokers.len();
-    let replicas = catalog.brokers.len().min(REPLICAS_DEFAULT);
     let mut loads = Loads::of(catalog);
-    (have..want).map(|_| loads.take_brokers(replicas, |load| (load.held, load.led))).collect()
+    let want = limits::POOLED_SHARDS_PER_BROKER as usize * loads.brokers.len();
+    let replicas = default_replicas(catalog).min(loads.brokers.len());
+    let has_room = |load: &BrokerLoad| load.held < limits::SHARDS_PER_BROKER_MAX;
+    let mut missing = Vec::new();
+    for _ in have..want {
+        if loads.brokers.values().filter(|load| has_room(load)).count() < replicas {
+            break;
+        }
+        missing.push(loads.take_brokers(replicas, has_room, |load| (load.held, load.led)));
+    }
+    missing
+}
+
+/// Copies of a shard that leaves their number to the cluster: a lost broker is one that is to be replaced, one that
+/// gives everything away is not.
+pub(crate) fn default_replicas(catalog: &Catalog) -> usize {
+    let stays = |broker: &&Broker| broker.drain < Drain::Everything;
+    catalog.brokers().filter(stays).count().clamp(1, REPLICAS_DEFAULT)
 }
 
 /// What a resource asks of its shards: `None` leaves it to the cluster.
@@ -63,13 +78,19 @@ pub(crate) struct Replication {
 }
 
 impl Replication {
-    /// Checks the numbers that a resource asks for against a cluster of `brokers`.
-    pub(crate) fn of(replicas: Option<u32>, minimum: Option<u32>, brokers: usize) -> Result<Self, Refusal> {
+    /// Checks the numbers that a resource asks for against a cluster of `brokers`, where who asks for none gets
+    /// `default` copies.
+    pub(crate) fn of(
+        replicas: Option<u32>,
+        minimum: Option<u32>,
+        brokers: usize,
+        default: usize,
+    ) -> Result<Self, Refusal> {
         let invalid = |what: String| Err(Refusal::InvalidArgument { what });
         if brokers == 0 {
             return Err(Refusal::ProtocolState { what: "no broker is registered yet" });
         }
-        let default = u32::try_from(brokers.min(REPLICAS_DEFAULT)).expect("three fit");
+        let default = u32::try_from(brokers.min(default)).unwrap_or(u32::MAX);
         let wanted = replicas.unwrap_or(default);
         if wanted == 0 {
             return invalid("replicas: must be at least 1".to_owned());
@@ -93,16 +114,16 @@ impl Replication {
         self.asked_minimum.unwrap_or_else(|| majority(replicas))
     }
 
-    /// Whether a shard gives what is asked. A dedicated shard's minimum can be set, its copies can't.
+    /// Copies of a dedicated shard, as the resource asks for them.
+    pub(crate) const fn replicas(&self) -> usize {
+        self.replicas as usize
+    }
+
+    /// Whether a shard gives what is asked, or the planners will make it so: a dedicated shard's numbers follow its
+    /// resource's, a pooled one's are the cluster's.
     pub(crate) fn fits(&self, shard: &Shard) -> bool {
-        let replicas = u32::try_from(shard.replicas.len()).unwrap_or(u32::MAX);
-        match shard.kind {
-            ShardKind::Dedicated => {
-                self.asked_replicas.is_none_or(|asked| asked == replicas)
-                    && self.asked_minimum.is_none_or(|asked| asked <= replicas)
-            }
-            _ => self.fits_pooled(replicas, shard.min_in_sync_replicas),
-        }
+        let replicas = u32::try_from(shard.staying().count()).unwrap_or(u32::MAX);
+        shard.kind == ShardKind::Dedicated || self.fits_pooled(replicas, shard.min_in_sync_replicas)
     }
 
     /// A pooled shard may be safer than asked, never weaker.
@@ -127,7 +148,7 @@ pub(crate) struct Wish {
 }
 
 impl Wish {
-    pub(crate) fn of(settings: &StreamSettings, brokers: usize) -> Result<Self, Refusal> {
+    pub(crate) fn of(settings: &StreamSettings, brokers: usize, default: usize) -> Result<Self, Refusal> {
         let (is_partition, placement, replicas, minimum) = match settings {
             StreamSettings::Topic(topic) => {
                 (true, topic.placement, topic.replicas, topic.min_in_sync_replicas)
@@ -136,7 +157,11 @@ impl Wish {
                 (false, queue.placement, queue.replicas, queue.min_in_sync_replicas)
             }
         };
-        Ok(Self { is_partition, placement, replication: Replication::of(replicas, minimum, brokers)? })
+        Ok(Self {
+            is_partition,
+            placement,
+            replication: Replication::of(replicas, minimum, brokers, default)?,
+        })
     }
 }
 
@@ -146,6 +171,10 @@ pub(crate) struct BrokerLoad {
     pub(crate) dedicated: usize,
     pub(crate) held: usize,
     pub(crate) led: usize,
+    /// Its failure domain, numbered; brokers without one share one.
+    pub(crate) rack: usize,
+    /// It gives leadership away.
+    pub(crate) shuns_leadership: bool,
 }
 
 /// What a pooled shard carries and gives.
@@ -165,23 +194,29 @@ pub(crate) struct Loads {
 
 impl Loads {
     pub(crate) fn of(catalog: &Catalog) -> Self {
-        let mut loads = Self {
-            brokers: catalog.brokers.keys().map(|&broker| (broker, BrokerLoad::default())).collect(),
-            pooled: BTreeMap::new(),
+        let racks: BTreeSet<_> = catalog.brokers.values().map(|broker| broker.rack.as_deref()).collect();
+        let racks: BTreeMap<_, usize> = racks.into_iter().zip(0..).collect();
+        let load_of = |broker: &Broker| BrokerLoad {
+            rack: racks[&broker.rack.as_deref()],
+            shuns_leadership: !broker.takes_leadership(),
+            ..BrokerLoad::default()
         };
+        let takers = catalog.brokers.values().filter(|broker| broker.takes_replicas());
+        let brokers = takers.map(|broker| (broker.id, load_of(broker))).collect();
+        let mut loads = Self { brokers, pooled: BTreeMap::new() };
         for shard in catalog.shards.values().filter(|shard| shard.kind != ShardKind::Catalog) {
-            for replica in &shard.replicas {
-                let load = loads.brokers.entry(*replica).or_default();
+            for replica in shard.staying() {
+                let Some(load) = loads.brokers.get_mut(&replica) else { continue };
                 load.held += 1;
                 load.dedicated += usize::from(shard.kind == ShardKind::Dedicated);
-                load.led += usize::from(shard.leader == Some(*replica));
+                load.led += usize::from(shard.leader == Some(replica));
             }
             if shard.kind == ShardKind::Pooled {
                 loads.pooled.insert(
                     shard.id,
                     PooledLoad {
                         streams: catalog.stream_count_of(shard.id),
-                        replicas: u32::try_from(shard.replicas.len()).unwrap_or(u32::MAX),
+                        replicas: u32::try_from(shard.staying().count()).unwrap_or(u32::MAX),
                         minimum: shard.min_in_sync_replicas,
                     },
                 );
@@ -227,27 +262,47 @@ impl Loads {
         if self.brokers.values().filter(|load| has_room(load)).count() < wanted {
             return None;
         }
-        // Brokers without room sort behind all others, so enough with room come first.
-        let replicas =
-            self.take_brokers(wanted, |load| (!has_room(load), load.dedicated, load.held, load.led));
+        let replicas = self.take_brokers(wanted, has_room, |load| (load.dedicated, load.held, load.led));
         for replica in &replicas {
             self.brokers.entry(*replica).or_default().dedicated += 1;
         }
         Some(Decision::Dedicated { replicas })
     }
 
-    /// The `count` brokers that `cost` ranks first, the one that leads the fewest shards in front; counts them.
-    fn take_brokers<C: Ord>(&mut self, count: usize, cost: impl Fn(&BrokerLoad) -> C) -> Vec<BrokerId> {
-        let mut ranked: Vec<_> = self.brokers.iter().map(|(&id, load)| (cost(load), id)).collect();
-        ranked.sort();
-        let mut taken: Vec<_> = ranked.into_iter().take(count).map(|(_, id)| id).collect();
-        taken.sort_by_key(|id| (self.brokers[id].led, *id));
+    /// `count` brokers with room over as many racks as there are, in each those that `cost` ranks first, the one that
+    /// leads the fewest shards in front; counts them.
+    fn take_brokers<C: Ord>(
+        &mut self,
+        count: usize,
+        has_room: impl Fn(&BrokerLoad) -> bool,
+        cost: impl Fn(&BrokerLoad) -> C,
+    ) -> Vec<BrokerId> {
+        let mut taken: Vec<BrokerId> = Vec::with_capacity(count);
+        while taken.len() < count {
+            let Some(next) = self.next_broker(&taken, &has_room, &cost) else { break };
+            taken.push(next);
+        }
+        taken.sort_by_key(|id| (self.brokers[id].shuns_leadership, self.brokers[id].led, *id));
         for (index, id) in taken.iter().enumerate() {
             let load = self.brokers.entry(*id).or_default();
             load.held += 1;
             load.led += usize::from(index == 0);
         }
         taken
+    }
+
+    /// The broker to hold a copy beside those that `have` one: in the rack with the fewest of them, then as `cost`
+    /// ranks.
+    pub(crate) fn next_broker<C: Ord>(
+        &self,
+        have: &[BrokerId],
+        has_room: impl Fn(&BrokerLoad) -> bool,
+        cost: impl Fn(&BrokerLoad) -> C,
+    ) -> Option<BrokerId> {
+        let rack_of = |broker: &BrokerId| self.brokers.get(broker).map(|load| load.rack);
+        let in_rack = |rack| have.iter().filter(|broker| rack_of(broker) == Some(rack)).count();
+        let free = self.brokers.iter().filter(|(id, load)| !have.contains(id) && has_room(load));
+        free.min_by_key(|(id, load)| (in_rack(load.rack), cost(load), **id)).map(|(&id, _)| id)
     }
 }
 

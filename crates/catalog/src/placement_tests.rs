@@ -8,7 +8,12 @@ fn loads(brokers: &[(usize, usize, usize)], pooled: &[(usize, u32, u32)]) -> Loa
     Loads {
         brokers: (1..)
             .map(BrokerId)
-            .zip(brokers.iter().map(|&(dedicated, held, led)| BrokerLoad { dedicated, held, led }))
+            .zip(brokers.iter().map(|&(dedicated, held, led)| BrokerLoad {
+                dedicated,
+                held,
+                led,
+                ..BrokerLoad::default()
+            }))
             .collect(),
         pooled: (1..)
             .map(ShardId)
@@ -63,7 +68,8 @@ fn a_stream_goes_where_the_table_says() {
         // A broker without room takes nothing, however few dedicated shards it has.
         (21, &crowded, partition, Auto, Some(1), None, dedicated(&[2])),
     ] {
-        let replication = Replication::of(replicas, minimum, loads.brokers.len()).expect("servable");
+        let replication =
+            Replication::of(replicas, minimum, loads.brokers.len(), REPLICAS_DEFAULT).expect("servable");
         let wish = Wish { is_partition, placement, replication };
         let got = loads.clone().place(&wish);
         assert_eq!(got.clone().ok(), expected, "row {row}: {got:?}");
@@ -76,7 +82,7 @@ fn each_decision_raises_the_loads_that_the_next_one_sees() {
     let auto = |is_partition| Wish {
         is_partition,
         placement: Placement::Auto,
-        replication: Replication::of(Some(1), None, 2).expect("servable"),
+        replication: Replication::of(Some(1), None, 2, REPLICAS_DEFAULT).expect("servable"),
     };
     let mut loads = loads(&[(CAP - 2, CAP - 2, 0), (CAP - 1, CAP - 1, 0)], &[(0, 1, 1), (1, 1, 1)]);
     let places: Vec<_> = (0..6).map(|_| loads.place(&auto(true)).ok()).collect();
@@ -103,7 +109,7 @@ fn replica_numbers_are_checked_against_the_brokers() {
         (None, Some(0), 1, Err("minInSyncReplicas: must be at least 1")),
         (None, None, 0, Err("no broker is registered yet")),
     ] {
-        let got = Replication::of(replicas, minimum, brokers);
+        let got = Replication::of(replicas, minimum, brokers, REPLICAS_DEFAULT);
         match (&got, expected) {
             (Ok(replication), Ok(replicas)) => assert_eq!(replication.replicas, replicas),
             (Err(refusal), Err(words)) => assert!(refusal.to_string().starts_with(words), "{refusal}"),

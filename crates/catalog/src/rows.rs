@@ -1,7 +1,7 @@
 //! The rows of the catalog, as its readers see them.
 
 use pondage_model::{
-    BrokerId, Epoch, Incarnation, Name, Revision, ShardId, StreamId, Uuid,
+    BrokerId, Epoch, Incarnation, Member, Name, Revision, ShardId, StreamId, Uuid,
     settings::{GroupSettings, QueueSettings, TopicSettings},
     wire_enum, wire_struct,
 };
@@ -20,6 +20,37 @@ pub struct ClusterInfo {
 }
 wire_struct!(ClusterInfo { uuid, nonce, feature_level, created });
 
+/// The feature levels that a broker can work at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeatureLevels {
+    /// The lowest.
+    pub lowest: u32,
+    /// The highest.
+    pub highest: u32,
+}
+wire_struct!(FeatureLevels { lowest, highest });
+
+impl FeatureLevels {
+    /// Whether a broker can work at this level.
+    #[must_use]
+    pub const fn contains(self, level: u32) -> bool {
+        self.lowest <= level && level <= self.highest
+    }
+}
+
+/// What a broker shall give away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Drain {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// What it leads, because it stops for a while: it keeps its copies.
+    Leadership,
+    /// What it leads and its copies, because it goes for good.
+    Everything,
+}
+wire_enum!(Drain { 0 => Nothing, 1 => Leadership, 2 => Everything });
+
 /// A broker, which is a volume: a pod's name and address may change, the volume is what it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broker {
@@ -35,10 +66,36 @@ pub struct Broker {
     pub address: String,
     /// The failure domain that it stands in.
     pub rack: Option<String>,
+    /// What its current start can work at.
+    pub feature_levels: FeatureLevels,
+    /// What it shall give away.
+    pub drain: Drain,
+    /// Its volume is lost for good: it is in sync with nothing and never comes back.
+    pub lost: bool,
     /// When it first registered.
     pub created: Revision,
 }
-wire_struct!(Broker { id, volume, incarnation, nonce, address, rack, created });
+wire_struct!(Broker { id, volume, incarnation, nonce, address, rack, feature_levels, drain, lost, created });
+
+impl Broker {
+    /// Its current start.
+    #[must_use]
+    pub const fn member(&self) -> Member {
+        Member { broker: self.id, incarnation: self.incarnation }
+    }
+
+    /// Whether new copies may be placed on it.
+    #[must_use]
+    pub fn takes_replicas(&self) -> bool {
+        !self.lost && self.drain < Drain::Everything
+    }
+
+    /// Whether it should be made a leader while others can be.
+    #[must_use]
+    pub fn takes_leadership(&self) -> bool {
+        !self.lost && self.drain == Drain::Nothing
+    }
+}
 
 /// What a shard is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,20 +116,86 @@ pub struct Shard {
     pub id: ShardId,
     /// What it is for.
     pub kind: ShardKind,
-    /// The brokers that hold a copy.
+    /// The brokers that hold a copy. The first one leads by preference.
     pub replicas: Vec<BrokerId>,
-    /// The broker that leads it. None for shard 0, whose leader and epoch are the consensus's own.
+    /// Those of them that go once the others hold enough.
+    pub leaving: Vec<BrokerId>,
+    /// The broker that leads it. None for shard 0, whose leader and epoch are the consensus's own, and while nobody
+    /// is elected after the leader's volume was lost.
     pub leader: Option<BrokerId>,
     /// The leader's term; every start of a leader is a new one.
     pub epoch: Epoch,
-    /// The replicas that hold every committed entry durably.
-    pub isr: Vec<BrokerId>,
+    /// The replicas that hold every committed entry durably, each under the start in which a leader last confirmed
+    /// it, ascending. Empty once the last of them was lost.
+    pub isr: Vec<Member>,
     /// Copies that must be durable before an acknowledgement.
     pub min_in_sync_replicas: u32,
     /// Grows with every change of this row; what a compare-and-set compares.
     pub version: u64,
+    /// When this row last changed.
+    pub changed: Revision,
+    /// The latest election that an administrator ordered among replicas that were not in sync.
+    pub unclean: Option<UncleanElection>,
 }
-wire_struct!(Shard { id, kind, replicas, leader, epoch, isr, min_in_sync_replicas, version });
+wire_struct!(Shard {
+    id,
+    kind,
+    replicas,
+    leaving,
+    leader,
+    epoch,
+    isr,
+    min_in_sync_replicas,
+    version,
+    changed,
+    unclean
+});
+
+impl Shard {
+    /// The replicas that stay: all but the leaving ones, the preferred leader first.
+    pub fn staying(&self) -> impl Iterator<Item = BrokerId> + Clone + '_ {
+        self.replicas.iter().copied().filter(|replica| !self.leaving.contains(replica))
+    }
+
+    /// The broker's place among the in-sync replicas.
+    #[must_use]
+    pub fn in_sync(&self, broker: BrokerId) -> Option<Member> {
+        self.isr.iter().copied().find(|member| member.broker == broker)
+    }
+
+    /// The leader, in the start that it was elected in.
+    #[must_use]
+    pub fn leading(&self) -> Option<Member> {
+        self.leader.and_then(|leader| self.in_sync(leader))
+    }
+
+    /// Whether no broker is left that is known to hold every committed entry: the condition `DataLost`. Only an
+    /// administrator's order by name makes it go on.
+    #[must_use]
+    pub const fn is_data_lost(&self) -> bool {
+        self.isr.is_empty()
+    }
+
+    /// The fewest in-sync replicas that may be left when the leader drops some.
+    #[must_use]
+    pub fn in_sync_floor(&self) -> usize {
+        self.isr.len().min(self.min_in_sync_replicas as usize)
+    }
+}
+
+/// An election by order of an administrator: committed entries may have been lost by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UncleanElection {
+    /// When.
+    pub revision: Revision,
+    /// The epoch that began with it.
+    pub epoch: Epoch,
+    /// Who was made the leader.
+    pub leader: BrokerId,
+    /// Why, in the administrator's words.
+    pub reason: String,
+}
+wire_struct!(UncleanElection { revision, epoch, leader, reason });
 
 /// What every resource carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@
 //! Everything in the compact encoding of `model::wire`; rows carry their own keys and lie in their order, so equal
 //! states are equal bytes. A change of a row's fields is a change of the version.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use pondage_model::{
@@ -19,7 +19,8 @@ use pondage_model::{
 
 use crate::{
     index::{Index, sources},
-    rows::{Broker, Group, Queue, Shard, ShardKind, Topic},
+    invariants,
+    rows::{Broker, Group, Queue, Shard, Topic},
     state::Catalog,
 };
 
@@ -81,6 +82,9 @@ impl Catalog {
 
     fn build_index(&mut self) -> Result<(), Malformed> {
         let mut fresh = true;
+        for shard in self.shards.values() {
+            self.index.shard_changed(shard.id, None, Some(shard.changed));
+        }
         for topic in self.topics.values() {
             fresh &= self.index.open_topic(topic, 0);
         }
@@ -98,42 +102,9 @@ impl Catalog {
         if self.cluster.is_none() {
             require(self.brokers.is_empty() && self.shards.is_empty(), "brokers before a cluster")?;
         }
-        let volumes: BTreeSet<_> = self.brokers.values().map(|broker| broker.volume).collect();
-        require(volumes.len() == self.brokers.len(), "two brokers with one volume")?;
-        for broker in self.brokers.values() {
-            require(broker.id < self.next_broker && broker.id.0 > 0, "a broker's id beyond the next one")?;
-        }
-        for shard in self.shards.values() {
-            self.check_shard(shard)?;
-        }
+        invariants::check(self).map_err(|broken| Malformed(broken.what))?;
         self.check_resources()?;
         self.check_changes()
-    }
-
-    fn check_shard(&self, shard: &Shard) -> Result<(), Malformed> {
-        let replicas: BTreeSet<_> = shard.replicas.iter().collect();
-        let in_sync: BTreeSet<_> = shard.isr.iter().collect();
-        let minimum = shard.min_in_sync_replicas as usize;
-        require(shard.id < self.next_shard, "a shard's id beyond the next one")?;
-        require(replicas.len() == shard.replicas.len(), "a replica twice")?;
-        require(
-            in_sync.len() == shard.isr.len() && in_sync.is_subset(&replicas),
-            "in sync without a replica",
-        )?;
-        require(replicas.iter().all(|id| self.brokers.contains_key(id)), "a replica without a broker")?;
-        require((1..=replicas.len()).contains(&minimum), "a minimum beyond the replicas")?;
-        let leads = shard.leader.is_some_and(|leader| in_sync.contains(&leader) && shard.epoch.0 > 0);
-        let streams = self.stream_count_of(shard.id);
-        match shard.kind {
-            ShardKind::Catalog => require(
-                shard.id == ShardId::CATALOG && shard.leader.is_none() && streams == 0,
-                "the catalog's shard",
-            ),
-            ShardKind::Pooled => require(shard.id != ShardId::CATALOG && leads, "a pooled shard"),
-            ShardKind::Dedicated => {
-                require(shard.id != ShardId::CATALOG && leads && streams == 1, "a dedicated shard")
-            }
-        }
     }
 
     fn check_resources(&self) -> Result<(), Malformed> {

@@ -1,10 +1,10 @@
 use pondage_model::{
-    BrokerId, Incarnation, Name, Uuid,
+    BrokerId, Incarnation, Member, Name, Uuid,
     settings::{GroupSettings, QueueSettings, StartPosition, TopicSettings},
 };
 
 use super::*;
-use crate::Command;
+use crate::{Command, FEATURE_LEVELS, ShardKind};
 
 fn name(text: &str) -> Name {
     Name::new(text).expect("valid")
@@ -25,6 +25,8 @@ fn catalog() -> Catalog {
             nonce: Uuid([4; 16]),
             address: "a:1".to_owned(),
             rack: Some("r".to_owned()),
+            feature_levels: FEATURE_LEVELS,
+            replaces: None,
         },
         Command::ApplyTopic {
             name: name("t"),
@@ -46,6 +48,10 @@ fn catalog() -> Catalog {
     catalog
 }
 
+fn member(broker: u32) -> Member {
+    Member { broker: BrokerId(broker), incarnation: Incarnation(1) }
+}
+
 fn topic(catalog: &mut Catalog) -> &mut crate::Topic {
     catalog.topics.get_mut(&name("t")).expect("there")
 }
@@ -63,7 +69,7 @@ type Breakage = (&'static str, fn(&mut Catalog));
 
 #[test]
 fn a_state_that_no_commands_lead_to_is_refused() {
-    let rows: [Breakage; 31] = [
+    let rows: [Breakage; 37] = [
         ("brokers before a cluster", |it| it.cluster = None),
         ("two brokers with one volume", |it| {
             let copy = crate::Broker { id: BrokerId(2), ..it.brokers[&BrokerId(1)].clone() };
@@ -71,18 +77,26 @@ fn a_state_that_no_commands_lead_to_is_refused() {
         }),
         ("a broker's id beyond the next one", |it| it.next_broker = BrokerId(1)),
         ("a shard's id beyond the next one", |it| it.next_shard = ShardId(6)),
+        ("leaving without a replica", |it| shard(it, 1).leaving.push(BrokerId(2))),
+        ("leaving without a replica", |it| shard(it, 1).leaving.push(BrokerId(1))),
+        ("in sync under a start that never was", |it| shard(it, 1).isr[0].incarnation = Incarnation(2)),
+        ("a lost broker in sync", |it| it.brokers.values_mut().for_each(|broker| broker.lost = true)),
+        ("a row of a later revision", |it| shard(it, 1).changed = Revision(99)),
+        ("a feature level that a broker lacks", |it| {
+            it.cluster.as_mut().expect("initialised").feature_level = 99;
+        }),
         ("a replica twice", |it| shard(it, 1).replicas.push(BrokerId(1))),
-        ("in sync without a replica", |it| shard(it, 1).isr.push(BrokerId(2))),
-        ("in sync without a replica", |it| shard(it, 1).isr.push(BrokerId(1))),
+        ("in sync without a replica", |it| shard(it, 1).isr.push(member(2))),
+        ("in sync without a replica", |it| shard(it, 1).isr.push(member(1))),
         ("a replica without a broker", |it| shard(it, 1).replicas.push(BrokerId(2))),
         ("a minimum beyond the replicas", |it| shard(it, 1).min_in_sync_replicas = 2),
         ("a minimum beyond the replicas", |it| shard(it, 1).min_in_sync_replicas = 0),
         ("the catalog's shard", |it| shard(it, 0).leader = Some(BrokerId(1))),
         ("the catalog's shard", |it| shard(it, 1).kind = ShardKind::Catalog),
         ("the catalog's shard", |it| queue(it).place.shard = ShardId(0)),
-        ("a pooled shard", |it| shard(it, 1).leader = None),
-        ("a pooled shard", |it| shard(it, 1).epoch = pondage_model::Epoch(0)),
-        ("a pooled shard", |it| shard(it, 1).isr.clear()),
+        ("a shard without an epoch", |it| shard(it, 1).epoch = pondage_model::Epoch(0)),
+        ("a leader out of sync", |it| shard(it, 1).isr.clear()),
+        ("a leader out of sync", |it| shard(it, 1).leader = Some(BrokerId(2))),
         ("a dedicated shard", |it| shard(it, 3).kind = ShardKind::Dedicated),
         ("a dedicated shard", |it| topic(it).partitions[1].shard = ShardId(5)),
         ("a resource of a later revision", |it| topic(it).meta.changed = Revision(99)),

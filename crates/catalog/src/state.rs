@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use pondage_model::{
-    BrokerId, Name, ProducerId, Revision, ShardId, StreamId, Uuid, limits, settings::StreamSettings,
+    BrokerId, Member, Name, ProducerId, Revision, ShardId, StreamId, Uuid, limits, settings::StreamSettings,
 };
 
 use crate::{
@@ -155,6 +155,23 @@ impl Catalog {
     #[must_use]
     pub fn shard(&self, shard: ShardId) -> Option<&Shard> {
         self.shards.get(&shard)
+    }
+
+    /// The shards whose rows changed after `revision`, the earliest change first. Deleted ones are not among them.
+    pub fn shards_changed_since(&self, revision: Revision) -> impl Iterator<Item = &Shard> {
+        self.index.changed_since(revision).filter_map(|shard| self.shards.get(&shard))
+    }
+
+    /// The broker's current start; none for one that is unknown or whose volume is lost.
+    #[must_use]
+    pub fn member(&self, broker: BrokerId) -> Option<Member> {
+        self.broker(broker).filter(|row| !row.lost).map(Broker::member)
+    }
+
+    /// Whether this is a current start of a broker.
+    #[must_use]
+    pub fn is_current(&self, member: Member) -> bool {
+        self.member(member.broker) == Some(member)
     }
 
     /// The streams of a shard, ascending.

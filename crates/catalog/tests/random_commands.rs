@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use pondage_catalog::{
-    Catalog, Command, Consensus, ConsensusInput, ConsensusOutput, LogEnd, OneVoter, Outcome, ProposalId,
-    Replay, checkpoint_pages, consensus::revision_at,
+    Catalog, Command, Consensus, ConsensusInput, ConsensusOutput, FEATURE_LEVELS, LogEnd, OneVoter, Outcome,
+    ProposalId, Replay, checkpoint_pages, consensus::revision_at,
 };
 use pondage_model::{
     Body, BrokerId, Entry, Incarnation, Name, Revision, Uuid,
@@ -61,6 +61,8 @@ fn commands() -> impl Strategy<Value = Command> {
             nonce,
             address: "broker:1".to_owned(),
             rack: None,
+            feature_levels: FEATURE_LEVELS,
+            replaces: None,
         }),
         2 => (1..4u32, 1..4u64).prop_map(|(broker, incarnation)| Command::LeadAll {
             broker: BrokerId(broker),
@@ -90,6 +92,8 @@ fn histories() -> impl Strategy<Value = Vec<Command>> {
             nonce: Uuid([0; 16]),
             address: "broker:0".to_owned(),
             rack: None,
+            feature_levels: FEATURE_LEVELS,
+            replaces: None,
         },
     ];
     (prop::bool::weighted(0.9), prop::collection::vec(commands(), 0..80)).prop_map(

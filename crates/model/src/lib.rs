@@ -7,6 +7,7 @@ pub mod entry;
 pub mod ids;
 pub mod limits;
 pub mod name;
+pub mod planted;
 pub mod record;
 pub mod refusal;
 pub mod settings;

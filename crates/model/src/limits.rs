@@ -117,6 +117,15 @@ pub const SHARDS_PER_BROKER_MAX: usize = 2_048;
 /// Bytes of a broker's address or rack.
 pub const ADDRESS_BYTES_MAX: usize = 512;
 
+/// Bytes of an administrator's reason for an unclean election.
+pub const REASON_BYTES_MAX: usize = 512;
+
+/// How often a broker renews its lease with the catalog's leader, in milliseconds.
+pub const BROKER_LEASE_RENEWAL_MILLIS: u64 = 200;
+
+/// How long a broker's lease lasts after a renewal, in milliseconds.
+pub const BROKER_LEASE_MILLIS: u64 = 1_000;
+
 /// Changes of resources that the catalog remembers for watchers; one that is further behind lists again.
 pub const CATALOG_CHANGES_MAX: usize = 1_024;
 
@@ -140,5 +149,6 @@ const _: () = {
     assert!(SEGMENT_BYTES_MIN <= SEGMENT_BYTES_MAX);
     assert!(CATALOG_COMMAND_BYTES_MAX < ENTRY_BYTES_MAX);
     assert!(DEDICATED_SHARDS_PER_BROKER_MAX <= SHARDS_PER_BROKER_MAX);
+    assert!(4 * BROKER_LEASE_RENEWAL_MILLIS < BROKER_LEASE_MILLIS);
     assert!(TOPICS_PER_GROUP_MAX * (NAME_BYTES_MAX + 2) < CATALOG_COMMAND_BYTES_MAX);
 };

@@ -1,136 +1,48 @@
-//! Commands about the cluster and its brokers.
+//! The cluster's beginning, and new shards.
 
-use pondage_model::{BrokerId, Epoch, Incarnation, Refusal, ShardId, Uuid, limits};
+use pondage_model::{BrokerId, Epoch, Incarnation, Member, Refusal, ShardId, Uuid};
 
-use super::FEATURE_LEVEL;
+use super::FEATURE_LEVELS;
 use crate::{
     command::Outcome,
-    placement::{majority, missing_pooled_shards},
-    rows::{Broker, ClusterInfo, Shard, ShardKind},
+    rows::{ClusterInfo, Shard, ShardKind},
     state::Catalog,
 };
-
-fn conflict<T>(what: String) -> Result<T, Refusal> {
-    Err(Refusal::Conflict { what })
-}
 
 impl Catalog {
     pub(super) fn initialise(&mut self, uuid: Uuid, nonce: Uuid) -> Result<Outcome, Refusal> {
         match &self.cluster {
             Some(cluster) if cluster.uuid == uuid => Ok(Outcome::Unchanged),
-            Some(cluster) => conflict(format!(
-                "the cluster was initialised as {} before; it never becomes {uuid}",
-                cluster.uuid
-            )),
+            Some(cluster) => Err(Refusal::Conflict {
+                what: format!(
+                    "the cluster was initialised as {} before; it never becomes {uuid}",
+                    cluster.uuid
+                ),
+            }),
             None => {
-                let created = self.revision;
-                self.cluster = Some(ClusterInfo { uuid, nonce, feature_level: FEATURE_LEVEL, created });
+                let (created, feature_level) = (self.revision, FEATURE_LEVELS.lowest);
+                self.cluster = Some(ClusterInfo { uuid, nonce, feature_level, created });
                 Ok(Outcome::Initialised)
             }
         }
     }
 
-    pub(super) fn register(
-        &mut self,
-        volume: Uuid,
-        incarnation: Incarnation,
-        nonce: Uuid,
-        address: &str,
-        rack: Option<&str>,
-    ) -> Result<Outcome, Refusal> {
-        check_place(address, rack)?;
-        let known = self.broker_of(volume);
-        let last = known.map_or(Incarnation::ZERO, |broker| broker.incarnation);
-        // The same pair again is the same start, which may not know that it is registered.
-        let repeats = known.is_some_and(|broker| broker.incarnation == incarnation && broker.nonce == nonce);
-        if !repeats && Some(incarnation.0) != last.0.checked_add(1) {
-            return conflict(if known.is_some() {
-                format!(
-                    "volume {volume} is registered with start {last} and can't register start {incarnation}: \
-                     its disk was copied, or restored from a backup, and may join as a new, empty volume only"
-                )
-            } else {
-                format!(
-                    "volume {volume} counts {incarnation} starts and the cluster never saw it: it belongs to \
-                     another cluster, or this cluster's catalog lost its past"
-                )
-            });
-        }
-        if known.is_none() && self.brokers.len() >= limits::BROKERS_MAX {
-            return conflict(format!("the cluster has {} brokers, the most it takes", limits::BROKERS_MAX));
-        }
-
-        let (id, created) = match known {
-            Some(broker) => (broker.id, broker.created),
-            None => (self.next_broker, self.revision),
-        };
-        let is_new = known.is_none();
-        let (address, rack) = (address.to_owned(), rack.map(ToOwned::to_owned));
-        self.brokers.insert(id, Broker { id, volume, incarnation, nonce, address, rack, created });
-        if !is_new {
-            return Ok(Outcome::Registered { broker: id, shards: Vec::new() });
-        }
-        self.next_broker = self.next_broker.next();
-        if !self.shards.contains_key(&ShardId::CATALOG) {
-            self.insert_catalog_shard(id);
-        }
-        let shards = missing_pooled_shards(self)
-            .into_iter()
-            .map(|replicas| {
-                let minimum = majority(replicas.len());
-                self.create_shard(ShardKind::Pooled, replicas, minimum)
-            })
-            .collect();
-        Ok(Outcome::Registered { broker: id, shards })
-    }
-
-    pub(super) fn lead_all(
-        &mut self,
-        broker: BrokerId,
-        incarnation: Incarnation,
-    ) -> Result<Outcome, Refusal> {
-        let row = self.registered(broker)?;
-        if row.incarnation != incarnation {
-            return conflict(format!(
-                "start {incarnation} of broker {broker} is not its current one, which is {}",
-                row.incarnation
-            ));
-        }
-        let led = self.shards.values_mut().filter(|shard| shard.leader == Some(broker));
-        let shards = led
-            .map(|shard| {
-                shard.epoch = shard.epoch.next();
-                shard.version += 1;
-                (shard.id, shard.epoch)
-            })
-            .collect();
-        Ok(Outcome::Led { shards })
-    }
-
-    pub(super) fn allocate_producers(&mut self, broker: BrokerId) -> Result<Outcome, Refusal> {
-        self.registered(broker)?;
-        let (first, count) = (self.next_producer, limits::PRODUCER_ID_BLOCK);
-        self.next_producer = first.plus(count);
-        Ok(Outcome::Producers { first, count })
-    }
-
-    fn registered(&self, broker: BrokerId) -> Result<&Broker, Refusal> {
-        self.broker(broker).ok_or_else(|| Refusal::NotFound { kind: "broker", name: broker.to_string() })
-    }
-
     /// Shard 0's row: the consensus owns its leader and epoch.
-    fn insert_catalog_shard(&mut self, first_broker: BrokerId) {
-        let row = Shard {
+    pub(super) fn insert_catalog_shard(&mut self, first_broker: BrokerId) {
+        let incarnation = self.broker(first_broker).map_or(Incarnation(1), |broker| broker.incarnation);
+        self.insert_shard(Shard {
             id: ShardId::CATALOG,
             kind: ShardKind::Catalog,
             replicas: vec![first_broker],
+            leaving: Vec::new(),
             leader: None,
             epoch: Epoch::ZERO,
-            isr: vec![first_broker],
+            isr: vec![Member { broker: first_broker, incarnation }],
             min_in_sync_replicas: 1,
             version: 1,
-        };
-        self.shards.insert(row.id, row);
+            changed: self.revision,
+            unclean: None,
+        });
     }
 
     /// Adds an empty shard: all its replicas are in sync, the first one leads it in its first epoch.
@@ -142,22 +54,24 @@ impl Catalog {
     ) -> (ShardId, Epoch) {
         let (id, epoch) = (self.next_shard, Epoch(1));
         self.next_shard = id.next();
-        let (leader, isr) = (replicas.first().copied(), replicas.clone());
+        let leader = replicas.first().copied();
         assert!(leader.is_some(), "{id:?} planned without a replica");
-        let row = Shard { id, kind, replicas, leader, epoch, isr, min_in_sync_replicas, version: 1 };
-        self.shards.insert(id, row);
+        let mut isr: Vec<Member> =
+            replicas.iter().map(|&broker| self.member(broker).expect("planned on a broker")).collect();
+        isr.sort_unstable();
+        self.insert_shard(Shard {
+            id,
+            kind,
+            replicas,
+            leaving: Vec::new(),
+            leader,
+            epoch,
+            isr,
+            min_in_sync_replicas,
+            version: 1,
+            changed: self.revision,
+            unclean: None,
+        });
         (id, epoch)
     }
-}
-
-fn check_place(address: &str, rack: Option<&str>) -> Result<(), Refusal> {
-    for (field, text) in [("address", Some(address)), ("rack", rack)] {
-        let Some(text) = text else { continue };
-        if text.is_empty() || text.len() > limits::ADDRESS_BYTES_MAX || text.chars().any(char::is_control) {
-            return Err(Refusal::InvalidArgument {
-                what: format!("{field}: 1 to {} bytes without control characters", limits::ADDRESS_BYTES_MAX),
-            });
-        }
-    }
-    Ok(())
 }

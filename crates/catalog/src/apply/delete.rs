@@ -84,7 +84,7 @@ impl Catalog {
             self.index.close(*place);
             streams.push((place.stream, place.shard));
             if self.shards.get(&place.shard).is_some_and(|shard| shard.kind == ShardKind::Dedicated) {
-                self.shards.remove(&place.shard);
+                self.remove_shard(place.shard);
                 shards.push(place.shard);
             }
         }

@@ -5,10 +5,10 @@ use pondage_model::{
     settings::{Placement, QueueSettings, StreamSettings, TopicSettings},
 };
 
-use super::validate;
+use super::{shards::Cause, validate};
 use crate::{
     command::{Applied, Opened, Outcome},
-    placement::{Decision, Loads, Replication, Wish},
+    placement::{Decision, Loads, Replication, Wish, default_replicas},
     rows::{Action, Kind, Meta, Queue, ShardKind, StreamPlace, Topic},
     state::Catalog,
 };
@@ -21,7 +21,8 @@ impl Catalog {
             return Ok(Outcome::Unchanged);
         }
         validate::topic(settings)?;
-        let wish = Wish::of(&StreamSettings::Topic(settings.clone()), self.brokers.len())?;
+        let wish =
+            Wish::of(&StreamSettings::Topic(settings.clone()), self.brokers.len(), default_replicas(self))?;
         let have = existing.map_or(0, |topic| topic.settings.partitions);
         if settings.partitions < have {
             return Err(Refusal::InvalidArgument {
@@ -68,7 +69,8 @@ impl Catalog {
         }
         validate::queue(settings)?;
         self.check_dead_letter(name, settings)?;
-        let wish = Wish::of(&StreamSettings::Queue(settings.clone()), self.brokers.len())?;
+        let wish =
+            Wish::of(&StreamSettings::Queue(settings.clone()), self.brokers.len(), default_replicas(self))?;
         if let Some(queue) = existing {
             self.check_update(queue.settings.placement, &[queue.place], &wish)?;
             let mut queue = queue.clone();
@@ -151,10 +153,10 @@ impl Catalog {
             self.shards.get(&place.shard).is_some_and(|shard| wish.replication.fits(shard))
         };
         if places.iter().all(fits) {
-            Ok(())
-        } else {
-            Err(Refusal::NotServed { what: "changing the replicas of an existing topic or queue" })
+            return Ok(());
         }
+        let what = "replicas, minInSyncReplicas: more than the pooled shard that it lives on has";
+        Err(Refusal::Conflict { what: what.to_owned() })
     }
 
     /// Decides for `count` new streams, changing nothing.
@@ -193,14 +195,16 @@ impl Catalog {
         StreamPlace { stream, shard }
     }
 
-    /// Sets what a resource asks of its dedicated shards; pooled ones are not its to set.
+    /// Sets what a resource asks of its dedicated shards; pooled ones are not its to set. A minimum that the in-sync
+    /// replicas don't reach yet is left to the replication planner: it would stop the shard's writes at once.
     fn set_minimum(&mut self, shards: &[ShardId], replication: &Replication) {
-        for shard in shards {
-            let Some(row) = self.shards.get_mut(shard) else { continue };
-            let minimum = replication.minimum_of(row.replicas.len());
-            if row.kind == ShardKind::Dedicated && row.min_in_sync_replicas != minimum {
-                row.min_in_sync_replicas = minimum;
-                row.version += 1;
+        for &shard in shards {
+            let Some(row) = self.shards.get(&shard) else { continue };
+            let minimum = replication.minimum_of(replication.replicas());
+            let reached = row.staying().filter(|&broker| row.in_sync(broker).is_some()).count();
+            let is_served = minimum <= row.min_in_sync_replicas || minimum as usize <= reached;
+            if row.kind == ShardKind::Dedicated && row.min_in_sync_replicas != minimum && is_served {
+                self.change_shard(shard, Cause::Protocol, |row| row.min_in_sync_replicas = minimum);
             }
         }
     }

@@ -5,6 +5,7 @@ use pondage_model::{
     LogTime, StreamId,
     entry::{CheckpointPage, Move},
     limits::CHECKPOINT_PAGE_BYTES_MAX,
+    planted::{self, Fault},
     wire::{Malformed, Wire},
 };
 
@@ -96,7 +97,13 @@ impl Stream {
         stream.clock = Wire::take(input)?;
         stream.end = Wire::take(input)?;
         stream.producers = Wire::take(input)?;
+        if planted::is(Fault::ForgetProducers) {
+            stream.producers = super::producers::Producers::default();
+        }
         stream.moved_in = Wire::take(input)?;
+        if planted::is(Fault::ForgetDeadLetterOrigin) {
+            stream.moved_in.clear();
+        }
         stream.counters = Wire::take(input)?;
         stream.ages = Ages::from_samples(Wire::take(input)?)?;
         stream.kind = match &stream.kind {
@@ -121,12 +128,17 @@ impl Queue {
             ended: Wire::take(input)?,
             ..Self::default()
         };
+        if planted::is(Fault::ForgetDelay) {
+            let scheduled = std::mem::take(&mut queue.scheduled);
+            scheduled.iter_within(0..u64::MAX).for_each(|run| queue.fresh.insert(run));
+        }
         let moves = Vec::<Move>::take(input)?;
         for (offset, message) in Vec::<(u64, Message)>::take(input)? {
             if offset >= end || queue.place(offset) != Place::Settled {
                 return Err(Malformed("a message in two places"));
             }
-            queue.put(offset, message);
+            let failures = if planted::is(Fault::ForgetFailures) { 0 } else { message.failures };
+            queue.put(offset, Message { failures, ..message });
         }
         for moved in moves {
             let known = queue.touched.get(&moved.offset.0).map(|message| message.state);

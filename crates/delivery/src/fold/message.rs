@@ -1,6 +1,10 @@
 //! One message: where it is and what is known of it.
 
-use pondage_model::{Attempt, Lease, LogTime, MoveSeq, wire_enum, wire_struct};
+use pondage_model::{
+    Attempt, Lease, LogTime, MoveSeq,
+    planted::{self, Fault},
+    wire_enum, wire_struct,
+};
 
 /// The `ready_at` of a message that goes to the dead-letter queue as soon as there is one, and nowhere else.
 pub(crate) const HELD: LogTime = LogTime(i64::MAX);
@@ -75,11 +79,15 @@ impl Place {
     /// because what ends a lease is committed before the next one: its attempt is the next.
     pub(crate) fn may_have_been_granted(&self, lease: Lease) -> bool {
         let last = self.last_lease();
-        self.ready_at().is_some() && lease > last && lease.attempt == next_attempt(last)
+        let newer = lease > last || planted::is(Fault::ReuseLeaseToken);
+        self.ready_at().is_some() && newer && lease.attempt == next_attempt(last)
     }
 }
 
 /// The attempt after the one of `lease`.
 pub(crate) fn next_attempt(lease: Lease) -> Attempt {
+    if planted::is(Fault::ReuseLeaseToken) {
+        return Attempt(1);
+    }
     Attempt(lease.attempt.0.saturating_add(1))
 }

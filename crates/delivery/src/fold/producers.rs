@@ -7,6 +7,7 @@ use pondage_model::{
     LogTime, Offset, ProducerId, Refusal,
     entry::ProducerStamp,
     limits,
+    planted::{self, Fault},
     wire::{Malformed, Wire},
     wire_struct,
 };
@@ -87,6 +88,9 @@ impl Producers {
         let Some(session) = self.sessions.get(&producer) else {
             return if got == 0 { Ok(Verdict::Begin) } else { Err(Refusal::UnknownProducer { producer }) };
         };
+        if epoch < session.epoch && planted::is(Fault::IgnoreProducerEpoch) {
+            return Ok(Verdict::Append);
+        }
         if epoch < session.epoch {
             return Err(Refusal::ProducerFenced { producer, current: session.epoch });
         }
@@ -97,7 +101,8 @@ impl Producers {
         {
             return Ok(Verdict::Repeat(batch.base_offset));
         }
-        if got == expected { Ok(Verdict::Append) } else { Err(Refusal::OutOfOrder { expected, got }) }
+        let follows = got == expected || planted::is(Fault::IgnoreSequenceGap);
+        if follows { Ok(Verdict::Append) } else { Err(Refusal::OutOfOrder { expected, got }) }
     }
 
     /// Folds a stored batch.

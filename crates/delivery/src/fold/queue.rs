@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, ops::Range};
 use pondage_model::{
     Lease, LogTime, MoveSeq, Offset,
     entry::{Discard, DiscardCause, Granted, LeaseRange, Move, MoveCause, ReleaseCause, Released, Timing},
+    planted::{self, Fault},
 };
 
 use super::{
@@ -331,7 +332,10 @@ impl Queue {
 
     pub(super) fn end_move(&mut self, seq: MoveSeq, counters: &mut Counters) -> Result<(), &'static str> {
         let moved = self.moves.remove(&seq).ok_or("the end of a move that never began")?;
-        self.lift(moved.offset.0);
+        let message = self.lift(moved.offset.0);
+        if planted::is(Fault::KeepMovedMessage) {
+            self.put(moved.offset.0, Message { state: State::Waiting(LogTime::default()), ..message });
+        }
         counters.count_dead_letter(moved.cause);
         Ok(())
     }

@@ -5,7 +5,10 @@ use std::{
     ops::Range,
 };
 
-use pondage_model::limits;
+use pondage_model::{
+    limits,
+    planted::{self, Fault},
+};
 
 use super::request::ConsumerId;
 use crate::ranges::RangeSet;
@@ -117,7 +120,9 @@ impl Consumers {
         let turn = self.turns;
         self.change(id, |consumer| {
             let count = u32::try_from(offsets.end - offsets.start).unwrap_or(u32::MAX);
-            consumer.credit = consumer.credit.saturating_sub(count);
+            if !planted::is(Fault::IgnorePrefetch) {
+                consumer.credit = consumer.credit.saturating_sub(count);
+            }
             consumer.turn = turn;
             consumer.held.insert(offsets);
         });

@@ -1,6 +1,11 @@
 //! Cursors of groups over a topic's partition.
 
-use pondage_model::{Body, GroupEpoch, Name, Offset, Refusal, StreamId, entry::Cursor, limits};
+use pondage_model::{
+    Body, GroupEpoch, Name, Offset, Refusal, StreamId,
+    entry::Cursor,
+    limits,
+    planted::{self, Fault},
+};
 
 use super::{Decision, Leading, Reply};
 use crate::fold::{Stream, Topic};
@@ -23,7 +28,13 @@ impl Leading {
         self.on_topic(id, |topic| {
             let known = topic.group(&group).ok_or_else(|| unknown(&group))?;
             in_range(topic, end, offset)?;
-            Ok(claimed(id, group, known.epoch.next(), offset))
+            let epoch = known.epoch.next();
+            if planted::is(Fault::ForgetSeek) {
+                return Ok(Decision::reply(Reply::Claimed { epoch, offset }));
+            }
+            let stored = if planted::is(Fault::StoreReadPosition) { end } else { offset };
+            let cursor = Cursor { group, epoch, offset: stored };
+            Ok(Decision::append(id, Body::Claim(cursor), Reply::Claimed { epoch, offset }))
         })
     }
 
@@ -37,6 +48,7 @@ impl Leading {
     ) -> Decision {
         self.on_topic(id, |topic| {
             let known = topic.group(&group).ok_or_else(|| unknown(&group))?;
+            let epoch = if planted::is(Fault::AcceptEarlierOwner) { known.epoch } else { epoch };
             if epoch < known.epoch {
                 return Err(Refusal::Fenced { by: known.epoch });
             }

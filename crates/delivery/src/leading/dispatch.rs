@@ -3,7 +3,11 @@
 use std::ops::Range;
 
 use pondage_model::{
-    Attempt, Epoch, Lease, LogTime, Offset, StreamId, entry::Granted, limits, settings::StreamSettings,
+    Attempt, Epoch, Lease, LogTime, Offset, StreamId,
+    entry::Granted,
+    limits,
+    planted::{self, Fault},
+    settings::StreamSettings,
 };
 
 use super::{ConsumerId, Dispatch, Leading, outcomes::after, push_granted, work::Work};
@@ -115,7 +119,8 @@ fn collect(
         candidates.push((offset..offset + 1, next_attempt(message.lease)));
         left -= 1;
     }
-    let end = committed.end().0;
+    let end = if planted::is(Fault::GrantUncommittedMessage) { stream.end().0 } else { committed.end().0 };
+    let now = if planted::is(Fault::GrantDelayedEarly) { after(now, 1_000) } else { now };
     let due = queue.scheduled().until(now).map(|run| run.start..run.end.min(end));
     let fresh = queue.fresh().iter_within(0..end);
     for run in due.chain(fresh) {
@@ -164,7 +169,8 @@ fn is_ready(work: &Work, stream: &Stream, place: &Place, listed: (LogTime, u64),
 /// Whether what made the message as it is here is committed.
 fn is_committed(committed: &Queue, offset: u64, place: &Place) -> bool {
     let there = committed.place(offset);
-    there.ready_at().is_some() && there.last_lease() == place.last_lease()
+    planted::is(Fault::GrantBeforeReleaseCommits)
+        || (there.ready_at().is_some() && there.last_lease() == place.last_lease())
 }
 
 /// What the leases of one stream have in common.

@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use pondage_model::{Lease, LogTime, Offset, Refusal, StreamId, entry::ReleaseCause, limits};
+use pondage_model::{
+    Lease, LogTime, Offset, Refusal, StreamId,
+    entry::ReleaseCause,
+    limits,
+    planted::{self, Fault},
+};
 
 use super::{
     Decision, Leading, Reply, Settled, Verdict,
@@ -39,6 +44,8 @@ impl Leading {
         let results = items
             .iter()
             .map(|&(offset, lease)| {
+                let any = planted::is(Fault::AcceptOvertakenToken);
+                let lease = if any { queue.place(offset.0).last_lease() } else { lease };
                 if let Some(earlier) = ended_here.get(&offset) {
                     return if *earlier == lease { Ok(Settled::AlreadySettled) } else { lost(offset) };
                 }

@@ -4,6 +4,7 @@ use pondage_model::{
     Body, LogTime, Refusal, StreamId,
     entry::{DiscardCause, Open, ReleaseCause},
     limits,
+    planted::{self, Fault},
     settings::StreamSettings,
 };
 
@@ -84,6 +85,9 @@ impl Leading {
         let (Some(held), Some((queue, policy))) = (held, self.queue(id)) else {
             return Decision::reply(Reply::Done);
         };
+        if lost && planted::is(Fault::ForgetLostConsumer) {
+            return Decision::reply(Reply::Done);
+        }
         let mut outcomes = Outcomes::new(queue, policy, now);
         for offset in held.iter().flatten() {
             let Place::Touched(message) = queue.place(offset) else { continue };

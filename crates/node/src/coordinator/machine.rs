@@ -180,7 +180,15 @@ impl Coordinator {
                 let address = address.clone();
                 self.propose(
                     Purpose::Register,
-                    &Command::RegisterBroker { volume, incarnation, nonce, address, rack: None },
+                    &Command::RegisterBroker {
+                        volume,
+                        incarnation,
+                        nonce,
+                        address,
+                        rack: None,
+                        feature_levels: catalog::FEATURE_LEVELS,
+                        replaces: None,
+                    },
                 );
             }
             (_, Ok(Outcome::Registered { broker, .. })) => {
@@ -206,7 +214,16 @@ impl Coordinator {
                 let reply = AdminReply::Producers { first: first.get(), count };
                 effects.push(CoordinatorEffect::Reply { id, result: Ok(reply) });
             }
-            (_, Ok(Outcome::Initialised | Outcome::Unchanged | Outcome::Producers { .. })) => {}
+            (
+                _,
+                Ok(
+                    Outcome::Initialised
+                    | Outcome::Unchanged
+                    | Outcome::Done
+                    | Outcome::Shards(_)
+                    | Outcome::Producers { .. },
+                ),
+            ) => {}
         }
     }
 

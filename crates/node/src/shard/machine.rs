@@ -210,7 +210,7 @@ impl Shard {
     }
 
     /// Speaks of committed messages alone, such as a grant: no later position is needed, but the round is.
-    fn speak_committed(&mut self, effect: ShardEffect) {
+    pub(super) fn speak_committed(&mut self, effect: ShardEffect) {
         self.outbox.hold(self.replica.high_watermark(), self.replica.confirm(), effect);
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use pondage_delivery::Draft;
 use pondage_model::{
     Body, Entry, LogTime, Offset, Position, StreamId,
+    planted::{self, Fault},
     settings::{StreamSettings, TopicSettings},
 };
 use pondage_storage::log::SegmentInfo;
@@ -91,8 +92,14 @@ impl Shard {
             self.append(log_time, Draft { stream, body: Body::Trim(start) })?;
         }
         let reclaimable = self.reclaimable(segments);
-        let checkpoint = self.maintenance.checkpoint.first;
-        let droppable = reclaimable.min(checkpoint);
+        let mut checkpoint = self.maintenance.checkpoint.first;
+        if let Some(unfinished) = self.maintenance.unfinished
+            && planted::is(Fault::TrustUnfinishedCheckpoint)
+        {
+            checkpoint = unfinished.first;
+        }
+        let uncovered = planted::is(Fault::DropSegmentsBeforeCheckpoint);
+        let droppable = if uncovered { reclaimable } else { reclaimable.min(checkpoint) };
         let end = segments.iter().rev().find(|segment| segment.end <= droppable).map(|segment| segment.end);
         if let Some(end) = end
             && end > self.maintenance.dropped

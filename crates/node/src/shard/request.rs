@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use pondage_delivery::{Draft, Request};
-use pondage_model::{Body, LogTime, Name, Refusal, StreamId};
+use pondage_model::{
+    Body, LogTime, Name, Refusal, StreamId,
+    planted::{self, Fault},
+};
 
 use super::{
     Ensure, RequestId, ShardEffect, ShardReply, ShardRequest, StreamReport,
@@ -29,6 +32,7 @@ impl Shard {
             effects.push(ShardEffect::Reply { id, reply: ShardReply::Refused(refusal) });
             return Ok(());
         }
+        let early = speaks_early(&request);
         let reply = match request {
             ShardRequest::Delivery(request) => self.decide(now, log_time, request)?,
             ShardRequest::Ensure { streams, complete } => {
@@ -64,7 +68,13 @@ impl Shard {
                 ShardReply::Done
             }
         };
-        self.speak(ShardEffect::Reply { id, reply });
+        let repeat =
+            matches!(reply, ShardReply::Delivery(pondage_delivery::Reply::Published { repeat: true, .. }));
+        if early || (repeat && planted::is(Fault::AnswerRepeatBeforeCommit)) {
+            self.speak_committed(ShardEffect::Reply { id, reply });
+        } else {
+            self.speak(ShardEffect::Reply { id, reply });
+        }
         Ok(())
     }
 
@@ -170,5 +180,16 @@ impl Shard {
         let (start, end) = (found.start(), found.end());
         self.readers.entry(stream).or_default().insert(reader, (start, end));
         ShardReply::Following { start, end }
+    }
+}
+
+/// Whether a planted fault makes the answer be spoken before what it reveals is committed.
+fn speaks_early(request: &ShardRequest) -> bool {
+    let ShardRequest::Delivery(request) = request else { return false };
+    match request {
+        Request::Publish { moved: Some(_), .. } => planted::is(Fault::SettleBeforeDeadLetterStored),
+        Request::Publish { .. } => planted::is(Fault::AnswerPublishBeforeCommit),
+        Request::Settle { .. } => planted::is(Fault::AnswerSettleBeforeCommit),
+        _ => false,
     }
 }

@@ -1,5 +1,7 @@
 //! The recovery table of `docs/formats/segment.md`, as a function of facts.
 
+use pondage_model::planted::{self, Fault};
+
 /// What was found about one segment whose header is good: a bad or newer one ends the opening when it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
@@ -56,6 +58,7 @@ pub(super) fn decide(facts: Facts) -> Decision {
     match (facts.scan, facts.newest) {
         (ScanFact::Newer, _) => Decision::Newer,
         (_, false) if facts.joins => Decision::RebuildIndex,
+        (ScanFact::BeforeLaterBatch, true) if planted::is(Fault::CutAtCorruption) => Decision::CutTail,
         (ScanFact::Clean, false) => Decision::Disjoint,
         (ScanFact::Torn | ScanFact::BeforeLaterBatch, false) | (ScanFact::BeforeLaterBatch, true) => {
             Decision::CorruptFrame

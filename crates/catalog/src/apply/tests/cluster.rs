@@ -3,7 +3,7 @@
 use pondage_model::{BrokerId, Incarnation, ProducerId, Revision, ShardId, Uuid, limits};
 
 use super::{CLUSTER, check, cluster, delete_group, lead, queue, register, topic, uuid};
-use crate::{Catalog, Command, ShardKind};
+use crate::{Catalog, Command, FEATURE_LEVELS, ShardKind};
 
 #[test]
 fn a_cluster_is_initialised_once() {
@@ -62,6 +62,8 @@ fn a_repeated_start_may_come_from_another_address() {
         nonce: uuid(1),
         address: address.to_owned(),
         rack: rack.map(ToOwned::to_owned),
+        feature_levels: FEATURE_LEVELS,
+        replaces: None,
     };
     let long = "a".repeat(limits::ADDRESS_BYTES_MAX + 1);
     check(
@@ -153,6 +155,8 @@ fn the_cluster_takes_so_many_brokers_and_no_more() {
             nonce: uuid(1),
             address: "a:1".to_owned(),
             rack: None,
+            feature_levels: FEATURE_LEVELS,
+            replaces: None,
         };
         let revision = catalog.revision().next();
         let is_ok = catalog.apply(revision, &command).is_ok();

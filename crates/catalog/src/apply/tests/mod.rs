@@ -3,13 +3,14 @@
 mod changes;
 mod cluster;
 mod resources;
+mod shards;
 
 use pondage_model::{
     BrokerId, Incarnation, Name, Refusal, Uuid,
     settings::{DeletionPolicy, GroupSettings, GroupSource, QueueSettings, StartPosition, TopicSettings},
 };
 
-use crate::{Catalog, Command, Deleted, Outcome};
+use crate::{Catalog, Command, Deleted, FEATURE_LEVELS, Outcome};
 
 const CLUSTER: Uuid = Uuid([7; 16]);
 
@@ -49,6 +50,14 @@ fn word(result: Result<Outcome, Refusal>) -> String {
         Ok(Outcome::Initialised) => "initialised".to_owned(),
         Ok(Outcome::Unchanged) => "unchanged".to_owned(),
         Ok(Outcome::Registered { broker, shards }) => format!("broker {broker} +{}", shards.len()),
+        Ok(Outcome::Done) => "done".to_owned(),
+        Ok(Outcome::Shards(results)) => {
+            let word = |it: &crate::ShardResult| match &it.result {
+                Ok(now) => format!("{}:e{}v{}", it.shard, now.epoch, now.version),
+                Err(why) => format!("{}: {why}", it.shard),
+            };
+            results.iter().map(word).collect::<Vec<_>>().join("; ")
+        }
         Ok(Outcome::Led { shards }) => {
             let epochs: Vec<String> = shards.iter().map(|(id, epoch)| format!("{id}:{epoch}")).collect();
             format!("led {}", epochs.join(" "))
@@ -82,6 +91,8 @@ fn register(volume: u8, incarnation: u64, nonce: u8) -> Command {
         nonce: uuid(nonce),
         address: "127.0.0.1:7000".to_owned(),
         rack: None,
+        feature_levels: FEATURE_LEVELS,
+        replaces: None,
     }
 }
 

@@ -84,12 +84,13 @@ fn replicas_are_real_where_there_are_brokers() {
             (topic("t", settings(None, None)), "created g1 [1@13] +1"),
             (topic("t", settings(Some(3), None)), "updated g2 [] +0"),
             (topic("t", settings(Some(3), Some(3))), "updated g3 [] +0"),
-            (topic("t", settings(Some(2), None)), "NOT_SERVED: changing the replicas…"),
+            // The copies follow by the planners.
+            (topic("t", settings(Some(2), None)), "updated g4 [] +0"),
             (topic("t", settings(Some(4), None)), "INVALID_ARGUMENT: replicas: 4 replicas need 4 brokers…"),
         ],
     );
     let shard = catalog.shard(ShardId(13)).expect("dedicated");
-    assert_eq!((shard.replicas.len(), shard.min_in_sync_replicas, shard.version), (3, 3, 2));
+    assert_eq!((shard.replicas.len(), shard.min_in_sync_replicas, shard.version), (3, 2, 3));
     let settings = |minimum| {
         move |it: &mut QueueSettings| {
             it.placement = Placement::Dedicated;
