@@ -11,5 +11,7 @@ pub mod volume;
 #[cfg(any(test, feature = "hostile"))]
 pub use disk::hostile::{Faults, HostileDisk};
 pub use disk::{Disk, DiskFile, file::FileDisk, slow::SlowDisk};
-pub use log::{Fault, LogOptions, LogReader, LogWriter, OpenError, Opened, ReadError, Synced, Written};
+pub use log::{
+    Fault, LogOptions, LogReader, LogWriter, OpenError, Opened, ReadError, Synced, Truncated, Written,
+};
 pub use volume::{Identity, Volume, VolumeError};

@@ -1,7 +1,7 @@
 //! The log of one shard: one writer, any number of readers, segments behind both.
 //!
 //! [`open`] recovers the log. [`LogWriter::write`] appends one batch, [`LogWriter::sync`] makes it durable and alone
-//! makes [`Synced`]; readers see what was synced and nothing else.
+//! makes [`Synced`]; readers see what was synced and nothing else. [`LogWriter::truncate`] cuts the end, durably.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub use error::{Corruption, Fault, OpenError, Operation, ReadError};
 pub use frame::frame_bytes;
 pub use reader::{LogReader, SegmentInfo};
 pub use recovery::open;
-pub use writer::{Counters, LogWriter, Synced, Written};
+pub use writer::{Counters, LogWriter, Synced, Truncated, Written};
 
 /// How a log is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,10 @@
 //! Deleting resources.
 
-use pondage_model::{Name, Refusal, ShardId, StreamId, Uuid, settings::DeletionPolicy};
+use pondage_model::{
+    Name, Refusal, ShardId, StreamId, Uuid,
+    planted::{self, Fault},
+    settings::DeletionPolicy,
+};
 
 use crate::{
     command::{Deleted, Outcome},
@@ -82,6 +86,9 @@ impl Catalog {
         let mut shards = Vec::new();
         for place in places {
             self.index.close(*place);
+            if place.stream.next() == self.next_stream && planted::is(Fault::ReuseStreamId) {
+                self.next_stream = place.stream;
+            }
             streams.push((place.stream, place.shard));
             if self.shards.get(&place.shard).is_some_and(|shard| shard.kind == ShardKind::Dedicated) {
                 self.remove_shard(place.shard);

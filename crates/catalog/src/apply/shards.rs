@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use pondage_model::{BrokerId, Epoch, Incarnation, Member, Refusal, ShardId, limits};
+use pondage_model::{
+    BrokerId, Epoch, Incarnation, Member, Refusal, ShardId, limits,
+    planted::{self, Fault},
+};
 
 use crate::{
     command::Outcome,
@@ -93,7 +96,8 @@ impl Catalog {
     }
 
     fn check_isr_change(&self, broker: BrokerId, change: &IsrChange) -> Result<(), ShardRefusal> {
-        let row = self.shard_at(change.shard, change.version)?;
+        let any = self.shard(change.shard).filter(|_| planted::is(Fault::AlterIsrWithoutVersion));
+        let row = self.shard_at(change.shard, any.map_or(change.version, |row| row.version))?;
         if row.epoch != change.epoch {
             let current = ShardVersion { epoch: row.epoch, version: row.version };
             return Err(ShardRefusal::Stale { current });
@@ -105,7 +109,7 @@ impl Catalog {
             if !row.replicas.contains(&member.broker) {
                 return Err(ShardRefusal::NotReplica { broker: member.broker });
             }
-            if !self.is_current(member) {
+            if !self.is_current(member) && !planted::is(Fault::AlterIsrOfRestartedMember) {
                 return Err(ShardRefusal::NotCurrent { member });
             }
         }
@@ -128,7 +132,8 @@ impl Catalog {
     }
 
     fn check_election(&self, election: &Election) -> Result<(), ShardRefusal> {
-        let row = self.shard_at(election.shard, election.version)?;
+        let any = self.shard(election.shard).filter(|_| planted::is(Fault::ElectWithoutVersion));
+        let row = self.shard_at(election.shard, any.map_or(election.version, |row| row.version))?;
         let Election { leader, ref isr, .. } = *election;
         row.in_sync(leader.broker).ok_or(ShardRefusal::NotInSync { broker: leader.broker })?;
         if !self.is_current(leader) {

@@ -190,7 +190,7 @@ faults! {
         AcceptCopiedIncarnation, "accept-copied-incarnation", "KIP-903 (KAFKA-14139)";
         /// A reassignment removes replicas before enough of the new ones are in sync.
         RemoveReplicaBeforeCatchUp, "remove-replica-before-catch-up", "etcd-io/raft#372";
-        /// A name that is created again gets the stream of its deleted predecessor.
+        /// The number of a deleted stream is given to the next new one.
         ReuseStreamId, "reuse-stream-id", "KIP-516 (KAFKA-8872)";
         /// An administrator is told that a change is done once it is proposed.
         AnswerAdminBeforeCommit, "answer-admin-before-commit", "nats-io/nats-server#7564";

@@ -13,6 +13,7 @@ use std::{
 use super::Disk;
 
 mod chance;
+mod copy;
 mod image;
 mod names;
 
@@ -51,6 +52,8 @@ pub struct HostileCounters {
     pub faults: u64,
     /// Crashes.
     pub crashes: u64,
+    /// Changes and syncs, of files and of names, that were asked for.
+    pub operations: u64,
 }
 
 /// A disk in memory with seeded faults. Clones share it.
@@ -72,6 +75,8 @@ struct State {
     /// Changes of names that no sync of their folder covered yet, in order.
     unsynced_names: Vec<NameChange>,
     locks: BTreeSet<String>,
+    /// Changes that are still carried out, if the power is about to go.
+    operations_left: Option<u64>,
 }
 
 impl HostileDisk {
@@ -88,6 +93,7 @@ impl HostileDisk {
                 durable_names: BTreeMap::new(),
                 unsynced_names: Vec::new(),
                 locks: BTreeSet::new(),
+                operations_left: None,
             })),
         }
     }
@@ -126,64 +132,24 @@ impl HostileDisk {
                 locked(image).crash(chance);
             }
         }
-        state.generation += 1;
-        state.locks.clear();
+        state.end_handles();
         state.counters.crashes += 1;
     }
 
     /// The process dies and the machine goes on: open files and locks are dead, everything written is still seen.
     pub fn kill(&self) {
-        let mut state = self.state();
-        state.generation += 1;
-        state.locks.clear();
+        self.state().end_handles();
     }
 
-    /// A copy of the disk as it is now, un-synced state and the state of chance included. Handles stay with the
-    /// original.
-    #[must_use]
-    pub fn clone_image(&self) -> Self {
-        let state = self.state();
-        let mut copies: Vec<(*const Mutex<Image>, Arc<Mutex<Image>>)> = Vec::new();
-        let mut copy = |node: &Node| match node {
-            Node::Folder => Node::Folder,
-            Node::File(image) => {
-                let known = copies.iter().find(|(original, _)| *original == Arc::as_ptr(image));
-                if let Some((_, fresh)) = known {
-                    return Node::File(fresh.clone());
-                }
-                let fresh = Arc::new(Mutex::new(locked(image).clone()));
-                copies.push((Arc::as_ptr(image), fresh.clone()));
-                Node::File(fresh)
-            }
-        };
-        let mut copy_names = |names: &BTreeMap<String, Node>| -> BTreeMap<String, Node> {
-            names.iter().map(|(path, node)| (path.clone(), copy(node))).collect()
-        };
-        let names = copy_names(&state.names);
-        let durable_names = copy_names(&state.durable_names);
-        let unsynced_names = state
-            .unsynced_names
-            .iter()
-            .map(|change| match change {
-                NameChange::Add(path, node) => NameChange::Add(path.clone(), copy(node)),
-                NameChange::Remove(path) => NameChange::Remove(path.clone()),
-                NameChange::Rename(from, to, node) => {
-                    NameChange::Rename(from.clone(), to.clone(), copy(node))
-                }
-            })
-            .collect();
-        Self {
-            state: Arc::new(Mutex::new(State {
-                chance: state.chance.clone(),
-                faults: state.faults,
-                counters: state.counters,
-                generation: 0,
-                names,
-                durable_names,
-                unsynced_names,
-                locks: BTreeSet::new(),
-            })),
-        }
+    /// Carries out `operations` more changes and syncs, of files and of names, and refuses all later ones, until
+    /// [`Self::crash`] or [`Self::kill`]: so a test can stop a process at each step of what it does.
+    pub fn stop_after(&self, operations: u64) {
+        self.state().operations_left = Some(operations);
+    }
+
+    /// Draws chance from this seed from now on: copies of one disk may have different luck.
+    pub fn reseed(&self, seed: u64) {
+        self.state().chance = SplitMix::new(seed);
     }
 
     /// What the disk has done.
@@ -219,6 +185,26 @@ impl State {
         let struck = per_million > 0 && self.chance.below(1_000_000) < u64::from(per_million);
         self.counters.faults += u64::from(struck);
         struck
+    }
+
+    /// Open files and locks die with their process, and what stopped it is over.
+    fn end_handles(&mut self) {
+        self.generation += 1;
+        self.locks.clear();
+        self.operations_left = None;
+    }
+
+    /// Takes note of a change or sync, and refuses it if the power is gone.
+    fn operate(&mut self) -> io::Result<()> {
+        self.counters.operations += 1;
+        match &mut self.operations_left {
+            None => Ok(()),
+            Some(0) => Err(io::Error::other("injected: the power is gone")),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+        }
     }
 
     fn change(&mut self, change: NameChange) {
@@ -258,6 +244,7 @@ impl Disk for HostileDisk {
 
     fn create(&self, path: &str) -> io::Result<HostileFile> {
         let mut state = self.state();
+        state.operate()?;
         state.require_folder(parent(path))?;
         if state.names.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -291,6 +278,7 @@ impl Disk for HostileDisk {
 
     fn remove(&self, path: &str) -> io::Result<()> {
         let mut state = self.state();
+        state.operate()?;
         match state.names.get(path) {
             Some(Node::File(_)) => {
                 state.change(NameChange::Remove(path.to_owned()));
@@ -304,6 +292,7 @@ impl Disk for HostileDisk {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         assert_eq!(parent(from), parent(to), "files are renamed within their folder");
         let mut state = self.state();
+        state.operate()?;
         let node = state.names.get(from).cloned().ok_or(io::ErrorKind::NotFound)?;
         state.change(NameChange::Rename(from.to_owned(), to.to_owned(), node));
         Ok(())
@@ -311,6 +300,7 @@ impl Disk for HostileDisk {
 
     fn create_dir_all(&self, folder: &str) -> io::Result<()> {
         let mut state = self.state();
+        state.operate()?;
         let ends = folder.match_indices('/').map(|(end, _)| end).chain([folder.len()]);
         for end in ends.filter(|end| *end > 0) {
             match state.names.get(&folder[..end]) {
@@ -324,6 +314,7 @@ impl Disk for HostileDisk {
 
     fn sync_dir(&self, folder: &str) -> io::Result<()> {
         let mut state = self.state();
+        state.operate()?;
         state.require_folder(folder)?;
         let per_million = state.faults.sync_errors_per_million;
         if state.strikes(per_million) {

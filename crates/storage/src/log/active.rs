@@ -1,8 +1,12 @@
 //! The segment being appended to: what its file holds, and how a batch becomes bytes in it.
 
-use std::{io::IoSlice, ops::Range, sync::Arc};
+use std::{
+    io::{ErrorKind, IoSlice},
+    ops::Range,
+    sync::Arc,
+};
 
-use pondage_model::{Position, RawEntry};
+use pondage_model::{Epoch, Position, RawEntry};
 
 use super::{
     Operation,
@@ -60,14 +64,19 @@ impl<F: DiskFile> Active<F> {
         (end + zero_ahead_bytes).min(self.capacity_bytes) - end
     }
 
-    /// Shows the frames of a synced batch to readers.
+    /// Shows the frames of a synced batch, and the whole table of epochs up to it, to readers.
     pub(super) fn show<D: Disk<File = F>>(
         &mut self,
         view: &View<F>,
         disk: &D,
         frames: &[(FrameHeader, u64)],
+        epochs: &[(Epoch, Position)],
     ) {
-        let mut segments = view.write();
+        let mut shown = view.write();
+        // Between truncations the table only grows.
+        let known = shown.epochs.len();
+        shown.epochs.extend_from_slice(&epochs[known..]);
+        let segments = &mut shown.segments;
         if !self.shown {
             self.shown = true;
             segments.push(Segment {
@@ -76,6 +85,7 @@ impl<F: DiskFile> Active<F> {
                 path: self.path.clone(),
                 salt: self.salt,
                 first: self.first,
+                capacity_bytes: self.capacity_bytes,
                 end: self.first,
                 last_log_time: self.ending.last_log_time,
                 frames_end: 0,
@@ -150,6 +160,17 @@ pub(super) fn push_zeros(slices: &mut Vec<IoSlice<'_>>, mut count: u64) {
         let part = count.min(ZEROS.len() as u64);
         slices.push(IoSlice::new(&ZEROS[..part as usize]));
         count -= part;
+    }
+}
+
+/// Cuts a file that takes entries to `len` bytes, and reserves its space again, which the cut gave back. Not synced.
+pub(super) fn cut_file<F: DiskFile>(file: &F, path: &str, len: u64, capacity: u64) -> Result<(), Failed> {
+    step(Operation::Cut, path, len, file.set_len(len))?;
+    match file.allocate(capacity) {
+        // A log must open and get shorter on a full disk too. The batches to come then take their space when they
+        // are written.
+        Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => Ok(()),
+        result => step(Operation::Reserve, path, len, result),
     }
 }
 

@@ -109,6 +109,16 @@ impl Index {
         list.insert(at, located);
     }
 
+    /// Forgets the frames at and above `to`.
+    pub(super) fn cut(&mut self, to: Position) {
+        self.streams.retain(|_, list| {
+            list.retain(|located| located.position < to);
+            !list.is_empty()
+        });
+        self.pages.retain(|page| page.position < to);
+        self.marks.retain(|(position, _)| *position < to);
+    }
+
     /// The publishes of a stream by offset; empty if there is none.
     pub(super) fn stream(&self, stream: StreamId) -> &[Located] {
         self.streams.get(&stream).map_or(&[], Vec::as_slice)

@@ -3,7 +3,7 @@
 use std::{fmt, ops::Range, sync::Arc};
 
 use bytes::Bytes;
-use pondage_model::{LogTime, Offset, Position, RawEntry, StreamId};
+use pondage_model::{Epoch, LogTime, Offset, Position, RawEntry, StreamId};
 
 use super::{
     ATTEMPTS, Corruption, ReadError,
@@ -56,11 +56,16 @@ impl<D: Disk> LogReader<D> {
     }
 
     /// The entries from `position` on, ascending, of all streams: as many as take up to `max_bytes` on the disk,
-    /// but at least one if there is one. Reclaimed positions are left out.
+    /// but at least one if there is one. Reclaimed positions are left out: below the log's start this gives what is
+    /// there from the start on. A read that meets a truncation gives what is there after it.
     ///
     /// # Errors
     /// [`ReadError`]: nothing is given if the first entry is damaged, else what lies before the damaged one.
     pub fn read_from(&self, position: Position, max_bytes: usize) -> Result<Vec<RawEntry>, ReadError> {
+        self.outside_truncations(|| self.read_positions(position, max_bytes))
+    }
+
+    fn read_positions(&self, position: Position, max_bytes: usize) -> Result<Vec<RawEntry>, ReadError> {
         let mut entries = Vec::new();
         let mut taken_bytes = 0;
         let mut from = position;
@@ -78,11 +83,21 @@ impl<D: Disk> LogReader<D> {
     }
 
     /// The publish entries of `stream` that hold offsets at or above `from`, ascending: as many as take up to
-    /// `max_bytes` on the disk, but at least one if there is one.
+    /// `max_bytes` on the disk, but at least one if there is one. A read that meets a truncation gives what is there
+    /// after it.
     ///
     /// # Errors
     /// [`ReadError`]: nothing is given if the first entry is damaged, else what lies before the damaged one.
     pub fn read_stream(
+        &self,
+        stream: StreamId,
+        from: Offset,
+        max_bytes: usize,
+    ) -> Result<Vec<RawEntry>, ReadError> {
+        self.outside_truncations(|| self.read_offsets(stream, from, max_bytes))
+    }
+
+    fn read_offsets(
         &self,
         stream: StreamId,
         from: Offset,
@@ -103,7 +118,7 @@ impl<D: Disk> LogReader<D> {
     /// none yet.
     #[must_use]
     pub fn offset_at_time(&self, stream: StreamId, time: LogTime) -> Option<Offset> {
-        let segments = self.view.read();
+        let segments = &self.view.read().segments;
         let from = segments.partition_point(|segment| segment.last_log_time < time);
         segments[from..].iter().find_map(|segment| {
             let list = segment.index.stream(stream);
@@ -122,31 +137,59 @@ impl<D: Disk> LogReader<D> {
             sealed: segment.sealed,
             stream_ends: segment.index.stream_ends(),
         };
-        self.view.read().iter().map(info).collect()
+        self.view.read().segments.iter().map(info).collect()
     }
 
     /// Bytes of all segments' files that hold something.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.view.read().iter().map(|segment| segment.bytes).sum()
+        self.view.read().segments.iter().map(|segment| segment.bytes).sum()
     }
 
     /// The first position that is still there; [`Self::end`] of an empty log.
     #[must_use]
     pub fn start(&self) -> Position {
-        self.view.read().first().map_or(Position::ZERO, |segment| segment.first)
+        self.view.read().segments.first().map_or(Position::ZERO, |segment| segment.first)
     }
 
     /// The position after the last synced entry.
     #[must_use]
     pub fn end(&self) -> Position {
-        self.view.read().last().map_or(Position::ZERO, |segment| segment.end)
+        self.view.read().segments.last().map_or(Position::ZERO, |segment| segment.end)
+    }
+
+    /// Every epoch that ever wrote here with its first position, ascending. Reclaiming entries keeps it, truncation
+    /// cuts it.
+    #[must_use]
+    pub fn epochs(&self) -> Vec<(Epoch, Position)> {
+        self.view.read().epochs.clone()
+    }
+
+    /// The epoch of the last entry below `position`, be it still there or reclaimed; [`Epoch::ZERO`] if there never
+    /// was one.
+    #[must_use]
+    pub fn epoch_at(&self, position: Position) -> Epoch {
+        let epochs = &self.view.read().epochs;
+        let after = epochs.partition_point(|(_, first)| *first < position);
+        after.checked_sub(1).map_or(Epoch::ZERO, |at| epochs[at].0)
+    }
+
+    /// Reads again if a truncation came in between, since the places that were looked up may hold other bytes now.
+    /// That repeats only as often as the log is truncated, which takes syncs.
+    fn outside_truncations<T>(&self, read: impl Fn() -> T) -> T {
+        loop {
+            let before = self.view.read().truncations;
+            let result = read();
+            if self.view.read().truncations == before {
+                return result;
+            }
+        }
     }
 
     /// The frames of the segment that holds `position` or, if none does, the next one, from a place at or before it;
     /// and that segment's end.
     fn segment_run(&self, position: Position) -> Option<(Run<D::File>, Position)> {
-        let segments = self.view.read();
+        let segments = &self.view.read().segments;
         let segment = segments.get(segments.partition_point(|segment| segment.end <= position))?;
         let place = segment.index.place_before(position)?;
         Some((segment.run(place..segment.frames_end), segment.end))
@@ -154,7 +197,7 @@ impl<D: Disk> LogReader<D> {
 
     /// Where the entries that [`Self::read_stream`] gives lie, neighbours together.
     fn stream_runs(&self, stream: StreamId, from: Offset, max_bytes: usize) -> Vec<Run<D::File>> {
-        let segments = self.view.read();
+        let segments = &self.view.read().segments;
         // Most reads are near the end: walk back to the newest segment that begins at or before `from`.
         let mut start = segments.len();
         for (at, segment) in segments.iter().enumerate().rev() {

@@ -6,7 +6,7 @@ use pondage_model::{Epoch, LogTime, Position};
 
 use super::{
     ATTEMPTS, Corruption, LogOptions, LogReader, LogWriter, OpenError, Opened, Operation,
-    active::{Active, ZEROS, seal_file},
+    active::{Active, ZEROS, cut_file, seal_file},
     decision::{Decision, Facts, ScanFact, decide},
     error::{Failed, step},
     frame::FrameHeader,
@@ -208,6 +208,9 @@ impl<D: Disk> Recovery<'_, D> {
             self.step(Operation::Write, path, written)?;
             place += count;
         }
+        // The length too: a cut whose sync failed may show a length that the disk does not have, and behind it are
+        // frames that were truncated.
+        cut_file(&*file.file, path, len, file.header.capacity_bytes).map_err(|failed| self.error(failed))?;
         self.step(Operation::Sync, path, file.file.sync_data())
     }
 
@@ -255,6 +258,7 @@ impl<D: Disk> Recovery<'_, D> {
                 path: file.path,
                 salt: file.salt,
                 first: file.header.first,
+                capacity_bytes: file.header.capacity_bytes,
                 end: judged.ending.end,
                 last_log_time: judged.ending.last_log_time,
                 frames_end: judged.ending.place,
@@ -264,7 +268,7 @@ impl<D: Disk> Recovery<'_, D> {
                 file: file.file,
             })
             .collect();
-        let view = Arc::new(View::new(segments));
+        let view = Arc::new(View::new(segments, epochs.clone()));
         let last_epoch = epochs.last().map_or(Epoch::ZERO, |(epoch, _)| *epoch);
         let reader = LogReader::new(view.clone());
         let writer = LogWriter::new(

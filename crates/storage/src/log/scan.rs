@@ -1,6 +1,6 @@
 //! Reads a segment's frames one after the other and says how they end.
 
-use std::io;
+use std::{io, ops::Range};
 
 use pondage_model::{Epoch, LogTime, Position};
 
@@ -37,6 +37,15 @@ pub(super) enum Stop {
     BeforeLaterBatch(&'static str),
     /// A frame of a newer version.
     Newer(u8),
+}
+
+/// A frame that is not what was written.
+#[derive(Debug)]
+pub(super) struct Damage {
+    /// Where it begins.
+    pub(super) place: u64,
+    /// What does not check out.
+    pub(super) what: &'static str,
 }
 
 /// Scans the frames of a segment whose header was read.
@@ -131,6 +140,46 @@ impl Scanned {
         self.ending.last_batch = frame.batch;
         self.ending.last_log_time = frame.log_time;
     }
+}
+
+/// Finds the last frame below `to` among the frames at `places`, of which the first is below it: its header, and the
+/// byte after it.
+pub(super) fn last_frame_below<F: DiskFile>(
+    file: &F,
+    salt: u32,
+    places: Range<u64>,
+    to: Position,
+) -> io::Result<Result<(FrameHeader, u64), Damage>> {
+    let mut window = Window::new(file);
+    let mut place = places.start;
+    let mut last: Option<FrameHeader> = None;
+    // Where positions are dense, no frame at or above `to` is looked at: it may be damaged.
+    while place < places.end && last.is_none_or(|last| last.position.next() < to) {
+        let mut found = Err(NotAFrame::Bad("not read"));
+        for _ in 0..ATTEMPTS {
+            found = window.frame(place, salt)?;
+            if found.is_ok() {
+                break;
+            }
+            window.forget();
+        }
+        match found {
+            Ok(frame) if frame.position >= to => break,
+            Ok(frame) if last.is_some_and(|last| last.crc != frame.previous) => {
+                return Ok(Err(Damage { place, what: "a frame does not continue the one before" }));
+            }
+            Ok(frame) => {
+                place += frame.frame_bytes() as u64;
+                last = Some(frame);
+            }
+            Err(NotAFrame::Bad(what)) => return Ok(Err(Damage { place, what })),
+            Err(NotAFrame::Newer(_)) => {
+                let what = "a frame of a newer version appeared while this version runs";
+                return Ok(Err(Damage { place, what }));
+            }
+        }
+    }
+    Ok(last.map(|last| (last, place)).ok_or(Damage { place, what: "the index has no frame here" }))
 }
 
 /// Tells a torn tail from corruption: looks behind the bad frame at `bad` for a valid frame whose batch began later.

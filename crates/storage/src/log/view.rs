@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use pondage_model::{LogTime, Position};
+use pondage_model::{Epoch, LogTime, Position};
 
 use super::index::Index;
 
@@ -16,6 +16,8 @@ pub(super) struct Segment<F> {
     pub(super) path: String,
     pub(super) salt: u32,
     pub(super) first: Position,
+    /// Bytes for header and frames.
+    pub(super) capacity_bytes: u64,
     pub(super) end: Position,
     pub(super) last_log_time: LogTime,
     /// The byte after the last synced frame.
@@ -26,23 +28,34 @@ pub(super) struct Segment<F> {
     pub(super) index: Index,
 }
 
-/// The segments, oldest first. The writer changes them, readers look places up and read outside the lock.
+/// A log up to its last sync.
+#[derive(Debug)]
+pub(super) struct Shown<F> {
+    /// Oldest first.
+    pub(super) segments: Vec<Segment<F>>,
+    /// Every epoch with its first position, ascending.
+    pub(super) epochs: Vec<(Epoch, Position)>,
+    /// How often the end was cut: a read during which this changed may have met bytes of either side of the cut.
+    pub(super) truncations: u64,
+}
+
+/// What readers and the writer share. The writer changes it, readers look places up and read outside the lock.
 #[derive(Debug)]
 pub(super) struct View<F> {
-    segments: RwLock<Vec<Segment<F>>>,
+    shown: RwLock<Shown<F>>,
 }
 
 impl<F> View<F> {
-    pub(super) const fn new(segments: Vec<Segment<F>>) -> Self {
-        Self { segments: RwLock::new(segments) }
+    pub(super) const fn new(segments: Vec<Segment<F>>, epochs: Vec<(Epoch, Position)>) -> Self {
+        Self { shown: RwLock::new(Shown { segments, epochs, truncations: 0 }) }
     }
 
     // Changes below are single steps that can't panic half-way, so a poisoned lock still guards whole data.
-    pub(super) fn read(&self) -> RwLockReadGuard<'_, Vec<Segment<F>>> {
-        self.segments.read().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Shown<F>> {
+        self.shown.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Vec<Segment<F>>> {
-        self.segments.write().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Shown<F>> {
+        self.shown.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

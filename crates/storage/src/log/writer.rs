@@ -6,16 +6,19 @@ use pondage_model::{Epoch, LogTime, Position, RawEntry, limits};
 
 use super::{
     Fault, LogOptions, Operation,
-    active::{Active, Piece, encode, push_zeros, seal_file},
+    active::{Active, Piece, encode, push_zeros},
     error::{Failed, step},
     frame::{FrameHeader, frame_bytes},
     full_path,
-    header::{Joint, SegmentHeader},
-    index::Ending,
-    recovery::segment_path,
+    header::Joint,
     view::View,
 };
 use crate::disk::{Disk, DiskFile};
+
+mod segments;
+mod truncation;
+
+pub use truncation::Truncated;
 
 /// The most that one batch may hold: places inside it are 32-bit.
 const BATCH_FRAME_BYTES_MAX: u64 = 1 << 30;
@@ -87,8 +90,10 @@ pub struct Counters {
     pub folder_syncs: u64,
     /// Segments made.
     pub segments_created: u64,
-    /// Segments dropped.
+    /// Segments dropped from the front.
     pub segments_dropped: u64,
+    /// Times that the end was cut.
+    pub truncations: u64,
 }
 
 impl<D: Disk> LogWriter<D> {
@@ -140,10 +145,30 @@ impl<D: Disk> LogWriter<D> {
     /// On our own mistakes: no entries, the batch before was not synced, positions that do not ascend, an epoch or a
     /// log time that goes back, an entry beyond [`limits::ENTRY_BYTES_MAX`], a batch beyond 1 GiB.
     pub fn write(&mut self, entries: &[RawEntry]) -> Result<Written, Fault> {
+        self.write_with_epochs(&[], entries)
+    }
+
+    /// As [`Self::write`], and takes `epochs`, each with its first position, into the table before the entries: those
+    /// that wrote to the shard once and whose own entries were reclaimed before this log got them. They become
+    /// durable with the batch or before it. Those that the log knows already, and the first entry's own, cost
+    /// nothing; others begin a new segment, whose header says them.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    ///
+    /// # Panics
+    /// As [`Self::write`], and if the epochs that are new here do not ascend together with their positions, begin
+    /// below the log's end, or reach beyond the first entry.
+    pub fn write_with_epochs(
+        &mut self,
+        epochs: &[(Epoch, Position)],
+        entries: &[RawEntry],
+    ) -> Result<Written, Fault> {
         self.check_fence()?;
         assert!(self.pending.is_none(), "a batch is written only after the sync of the one before");
         self.check_entries(entries);
-        match self.write_batch(entries) {
+        let learnt = self.unknown_epochs(epochs, &entries[0]);
+        match self.write_batch(&learnt, entries) {
             Ok(written) => Ok(written),
             Err(failed) => Err(self.fence(failed)),
         }
@@ -168,41 +193,8 @@ impl<D: Disk> LogWriter<D> {
             return Err(self.fence(failed));
         }
         self.counters.fsyncs += 1;
-        active.show(&self.view, &self.disk, &frames);
+        active.show(&self.view, &self.disk, &frames, &self.epochs);
         Ok(Synced { end: written.end })
-    }
-
-    /// Removes the sealed segments whose every entry lies below `position`, oldest first; the newest segment stays.
-    /// Gives the bytes that this freed. When it returns, the removal is durable.
-    ///
-    /// # Errors
-    /// [`Fault`], and from then on always that; segments above `position` are untouched.
-    pub fn drop_segments_below(&mut self, position: Position) -> Result<u64, Fault> {
-        self.check_fence()?;
-        let mut freed_bytes = 0;
-        loop {
-            let oldest = {
-                let segments = self.view.read();
-                match segments.first() {
-                    Some(oldest) if segments.len() > 1 && oldest.sealed && oldest.end <= position => {
-                        (oldest.path.clone(), oldest.bytes)
-                    }
-                    _ => return Ok(freed_bytes),
-                }
-            };
-            let (path, bytes) = oldest;
-            // The folder is synced after each one: what is left after a crash never has a hole.
-            let removed = step(Operation::Remove, &path, 0, self.disk.remove(&path)).and_then(|()| {
-                step(Operation::SyncFolder, &self.folder, 0, self.disk.sync_dir(&self.folder))
-            });
-            if let Err(failed) = removed {
-                return Err(self.fence(failed));
-            }
-            self.view.write().remove(0);
-            self.counters.folder_syncs += 1;
-            self.counters.segments_dropped += 1;
-            freed_bytes += bytes;
-        }
     }
 
     /// What was done since the log was opened.
@@ -255,10 +247,30 @@ impl<D: Disk> LogWriter<D> {
         assert!(bytes <= BATCH_FRAME_BYTES_MAX, "a batch of {bytes} bytes is too large");
     }
 
-    fn write_batch(&mut self, entries: &[RawEntry]) -> Result<Written, Failed> {
+    /// The epochs before `first` that the table lacks.
+    fn unknown_epochs(&self, epochs: &[(Epoch, Position)], first: &RawEntry) -> Vec<(Epoch, Position)> {
+        let known = self.epochs.last().map(|(epoch, _)| *epoch);
+        let unknown: Vec<(Epoch, Position)> = epochs
+            .iter()
+            .copied()
+            .filter(|(epoch, start)| {
+                known.is_none_or(|known| *epoch > known) && (*epoch, *start) != (first.epoch, first.position)
+            })
+            .collect();
+        let ascend = unknown.windows(2).all(|two| two[0].0 < two[1].0 && two[0].1 < two[1].1);
+        assert!(ascend, "epochs and their first positions ascend together: {unknown:?}");
+        for (epoch, start) in &unknown {
+            let inside = *epoch <= first.epoch && *start < first.position && *start >= self.end;
+            assert!(inside, "{epoch:?} from {start:?} is not between {:?} and the first entry", self.end);
+        }
+        unknown
+    }
+
+    fn write_batch(&mut self, learnt: &[(Epoch, Position)], entries: &[RawEntry]) -> Result<Written, Failed> {
         let bytes: u64 = entries.iter().map(|entry| frame_bytes(entry) as u64).sum();
         let fits = |active: &Active<D::File>| active.ending.place + bytes <= active.capacity_bytes;
-        if !self.active.as_ref().is_some_and(fits) {
+        if !learnt.is_empty() || !self.active.as_ref().is_some_and(fits) {
+            self.epochs.extend_from_slice(learnt);
             self.roll(entries[0].position, bytes)?;
         }
         let batch = self.last_batch + 1;
@@ -303,81 +315,6 @@ impl<D: Disk> LogWriter<D> {
         self.counters.entries += entries.len() as u64;
         self.counters.bytes_written += bytes + zeros;
         Ok(Written { batch, end: self.end })
-    }
-
-    /// Seals the active segment, if there is one, and makes the next, which begins at `first` and has room for a
-    /// batch of `bytes`. All batches so far are synced.
-    fn roll(&mut self, first: Position, bytes: u64) -> Result<(), Failed> {
-        if let Some(active) = self.active.take() {
-            self.seal(&active)?;
-            self.sealed = Some((active.joint(), active.capacity_bytes));
-        }
-        let wanted = self.sealed.as_ref().map_or(self.options.segment_bytes_min, |(_, capacity)| {
-            capacity.saturating_mul(2).min(self.options.segment_bytes_max)
-        });
-        let mut header = SegmentHeader {
-            shard: self.options.shard,
-            salt: self.options.salt,
-            first,
-            first_batch: self.last_batch + 1,
-            capacity_bytes: wanted,
-            previous: self.sealed.as_ref().map(|(joint, _)| *joint),
-            epochs: self.epochs.clone(),
-        };
-        let (encoded, _) = header.encode();
-        header.capacity_bytes = wanted.max(encoded.len() as u64 + bytes);
-        self.active = Some(self.create(&header)?);
-        Ok(())
-    }
-
-    /// Makes a segment's file, whole and durable under its name before a frame is written to it.
-    fn create(&mut self, header: &SegmentHeader) -> Result<Active<D::File>, Failed> {
-        let path = segment_path(&self.folder, header.first);
-        let unfinished = format!("{path}.new");
-        let (bytes, salt) = header.encode();
-        let file = step(Operation::Create, &unfinished, 0, self.disk.create(&unfinished))?;
-        step(Operation::Reserve, &unfinished, 0, file.allocate(header.capacity_bytes))?;
-        step(Operation::Write, &unfinished, 0, file.write_at(0, &[IoSlice::new(&bytes)]))?;
-        step(Operation::Sync, &unfinished, 0, file.sync_data())?;
-        step(Operation::Rename, &unfinished, 0, self.disk.rename(&unfinished, &path))?;
-        step(Operation::SyncFolder, &self.folder, 0, self.disk.sync_dir(&self.folder))?;
-        self.counters.fsyncs += 1;
-        self.counters.folder_syncs += 1;
-        self.counters.segments_created += 1;
-        self.counters.bytes_written += bytes.len() as u64;
-        Ok(Active {
-            file: Arc::new(file),
-            path,
-            salt,
-            first: header.first,
-            capacity_bytes: header.capacity_bytes,
-            len_bytes: bytes.len() as u64,
-            ending: Ending {
-                end: header.first,
-                last_crc: salt,
-                last_batch: self.last_batch,
-                last_log_time: self.last_log_time,
-                place: bytes.len() as u64,
-                epochs: Vec::new(),
-            },
-            shown: false,
-        })
-    }
-
-    fn seal(&mut self, active: &Active<D::File>) -> Result<(), Failed> {
-        let view = self.view.clone();
-        let bytes = {
-            let segments = view.read();
-            let newest = segments.last().expect("a segment that is sealed has a synced batch");
-            seal_file(&*active.file, &active.path, &newest.index, &active.ending, active.salt)?
-        };
-        let mut segments = view.write();
-        let newest = segments.last_mut().expect("only the writer removes segments");
-        newest.sealed = true;
-        newest.bytes = active.ending.place + bytes;
-        self.counters.fsyncs += 1;
-        self.counters.bytes_written += bytes;
-        Ok(())
     }
 }
 

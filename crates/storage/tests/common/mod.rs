@@ -112,8 +112,25 @@ pub(crate) fn read_all<D: Disk>(opened: &Opened<D>) -> Vec<RawEntry> {
     }
 }
 
-/// Checks every way of reading against the entries that must be there.
+/// Checks every way of reading, and the epochs, against the entries that must be there.
 pub(crate) fn check_reads<D: Disk>(opened: &Opened<D>, expected: &[RawEntry]) {
+    check_entries(opened, expected);
+    let mut epochs: Vec<(Epoch, Position)> = Vec::new();
+    for entry in expected {
+        if epochs.last().is_none_or(|(epoch, _)| *epoch < entry.epoch) {
+            epochs.push((entry.epoch, entry.position));
+        }
+    }
+    if opened.reader.start() == Position::ZERO {
+        assert_eq!(opened.reader.epochs(), epochs);
+        if opened.end == opened.reader.end() {
+            assert_eq!(opened.epochs, epochs);
+        }
+    }
+}
+
+/// Checks every way of reading against the entries that must be there.
+pub(crate) fn check_entries<D: Disk>(opened: &Opened<D>, expected: &[RawEntry]) {
     assert!(read_all(opened) == expected, "read_from gives other entries");
     let reader = &opened.reader;
     assert_eq!(reader.end(), expected.last().map_or(Position::ZERO, |entry| entry.position.next()));
@@ -138,14 +155,5 @@ pub(crate) fn check_reads<D: Disk>(opened: &Opened<D>, expected: &[RawEntry]) {
                 assert_eq!(reader.offset_at_time(stream, time), first);
             }
         }
-    }
-    let mut epochs: Vec<(Epoch, Position)> = Vec::new();
-    for entry in expected {
-        if epochs.last().is_none_or(|(epoch, _)| *epoch < entry.epoch) {
-            epochs.push((entry.epoch, entry.position));
-        }
-    }
-    if reader.start() == Position::ZERO && opened.end == reader.end() {
-        assert_eq!(opened.epochs, epochs);
     }
 }

@@ -158,6 +158,7 @@ impl DiskFile for HostileFile {
 
     fn write_at(&self, offset: u64, slices: &[IoSlice<'_>]) -> io::Result<()> {
         let mut state = self.alive()?;
+        state.operate()?;
         let data: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
         self.reserve(&state, offset + data.len() as u64)?;
         let offset = usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
@@ -175,6 +176,7 @@ impl DiskFile for HostileFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.alive()?;
+        state.operate()?;
         let per_million = state.faults.sync_errors_per_million;
         if state.strikes(per_million) {
             locked(&self.image).forget_unsynced(&mut state.chance);
@@ -191,7 +193,8 @@ impl DiskFile for HostileFile {
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        let state = self.alive()?;
+        let mut state = self.alive()?;
+        state.operate()?;
         self.reserve(&state, len)?;
         let mut image = locked(&self.image);
         image.reserved_bytes = image.reserved_bytes.max(len);
@@ -199,7 +202,8 @@ impl DiskFile for HostileFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let state = self.alive()?;
+        let mut state = self.alive()?;
+        state.operate()?;
         self.reserve(&state, len)?;
         let length = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let mut image = locked(&self.image);
