@@ -20,6 +20,19 @@ pub struct Assignment {
 }
 
 impl Assignment {
+    /// The row of a shard that has one replica, which leads.
+    #[must_use]
+    pub fn alone(member: Member, epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            version: epoch.get(),
+            leader: Some(member.broker),
+            replicas: vec![member.broker],
+            isr: vec![member],
+            min_in_sync_replicas: 1,
+        }
+    }
+
     /// The start under which a broker is in sync.
     #[must_use]
     pub fn in_sync(&self, broker: BrokerId) -> Option<Member> {

@@ -13,6 +13,8 @@ pub(crate) struct Disk {
     pub(crate) durable: Position,
     /// Appended and not yet handed out.
     open: Vec<RawEntry>,
+    /// About their bytes.
+    pub(crate) open_bytes: usize,
     /// Epochs whose first entry is not among `open`.
     epochs: Vec<(Epoch, Position)>,
     /// The log is to be cut here before anything of `open` is written.
@@ -28,7 +30,15 @@ enum Operation {
 
 impl Disk {
     pub(crate) const fn recovered(end: Position) -> Self {
-        Self { end, durable: end, open: Vec::new(), epochs: Vec::new(), cut: None, under_way: None }
+        Self {
+            end,
+            durable: end,
+            open: Vec::new(),
+            open_bytes: 0,
+            epochs: Vec::new(),
+            cut: None,
+            under_way: None,
+        }
     }
 
     pub(crate) const fn is_idle(&self) -> bool {
@@ -43,6 +53,7 @@ impl Disk {
     pub(crate) fn append(&mut self, entry: RawEntry) {
         assert!(entry.position >= self.end, "{:?} after {:?}", entry.position, self.end);
         self.end = entry.position.next();
+        self.open_bytes += entry.weight_bytes();
         self.open.push(entry);
     }
 
@@ -54,6 +65,7 @@ impl Disk {
     /// Forgets everything from `to` on, now in memory and on the disk as soon as it is free.
     pub(crate) fn truncate(&mut self, to: Position) {
         self.open.retain(|entry| entry.position < to);
+        self.open_bytes = self.open.iter().map(RawEntry::weight_bytes).sum();
         self.epochs.retain(|(_, start)| *start < to);
         let written = match self.under_way {
             Some(Operation::Write { end }) => end,
@@ -80,8 +92,9 @@ impl Disk {
 
     /// A truncation is done.
     pub(crate) fn truncated(&mut self, position: Position) {
+        // Less, where entries right below the cut had been reclaimed.
         assert!(
-            self.under_way == Some(Operation::Truncate { to: position }),
+            matches!(self.under_way, Some(Operation::Truncate { to }) if position <= to),
             "a cut at {position:?} that nobody asked for"
         );
         self.under_way = None;
@@ -97,20 +110,24 @@ impl Disk {
             self.under_way = Some(Operation::Truncate { to });
             return effects.push(Effect::Truncate(to));
         }
+        let Some(first) = self.open.first().map(|entry| entry.position) else { return };
+        // An epoch whose first entry is missing is told before a batch, not inside of it.
+        let told = self.epochs.partition_point(|(_, start)| *start <= first);
+        let until = self.epochs.get(told).map(|(_, start)| *start);
         let mut bytes = 0;
         let fits = |entry: &&RawEntry| {
-            let first = bytes == 0;
+            let is_first = bytes == 0;
             bytes += entry.weight_bytes();
-            first || bytes <= limits::SYNC_BATCH_BYTES_MAX
+            (is_first || bytes <= limits::SYNC_BATCH_BYTES_MAX)
+                && until.is_none_or(|until| entry.position < until)
         };
         let count = self.open.iter().take_while(fits).count();
         let left = self.open.split_off(count);
         let entries = std::mem::replace(&mut self.open, left);
         let Some(last) = entries.last() else { return };
+        self.open_bytes -= entries.iter().map(RawEntry::weight_bytes).sum::<usize>();
         let end = last.position.next();
-        let later = self.epochs.partition_point(|(_, start)| *start < end);
-        let epochs_left = self.epochs.split_off(later);
-        let epochs = std::mem::replace(&mut self.epochs, epochs_left);
+        let epochs = self.epochs.drain(..told).collect();
         self.under_way = Some(Operation::Write { end });
         effects.push(Effect::Write(Batch { entries, epochs }));
     }
@@ -118,6 +135,7 @@ impl Disk {
     /// The disk failed.
     pub(crate) fn fence(&mut self) {
         self.open.clear();
+        self.open_bytes = 0;
         self.epochs.clear();
         self.cut = None;
     }

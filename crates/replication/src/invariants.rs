@@ -1,6 +1,8 @@
 //! What holds in every replica after every step, and between the replicas of a shard at every moment.
 
-use pondage_model::{Epoch, Position};
+use std::collections::BTreeSet;
+
+use pondage_model::{BrokerId, Epoch, Position};
 
 use crate::{Replica, replica::Role};
 
@@ -37,6 +39,15 @@ pub fn check(replica: &Replica) {
         );
         let row = core.assignment.as_ref().expect("a leader was made one by a row");
         assert!(row.leader == Some(core.me.broker), "{shard:?}: {:?} leads, not {:?}", row.leader, core.me);
+    }
+}
+
+/// The replicas that a commit and a round of this leader need, as it counts them; none if it does not lead.
+#[must_use]
+pub fn quorum(replica: &Replica) -> Option<BTreeSet<BrokerId>> {
+    match &replica.role {
+        Role::Leader(leader) => Some(leader.union(&replica.core)),
+        Role::Follower(_) | Role::Fenced => None,
     }
 }
 

@@ -178,6 +178,12 @@ impl Replica {
         self.core.disk.has_open()
     }
 
+    /// About the bytes that were appended and that no batch has taken yet.
+    #[must_use]
+    pub const fn open_bytes(&self) -> usize {
+        self.core.disk.open_bytes
+    }
+
     /// Its place, for who plans a failover.
     #[must_use]
     pub fn status(&self) -> Status {
