@@ -7,7 +7,7 @@ use pondage_node::{
     boot::{OpenedShard, open_shard, remove_shard_folder},
     coordinator::{AdminReply, AdminRequest, Coordinator, CoordinatorEffect, CoordinatorEvent},
     disk::{Disk, Fault, LogOptions, LogWriter, Synced},
-    shard::{RequestId, ShardRequest},
+    shard::{RequestId, ShardRequest, replication::Assignment},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -183,15 +183,17 @@ impl<D: Disk> CoordinatorTask<D> {
 
     /// Opens the shard's log beside this task, leads it, and tells the coordinator once it serves.
     fn start_shard(&mut self, shard: ShardId, epoch: Epoch) {
+        let Some(me) = self.coordinator.member() else { return };
         let (store, options, disk, clocks) =
             (self.store.clone(), self.log_options, self.disk.clone(), self.clocks);
         let broker = self.broker.clone();
         let (serving, served) = oneshot::channel();
         let opening = tokio::spawn(async move {
             if broker.shard(shard).is_err() {
-                let opened =
-                    tokio::task::spawn_blocking(move || open_shard(&store, &options, shard, clocks.now()))
-                        .await;
+                let opened = tokio::task::spawn_blocking(move || {
+                    open_shard(&store, &options, shard, me, Epoch::ZERO, clocks.now())
+                })
+                .await;
                 match opened {
                     Ok(Ok(opened)) => {
                         let OpenedShard { shard: machine, writer, reader } = opened;
@@ -203,7 +205,7 @@ impl<D: Disk> CoordinatorTask<D> {
                 }
             }
             if let Ok(handle) = broker.shard(shard) {
-                drop(handle.events.send(Message::Lead(epoch, serving)));
+                drop(handle.events.send(Message::Lead(Assignment::alone(me, epoch), serving)));
             }
         });
         self.opening.insert(shard, opening);

@@ -6,12 +6,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use pondage_model::{Epoch, Lease, Position, RawEntry, StreamId};
+use pondage_model::{Lease, Position, RawEntry, StreamId};
 use pondage_node::{
     Now,
     delivery::{self, ConsumerId},
     disk::{Disk, Fault, LogReader, LogWriter, ReadError, Synced},
-    shard::{ReaderId, RequestId, Shard, ShardEffect, ShardEvent, ShardReply, ShardRequest},
+    shard::{
+        ReaderId, RequestId, Shard, ShardEffect, ShardEvent, ShardReply, ShardRequest,
+        replication::{Assignment, Batch},
+    },
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -42,7 +45,7 @@ pub(crate) enum Message<D: Disk> {
     /// An event of its own making: a finished write, a read, an answer of another shard.
     Event(ShardEvent),
     /// Leads in this epoch from now on; told when it serves.
-    Lead(Epoch, oneshot::Sender<()>),
+    Lead(Assignment, oneshot::Sender<()>),
     /// The writer comes back from its thread, with the proof of durability if it synced.
     Written(Box<LogWriter<D>>, Result<Option<Synced>, Fault>),
     /// The log can't be read.
@@ -123,7 +126,7 @@ pub(crate) struct ShardTask<D: Disk> {
     serving: Option<oneshot::Sender<()>>,
     next_request: u64,
     wake: Option<Instant>,
-    to_write: Option<Vec<RawEntry>>,
+    to_write: Option<Batch>,
     to_drop: Option<Position>,
     stopping: Option<oneshot::Sender<()>>,
     dirty: bool,
@@ -249,9 +252,9 @@ impl<D: Disk> ShardTask<D> {
                 self.ask(request, answer)
             }
             Message::Event(event) => event,
-            Message::Lead(epoch, serving) => {
+            Message::Lead(row, serving) => {
                 self.serving = Some(serving);
-                ShardEvent::Lead(epoch)
+                ShardEvent::Assigned(row)
             }
             Message::Written(writer, result) => {
                 self.metrics.observe(&writer.counters());
@@ -299,8 +302,8 @@ impl<D: Disk> ShardTask<D> {
 
     fn perform(&mut self, effect: ShardEffect) {
         match effect {
-            ShardEffect::Write(entries) => {
-                self.to_write = Some(entries);
+            ShardEffect::Write(batch) => {
+                self.to_write = Some(batch);
                 self.work();
             }
             ShardEffect::Replay { from } => {
@@ -366,6 +369,19 @@ impl<D: Disk> ShardTask<D> {
                 self.to_drop = Some(position);
                 self.work();
             }
+            ShardEffect::Report(finding) => {
+                tracing::error!(shard = self.shard.id().get(), ?finding, "replicas disagree");
+            }
+            // A broker whose shards have one replica each asks nobody, follows nobody and cuts nothing.
+            ShardEffect::Truncate(_)
+            | ShardEffect::Persist(_)
+            | ShardEffect::Send { .. }
+            | ShardEffect::Read { .. }
+            | ShardEffect::RequestIsr(_)
+            | ShardEffect::HandOver { .. }
+            | ShardEffect::Following(_) => {
+                self.broker.fail(format!("{:?} behaves as one of several replicas", self.shard.id()));
+            }
             ShardEffect::WakeAt(at) => self.wake = Some(self.clocks.instant(at)),
         }
     }
@@ -414,8 +430,9 @@ impl<D: Disk> ShardTask<D> {
             return;
         }
         let Some(mut writer) = self.writer.take() else { return };
-        let (entries, below, events) = (self.to_write.take(), self.to_drop.take(), self.events.clone());
+        let (batch, below, events) = (self.to_write.take(), self.to_drop.take(), self.events.clone());
         self.disk.run(move || {
+            let entries = batch.map(|batch| batch.entries);
             let result = perform_on_disk(&mut writer, entries, below);
             drop(events.send(Message::Written(writer, result)));
         });

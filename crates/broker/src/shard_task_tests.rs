@@ -1,5 +1,5 @@
 use pondage_model::{
-    Name, Refusal, ShardId, Uuid,
+    BrokerId, Epoch, Incarnation, Member, Name, Refusal, ShardId, Uuid,
     entry::Open,
     settings::{QueueSettings, StreamSettings},
 };
@@ -31,14 +31,15 @@ impl Rig {
         let options = LogOptions::default();
         drop(boot(&disk, &options, fresh, "here:1".to_owned()).expect("a new volume"));
         let clocks = Clocks::start();
-        let opened = open_shard(&disk, &options, SHARD, clocks.now()).expect("a new log");
+        let me = Member { broker: BrokerId(1), incarnation: Incarnation(1) };
+        let opened = open_shard(&disk, &options, SHARD, me, Epoch::ZERO, clocks.now()).expect("a new log");
         let threads = DiskThreads::start(1).expect("a thread");
         let broker = Handle::new(mpsc::channel(1).0, Metrics::new());
         let shard =
             ShardTask::spawn(opened.shard, opened.writer, opened.reader, threads, clocks, broker.clone());
         broker.add_shard(SHARD, shard.clone());
         let (serving, served) = oneshot::channel();
-        drop(shard.events.send(Message::Lead(Epoch(1), serving)));
+        drop(shard.events.send(Message::Lead(Assignment::alone(me, Epoch(1)), serving)));
         served.await.expect("it serves");
         let open = Open {
             name: Name::new("orders").expect("valid"),

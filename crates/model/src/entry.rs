@@ -375,7 +375,7 @@ impl EntryKind {
 }
 
 /// An entry as storage sees it: places in the open, the rest as bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RawEntry {
     /// Its place in the shard.
     pub position: Position,
@@ -504,6 +504,13 @@ impl Entry {
 }
 
 impl RawEntry {
+    /// About how many bytes it takes, for bounds on what is held, sent and written at once.
+    #[must_use]
+    pub const fn weight_bytes(&self) -> usize {
+        const FRAME: usize = 64;
+        FRAME + self.attributes.len() + self.body.len()
+    }
+
     /// Reads the entry back.
     ///
     /// # Errors

@@ -30,6 +30,12 @@ pub const ENTRY_BYTES_MAX: usize = 9 << 20;
 /// Bytes of the entries that one write and one sync carry, beyond the first entry.
 pub const SYNC_BATCH_BYTES_MAX: usize = 16 << 20;
 
+/// Bytes of the entries that one push to a follower carries, beyond the first entry.
+pub const PUSH_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes pushed to one follower of a shard and not answered, beyond the push that passes the limit.
+pub const PUSH_WINDOW_BYTES: usize = 8 << 20;
+
 /// Bytes of one checkpoint page's payload.
 pub const CHECKPOINT_PAGE_BYTES_MAX: usize = 1 << 20;
 

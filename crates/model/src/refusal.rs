@@ -139,6 +139,8 @@ pub enum Refusal {
     VolumeFenced { since: LogTime },
     #[error("the broker stopped before the outcome was known")]
     Interrupted,
+    #[error("the broker lost the shard's leadership (epoch {epoch}) before the outcome was known")]
+    LeadershipLost { epoch: Epoch },
 }
 
 impl Refusal {
@@ -158,7 +160,7 @@ impl Refusal {
             Self::NotEmpty { .. } => Code::NotEmpty,
             Self::NotEnoughReplicas { .. } => Code::NotEnoughReplicas,
             Self::NotFound { .. } => Code::NotFound,
-            Self::NotLeader { .. } => Code::NotLeader,
+            Self::NotLeader { .. } | Self::LeadershipLost { .. } => Code::NotLeader,
             Self::NotServed { .. } => Code::NotServed,
             Self::OutOfOrder { .. } => Code::OutOfOrder,
             Self::ChangesForgotten { .. } | Self::OutOfRange { .. } => Code::OutOfRange,
@@ -177,7 +179,9 @@ impl Refusal {
     #[must_use]
     pub const fn outcome(&self) -> Outcome {
         match self {
-            Self::Timeout | Self::Interrupted | Self::VolumeFenced { .. } => Outcome::Unknown,
+            Self::Timeout | Self::Interrupted | Self::LeadershipLost { .. } | Self::VolumeFenced { .. } => {
+                Outcome::Unknown
+            }
             _ => Outcome::Definite,
         }
     }
@@ -210,7 +214,7 @@ impl Refusal {
             Code::LeaseLost => "drop the result of this attempt; the message goes its way without it",
             Code::NotEmpty => "consume or purge its messages first, or set deletionPolicy: Delete",
             Code::NotFound => "apply the resource first, or correct the name",
-            Code::NotLeader => "ask the shard's leader",
+            Code::NotLeader => "send it to the shard's leader; an idempotent session stores it once",
             Code::NotServed => "leave the field or request out until a version serves it",
             Code::OutOfOrder => "open a new producer session and decide what to send again",
             Code::OutOfRange => "begin again inside the range",

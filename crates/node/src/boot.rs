@@ -1,7 +1,8 @@
 //! From a data folder to machines: lock the volume, know it, open the logs.
 
 use pondage_catalog::{Catalog, LogEnd, Replay, ReplayError};
-use pondage_model::{Incarnation, Position, ShardId, Uuid, limits, wire::Malformed};
+use pondage_model::{Epoch, Incarnation, Member, Position, ShardId, Uuid, limits, wire::Malformed};
+use pondage_replication::Timing;
 use pondage_storage::{
     disk::Disk,
     log::{self, LogOptions, LogReader, LogWriter, OpenError, ReadError},
@@ -11,7 +12,7 @@ use pondage_storage::{
 use crate::{
     Now,
     coordinator::{Coordinator, Identity},
-    shard::Shard,
+    shard::{Shard, ShardLog},
 };
 
 /// Random numbers for a volume that is new, and for this start.
@@ -168,7 +169,8 @@ pub struct OpenedShard<D: Disk> {
     pub reader: LogReader<D>,
 }
 
-/// Opens a shard's log, making it if it is new.
+/// Opens a shard's log, making it if it is new, for this start of the broker, whose volume promised to answer in no
+/// epoch before `promised`.
 ///
 /// # Errors
 /// [`OpenError`], naming file and offset.
@@ -176,11 +178,19 @@ pub fn open_shard<D: Disk>(
     disk: &D,
     options: &LogOptions,
     id: ShardId,
+    me: Member,
+    promised: Epoch,
     now: Now,
 ) -> Result<OpenedShard<D>, OpenError> {
     let opened = log::open(disk.clone(), &shard_folder(id), LogOptions { shard: id, ..*options })?;
-    let shard =
-        Shard::recovered(id, opened.replay_from, opened.end, opened.last_epoch, opened.last_log_time, now);
+    let log = ShardLog {
+        replay_from: opened.replay_from,
+        end: opened.end,
+        epochs: opened.epochs,
+        promised,
+        newest_log_time: opened.last_log_time,
+    };
+    let shard = Shard::recovered(id, me, log, Timing::default(), now);
     Ok(OpenedShard { shard, writer: opened.writer, reader: opened.reader })
 }
 

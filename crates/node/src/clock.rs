@@ -31,6 +31,11 @@ impl LogClock {
         Self { last: newest_in_log.max(LogTime(now.wall_millis)), monotonic_millis: now.monotonic_millis }
     }
 
+    /// Nothing is stamped with an earlier time from now on: another leader has been there.
+    pub fn not_before(&mut self, newest_in_log: LogTime) {
+        self.last = self.last.max(newest_in_log);
+    }
+
     /// The log time now; never less than any it returned before.
     pub fn read(&mut self, now: Now) -> LogTime {
         let elapsed = now.monotonic_millis.saturating_sub(self.monotonic_millis);

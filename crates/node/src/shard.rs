@@ -23,12 +23,14 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use pondage_delivery as delivery;
 use pondage_model::{
-    Epoch, Name, Offset, Position, RawEntry, Refusal, ShardId, StreamId,
+    BrokerId, Epoch, Member, Name, Offset, Position, RawEntry, Refusal, ShardId, StreamId,
     entry::{Move, Open},
 };
-use pondage_storage::log::{SegmentInfo, Synced};
+use pondage_replication::{Assignment, Batch, Finding, IsrRequest, Message};
+use pondage_storage::log::{SegmentInfo, Synced, Truncated};
 
-pub use machine::{Broken, Shard};
+pub use machine::{Broken, Shard, ShardLog};
+pub use pondage_replication as replication;
 
 /// Names a request until it is answered. Chosen by the shell, unique while unanswered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,8 +43,22 @@ pub struct ReaderId(pub u64);
 /// What happened to a shard.
 #[derive(Debug)]
 pub enum ShardEvent {
-    /// The catalog made this broker the shard's leader in this epoch.
-    Lead(Epoch),
+    /// The catalog's row of the shard, whenever it changed: who leads in which epoch, who is in sync.
+    Assigned(Assignment),
+    /// Another broker's replica said something.
+    Peer {
+        /// Which start of which broker.
+        from: Member,
+        /// What.
+        message: Message,
+    },
+    /// The connection to a broker went up or down.
+    Link {
+        /// Which.
+        broker: BrokerId,
+        /// Whether it is up.
+        up: bool,
+    },
     /// Somebody asks.
     Request {
         /// Comes back in [`ShardEffect::Reply`].
@@ -52,6 +68,23 @@ pub enum ShardEvent {
     },
     /// The batch of the last [`ShardEffect::Write`] is durable.
     Synced(Synced),
+    /// The log was cut as [`ShardEffect::Truncate`] said.
+    Truncated(Truncated),
+    /// The promise of [`ShardEffect::Persist`] is durable.
+    Persisted(Epoch),
+    /// The answer to [`ShardEffect::Read`]: none if nothing is there.
+    Read {
+        /// For whom.
+        to: BrokerId,
+        /// From where.
+        from: Position,
+        /// What is there.
+        entries: Vec<RawEntry>,
+    },
+    /// Log every lease, append nothing more, and say [`ShardEffect::HandOver`] when this follower has everything.
+    HandOver(BrokerId),
+    /// Go on leading after all.
+    KeepLeading,
     /// Its write or sync failed: the volume is fenced.
     WriteFailed,
     /// The answer to [`ShardEffect::Replay`]: the next entries, at least one.
@@ -166,8 +199,43 @@ pub struct StreamReport {
 /// What the shell has to do for a shard.
 #[derive(Debug)]
 pub enum ShardEffect {
-    /// Write these entries as one batch and sync, then say [`ShardEvent::Synced`]. One at a time.
-    Write(Vec<RawEntry>),
+    /// Write these entries as one batch and sync, then say [`ShardEvent::Synced`]. One write or truncation at a time.
+    Write(Batch),
+    /// Cut the log so that this is its end, and sync, then say [`ShardEvent::Truncated`].
+    Truncate(Position),
+    /// Make it durable that this replica answers in no older epoch, then say [`ShardEvent::Persisted`].
+    Persist(Epoch),
+    /// Say this to the replica on another broker; it may get lost.
+    Send {
+        /// The broker.
+        to: BrokerId,
+        /// What.
+        message: Message,
+    },
+    /// Read synced entries for a follower that is behind, then say [`ShardEvent::Read`].
+    Read {
+        /// For whom.
+        to: BrokerId,
+        /// From where.
+        from: Position,
+        /// Bytes beyond the first entry.
+        bytes_max: usize,
+    },
+    /// Ask the catalog for another in-sync set.
+    RequestIsr(IsrRequest),
+    /// The follower has everything: ask the catalog to make it the leader.
+    HandOver {
+        /// In which epoch this replica leads.
+        epoch: Epoch,
+        /// The row's version that it goes by.
+        version: u64,
+        /// Who shall lead.
+        to: BrokerId,
+    },
+    /// It follows in this epoch. Whatever it was asked as a leader is answered; its consumers and readers are gone.
+    Following(Epoch),
+    /// Something an administrator has to know.
+    Report(Finding),
     /// Read entries from this position on and say [`ShardEvent::Replayed`].
     Replay {
         /// Where to start.

@@ -11,7 +11,7 @@ use pondage_catalog::{
     checkpoint_pages,
 };
 use pondage_model::{
-    BrokerId, Entry, Name, Position, Refusal, Revision, ShardId, StreamId,
+    BrokerId, Entry, Member, Name, Position, Refusal, Revision, ShardId, StreamId,
     entry::Open,
     settings::{GroupSource, StreamSettings},
     wire::Wire,
@@ -77,6 +77,12 @@ impl Coordinator {
     #[must_use]
     pub const fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// This start of this broker, once it is registered.
+    #[must_use]
+    pub fn member(&self) -> Option<Member> {
+        self.broker.map(|broker| Member { broker, incarnation: self.identity.incarnation })
     }
 
     /// What the cluster knows besides messages, as far as it is committed.

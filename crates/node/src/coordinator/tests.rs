@@ -2,6 +2,7 @@ use pondage_model::{
     Epoch, Name, Refusal, ShardId, StreamId, Uuid,
     settings::{GroupSettings, GroupSource, QueueSettings, StartPosition, StreamSettings, TopicSettings},
 };
+use pondage_replication::Assignment;
 use pondage_storage::{Disk, Faults, HostileDisk, LogOptions, LogWriter, volume::shard_folder};
 
 use super::{AdminReply, AdminRequest, Coordinator, CoordinatorEffect, CoordinatorEvent, ResourceKind};
@@ -331,14 +332,18 @@ fn with_topic(disk: &HostileDisk) -> (Rig, ShardId) {
     rig.serve();
     rig.ask(1, topic(1));
     let shard = rig.started()[0];
-    let opened = open_shard(disk, &LogOptions::default(), shard, Now::default()).expect("no faults");
+    let me = rig.coordinator.member().expect("registered");
+    let opened =
+        open_shard(disk, &LogOptions::default(), shard, me, Epoch::ZERO, Now::default()).expect("no faults");
     let mut written = Vec::new();
     let mut machine = opened.shard;
-    machine.step(Now::default(), ShardEvent::Lead(Epoch(1)), &mut written).expect("a new log");
+    machine
+        .step(Now::default(), ShardEvent::Assigned(Assignment::alone(me, Epoch(1))), &mut written)
+        .expect("a new log");
     let mut writer = opened.writer;
     for effect in written {
-        if let ShardEffect::Write(entries) = effect {
-            let batch = writer.write(&entries).expect("no faults");
+        if let ShardEffect::Write(batch) = effect {
+            let batch = writer.write(&batch.entries).expect("no faults");
             drop(writer.sync(batch).expect("no faults"));
         }
     }

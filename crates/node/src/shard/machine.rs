@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use pondage_delivery::{Draft, Leading, ShardState};
 use pondage_model::{
-    Body, Entry, Epoch, LogTime, Offset, Position, Refusal, ShardId, StreamId, limits, record,
+    Body, Entry, Epoch, LogTime, Member, Offset, Position, Refusal, ShardId, StreamId, limits, record,
 };
-use pondage_replication::{Effect, Input, Replica};
+use pondage_replication::{Effect, EpochTable, Input, RecoveredLog, Replica, Round, Timing};
 
 use super::{
     ReaderId, ShardEffect, ShardEvent, ShardReply, forwarding::Forwarding, maintenance::Maintenance,
@@ -33,8 +33,6 @@ pub struct Shard {
     pub(super) readers: BTreeMap<StreamId, BTreeMap<ReaderId, (Offset, Offset)>>,
     pub(super) maintenance: Maintenance,
     pub(super) forwarding: Forwarding,
-    /// About the bytes that were appended and not handed out to be written.
-    pub(super) open_bytes: usize,
     /// When the oldest unlogged grant was made, on the monotonic clock.
     pub(super) lazy_since: Option<u64>,
     /// It gives no leases any more, so that none is unlogged when it stops.
@@ -42,10 +40,25 @@ pub struct Shard {
     pub(super) wake_at: Option<u64>,
 }
 
+/// What a shard's log was recovered with.
+#[derive(Clone, Debug)]
+pub struct ShardLog {
+    /// Where its newest complete checkpoint begins, else where the log does.
+    pub replay_from: Position,
+    /// The position after the last entry.
+    pub end: Position,
+    /// Every epoch that ever wrote there, with its first position.
+    pub epochs: Vec<(Epoch, Position)>,
+    /// The newest epoch that the volume promised to answer in.
+    pub promised: Epoch,
+    /// The log time of the last entry.
+    pub newest_log_time: LogTime,
+}
+
 /// What the machine knows of the shard's messages.
 #[derive(Debug)]
 pub(super) enum State {
-    /// It folds what its log holds.
+    /// It folds what is committed, behind a leader or on its way to serve.
     Replaying(Box<Replay>),
     /// It leads.
     Leading(Box<Led>),
@@ -63,19 +76,14 @@ pub(super) struct Led {
 }
 
 impl Shard {
-    /// A shard whose log was recovered: `replay_from` is where its newest complete checkpoint begins.
+    /// A shard whose log was recovered, on this start of its broker. It leads and follows nobody yet.
     #[must_use]
-    pub fn recovered(
-        id: ShardId,
-        replay_from: Position,
-        end: Position,
-        last_epoch: Epoch,
-        newest_log_time: LogTime,
-        now: Now,
-    ) -> Self {
+    pub fn recovered(id: ShardId, me: Member, log: ShardLog, timing: Timing, now: Now) -> Self {
+        let ShardLog { replay_from, end, epochs, promised, newest_log_time } = log;
+        let recovered = RecoveredLog { end, epochs: EpochTable::new(epochs), promised };
         Self {
             id,
-            replica: Replica::recovered(id, end, last_epoch),
+            replica: Replica::recovered(id, me, timing, recovered),
             clock: LogClock::start(now, newest_log_time),
             uncommitted: VecDeque::new(),
             state: State::Replaying(Box::new(Replay::new(replay_from))),
@@ -83,7 +91,6 @@ impl Shard {
             readers: BTreeMap::new(),
             maintenance: Maintenance::new(replay_from),
             forwarding: Forwarding::default(),
-            open_bytes: 0,
             lazy_since: None,
             leaving: false,
             wake_at: None,
@@ -106,15 +113,22 @@ impl Shard {
     /// should let requests wait.
     #[must_use]
     pub fn is_congested(&self) -> bool {
-        self.open_bytes >= limits::SYNC_BATCH_BYTES_MAX || self.outbox.len() >= HELD_MAX
+        self.replica.open_bytes() >= limits::SYNC_BATCH_BYTES_MAX || self.outbox.len() >= HELD_MAX
     }
 
-    /// The fold over committed entries, once it is complete.
+    /// The replica under it.
+    #[must_use]
+    pub const fn replica(&self) -> &Replica {
+        &self.replica
+    }
+
+    /// The fold over committed entries, as far as it got; none while something is missing.
     #[must_use]
     pub fn committed(&self) -> Option<&ShardState> {
         match &self.state {
             State::Leading(led) => Some(&led.committed),
-            State::Replaying(_) | State::Fenced(_) => None,
+            State::Replaying(replay) => replay.state(),
+            State::Fenced(_) => None,
         }
     }
 
@@ -144,11 +158,28 @@ impl Shard {
     ) -> Result<(), Broken> {
         let log_time = self.clock.read(now);
         match event {
-            ShardEvent::Lead(epoch) => self.replicate(log_time, Input::Lead(epoch), effects),
-            ShardEvent::Synced(synced) => self.replicate(log_time, Input::Durable(synced.end()), effects),
+            ShardEvent::Assigned(row) => self.replicate(now, Input::Assigned(row), effects),
+            ShardEvent::Peer { from, message } => {
+                self.replicate(now, Input::Message { from, message }, effects)
+            }
+            ShardEvent::Link { broker, up } => self.replicate(now, Input::Link { broker, up }, effects),
+            ShardEvent::Synced(synced) => self.replicate(now, Input::Durable(synced.end()), effects),
+            ShardEvent::Truncated(cut) => self.replicate(now, Input::Truncated(cut.end()), effects),
+            ShardEvent::Persisted(epoch) => self.replicate(now, Input::Persisted(epoch), effects),
+            ShardEvent::Read { to, from, entries } => {
+                self.replicate(now, Input::Read { to, from, entries }, effects)
+            }
+            ShardEvent::HandOver(to) => {
+                self.leave(log_time)?;
+                self.replicate(now, Input::HandOver(to), effects)
+            }
+            ShardEvent::KeepLeading => {
+                self.leaving = false;
+                self.replicate(now, Input::KeepLeading, effects)
+            }
             ShardEvent::Replayed(entries) => self.replayed(entries, effects),
             ShardEvent::WriteFailed => {
-                self.fence(log_time, effects);
+                self.fence(now, log_time, effects);
                 Ok(())
             }
             ShardEvent::Request { id, request } => self.request(now, log_time, id, request, effects),
@@ -159,7 +190,7 @@ impl Shard {
             }
             ShardEvent::Wake => {
                 self.wake_at = None;
-                Ok(())
+                self.replicate(now, Input::Tick, effects)
             }
         }
     }
@@ -170,14 +201,15 @@ impl Shard {
     /// As [`Self::step`].
     pub fn settle(&mut self, now: Now, effects: &mut Vec<ShardEffect>) -> Result<(), Broken> {
         let log_time = self.clock.read(now);
-        if self.is_serving() {
+        // Nothing is appended that could not be committed, nor while the leadership is handed over.
+        if self.is_serving() && self.replica.check_leader().is_ok() {
             self.act_on_time(log_time)?;
             self.grant(now, log_time);
             self.forward(now, effects);
             self.log_lazily(now, log_time)?;
         }
         let mut replication = Vec::new();
-        self.replica.flush(&mut replication);
+        self.replica.flush(clocks(now, log_time), &mut replication);
         self.perform(replication, effects)?;
         while let Some(effect) = self.outbox.release(self.replica.high_watermark(), self.replica.confirmed())
         {
@@ -190,7 +222,6 @@ impl Shard {
     /// Appends a draft: gives it a place, folds it into the leading state.
     pub(super) fn append(&mut self, log_time: LogTime, draft: Draft) -> Result<(), Broken> {
         let Draft { stream, mut body } = draft;
-        self.open_bytes += body.weight_bytes();
         if let Body::Publish(publish) = &mut body {
             let batch = std::mem::take(&mut publish.batch);
             publish.batch = record::stamp_base_offset(batch, publish.base_offset);
@@ -204,49 +235,114 @@ impl Shard {
         Ok(())
     }
 
-    /// Speaks once everything appended so far is committed and a later round confirmed the epoch.
-    pub(super) fn speak(&mut self, effect: ShardEffect) {
-        self.outbox.hold(self.replica.end(), self.replica.confirm(), effect);
+    /// Speaks once everything appended so far is committed. What was appended for it (`appended`) proves by being
+    /// committed that this leader still leads; without that a later round has to.
+    pub(super) fn speak(&mut self, appended: bool, effect: ShardEffect) {
+        let round = if appended { Round::NONE } else { self.replica.confirm() };
+        self.outbox.hold(self.replica.end(), round, effect);
     }
 
-    /// Speaks of committed messages alone, such as a grant: no later position is needed, but the round is.
-    pub(super) fn speak_committed(&mut self, effect: ShardEffect) {
-        self.outbox.hold(self.replica.high_watermark(), self.replica.confirm(), effect);
+    /// Tells of committed messages alone: what is committed stays so, whoever leads.
+    pub(super) fn tell(&mut self, effect: ShardEffect) {
+        self.outbox.hold(self.replica.high_watermark(), Round::NONE, effect);
+    }
+
+    /// Gives what is committed to somebody alone: no later position is needed, but the round is.
+    fn give(&mut self, effect: ShardEffect) {
+        let round = self.replica.confirm();
+        self.outbox.hold(self.replica.high_watermark(), round, effect);
     }
 
     pub(super) fn replicate(
         &mut self,
-        log_time: LogTime,
+        now: Now,
         input: Input,
         effects: &mut Vec<ShardEffect>,
     ) -> Result<(), Broken> {
+        let log_time = self.clock.read(now);
         let mut replication = Vec::new();
-        self.replica.step(log_time, input, &mut replication);
+        self.replica.step(clocks(now, log_time), input, &mut replication);
         self.perform(replication, effects)
     }
 
     fn perform(&mut self, replication: Vec<Effect>, effects: &mut Vec<ShardEffect>) -> Result<(), Broken> {
         for effect in replication {
             match effect {
-                Effect::Write(entries) => {
-                    let bytes: usize = entries.iter().map(|entry| entry.body.weight_bytes()).sum();
-                    self.open_bytes = self.open_bytes.saturating_sub(bytes);
+                Effect::Write(batch) => {
                     if let State::Replaying(_) = self.state {
-                        self.uncommitted.extend(entries.iter().cloned());
+                        for raw in &batch.entries {
+                            let entry = raw.clone().decode();
+                            let entry = entry.map_err(|error| Broken::new(raw.position, &error))?;
+                            self.clock.not_before(entry.log_time);
+                            self.uncommitted.push_back(entry);
+                        }
                     }
-                    effects.push(ShardEffect::Write(entries.iter().map(Entry::encode).collect()));
+                    effects.push(ShardEffect::Write(batch));
                 }
-                Effect::Committed(high_watermark) => self.commit(high_watermark)?,
-                Effect::Serving(_) => self.replay_or_serve(effects)?,
+                Effect::Cut(end) => self.uncommitted.retain(|entry| entry.position < end),
+                Effect::Committed(high_watermark) => self.commit(high_watermark, effects)?,
+                Effect::Serving(_) => self.serve_soon(effects)?,
+                Effect::Following(epoch) => self.stop_leading(epoch, effects),
+                Effect::Truncate(to) => effects.push(ShardEffect::Truncate(to)),
+                Effect::Persist(epoch) => effects.push(ShardEffect::Persist(epoch)),
+                Effect::Send { to, message } => effects.push(ShardEffect::Send { to, message }),
+                Effect::Read { to, from, bytes_max } => {
+                    effects.push(ShardEffect::Read { to, from, bytes_max });
+                }
+                Effect::RequestIsr(request) => effects.push(ShardEffect::RequestIsr(request)),
+                Effect::HandOver { epoch, version, to } => {
+                    effects.push(ShardEffect::HandOver { epoch, version, to });
+                }
+                Effect::Report(finding) => effects.push(ShardEffect::Report(finding)),
             }
         }
         Ok(())
     }
 
+    /// The leadership is over: the overlay dies, and whoever waits learns that the outcome is unknown.
+    fn stop_leading(&mut self, epoch: Epoch, effects: &mut Vec<ShardEffect>) {
+        match &mut self.state {
+            State::Leading(led) => {
+                let committed = std::mem::take(&mut led.committed);
+                let replay = Replay::resumed(committed, self.replica.high_watermark());
+                self.state = State::Replaying(Box::new(replay));
+                // What was written and is not committed is on the disk, if it ever counts.
+                self.uncommitted.clear();
+                self.readers.clear();
+                self.forwarding = Forwarding::default();
+                self.lazy_since = None;
+                self.leaving = false;
+                self.answer_all(&Refusal::LeadershipLost { epoch }, effects);
+            }
+            State::Replaying(replay) => replay.forget(),
+            State::Fenced(_) => {}
+        }
+        effects.push(ShardEffect::Following(epoch));
+    }
+
+    fn answer_all(&mut self, refusal: &Refusal, effects: &mut Vec<ShardEffect>) {
+        for effect in self.outbox.drain() {
+            if let ShardEffect::Reply { id, .. } = effect {
+                effects.push(ShardEffect::Reply { id, reply: ShardReply::Refused(refusal.clone()) });
+            }
+        }
+    }
+
+    /// Logs every lease and gives no more of them.
+    pub(super) fn leave(&mut self, log_time: LogTime) -> Result<(), Broken> {
+        self.lazy_since = None;
+        self.leaving = true;
+        let State::Leading(led) = &mut self.state else { return Ok(()) };
+        for draft in led.leading.lazy() {
+            self.append(log_time, draft)?;
+        }
+        Ok(())
+    }
+
     /// Folds what became committed and tells the readers.
-    fn commit(&mut self, high_watermark: Position) -> Result<(), Broken> {
+    fn commit(&mut self, high_watermark: Position, effects: &mut Vec<ShardEffect>) -> Result<(), Broken> {
         let State::Leading(led) = &mut self.state else {
-            return Ok(());
+            return self.keep_up(effects);
         };
         let mut moved = BTreeSet::new();
         while let Some(entry) = self.uncommitted.pop_front_if(|entry| entry.position < high_watermark) {
@@ -282,7 +378,7 @@ impl Shard {
             })
             .collect();
         for effect in told {
-            self.speak_committed(effect);
+            self.tell(effect);
         }
     }
 
@@ -307,7 +403,7 @@ impl Shard {
         }
         let epoch = self.replica.epoch();
         for dispatch in dispatches {
-            self.speak_committed(ShardEffect::Deliver { epoch, dispatch });
+            self.give(ShardEffect::Deliver { epoch, dispatch });
         }
     }
 
@@ -326,11 +422,17 @@ impl Shard {
     }
 
     fn arm(&mut self, now: Now, log_time: LogTime, effects: &mut Vec<ShardEffect>) {
-        let State::Leading(led) = &self.state else { return };
-        let timed = led.leading.next_wake().map(|at| now.monotonic_millis + at.millis_since(log_time).max(1));
-        // While a batch is written its end is the next chance to log leases, and it wakes by itself.
-        let lazy = self.lazy_since.filter(|_| self.replica.is_idle()).map(|since| since + LAZY_MILLIS);
-        let next = [self.forwarding.next_retry(), timed, lazy].into_iter().flatten().min();
+        let delivery = if let State::Leading(led) = &self.state {
+            let timed = led.leading.next_wake();
+            let timed = timed.map(|at| now.monotonic_millis + at.millis_since(log_time).max(1));
+            // While a batch is written its end is the next chance to log leases, and it wakes by itself.
+            let lazy = self.lazy_since.filter(|_| self.replica.is_idle()).map(|since| since + LAZY_MILLIS);
+            [self.forwarding.next_retry(), timed, lazy].into_iter().flatten().min()
+        } else {
+            None
+        };
+        let replication = self.replica.next_tick(clocks(now, log_time));
+        let next = delivery.into_iter().chain(replication).min();
         if let Some(at) = next
             && self.wake_at.is_none_or(|armed| at < armed || armed <= now.monotonic_millis)
         {
@@ -340,18 +442,17 @@ impl Shard {
     }
 
     /// The disk failed: what was decided and not committed has an unknown outcome.
-    fn fence(&mut self, log_time: LogTime, effects: &mut Vec<ShardEffect>) {
+    fn fence(&mut self, now: Now, log_time: LogTime, effects: &mut Vec<ShardEffect>) {
         let mut nothing = Vec::new();
-        self.replica.step(log_time, Input::Fault, &mut nothing);
+        self.replica.step(clocks(now, log_time), Input::Fault, &mut nothing);
         self.state = State::Fenced(log_time);
         self.uncommitted.clear();
-        for effect in self.outbox.drain() {
-            if let ShardEffect::Reply { id, .. } = effect {
-                let reply = ShardReply::Refused(Refusal::VolumeFenced { since: log_time });
-                effects.push(ShardEffect::Reply { id, reply });
-            }
-        }
+        self.answer_all(&Refusal::VolumeFenced { since: log_time }, effects);
     }
+}
+
+const fn clocks(now: Now, log_time: LogTime) -> pondage_replication::Now {
+    pondage_replication::Now { monotonic_millis: now.monotonic_millis, log_time }
 }
 
 /// The log holds what no leader could have written.

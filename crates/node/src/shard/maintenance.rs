@@ -85,12 +85,23 @@ impl Shard {
         segments: &[SegmentInfo],
         effects: &mut Vec<ShardEffect>,
     ) -> Result<(), Broken> {
-        if !self.is_serving() {
+        let (reclaimable, checkpoint) = self.reclaim(segments, effects);
+        if !self.is_serving() || self.replica.check_leader().is_err() {
             return Ok(());
         }
         for (stream, start) in self.expired_by_retention(log_time, segments) {
             self.append(log_time, Draft { stream, body: Body::Trim(start) })?;
         }
+        let blocked = segments.iter().any(|segment| segment.end <= reclaimable && segment.end > checkpoint);
+        if self.maintenance.unfinished.is_none() && (self.maintenance.checkpoint_is_due() || blocked) {
+            self.checkpoint(log_time)?;
+        }
+        Ok(())
+    }
+
+    /// Lets whole segments go that nothing needs any more, on this replica: followers reclaim by themselves. Says up to
+    /// where messages are done with, and where the newest checkpoint begins.
+    fn reclaim(&mut self, segments: &[SegmentInfo], effects: &mut Vec<ShardEffect>) -> (Position, Position) {
         let reclaimable = self.reclaimable(segments);
         let mut checkpoint = self.maintenance.checkpoint.first;
         if let Some(unfinished) = self.maintenance.unfinished
@@ -107,11 +118,7 @@ impl Shard {
             self.maintenance.dropped = end;
             effects.push(ShardEffect::DropSegments(end));
         }
-        let blocked = segments.iter().any(|segment| segment.end <= reclaimable && segment.end > checkpoint);
-        if self.maintenance.unfinished.is_none() && (self.maintenance.checkpoint_is_due() || blocked) {
-            self.checkpoint(log_time)?;
-        }
-        Ok(())
+        (reclaimable, checkpoint)
     }
 
     /// Appends a checkpoint: the leading state, which holds everything below its first page, uncommitted included.
@@ -126,11 +133,11 @@ impl Shard {
 
     /// The position below which every message in whole sealed segments is done with.
     fn reclaimable(&self, segments: &[SegmentInfo]) -> Position {
-        let State::Leading(led) = &self.state else { return Position::ZERO };
+        let Some(committed) = self.committed() else { return Position::ZERO };
         let mut position = Position::ZERO;
         for segment in segments.iter().filter(|segment| segment.sealed) {
             let done = |(stream, end): &(StreamId, Offset)| {
-                led.committed.stream(*stream).is_none_or(|found| *end <= found.needed_from())
+                committed.stream(*stream).is_none_or(|found| *end <= found.needed_from())
             };
             if !segment.stream_ends.iter().all(done) {
                 break;

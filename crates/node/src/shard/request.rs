@@ -24,6 +24,7 @@ impl Shard {
         effects: &mut Vec<ShardEffect>,
     ) -> Result<(), Broken> {
         let refusal = match self.state {
+            State::Leading(_) if may_append(&request) => self.replica.check_leader().err(),
             State::Leading(_) => None,
             State::Replaying(_) => Some(Refusal::NotLeader { epoch: self.replica.epoch() }),
             State::Fenced(since) => Some(Refusal::VolumeFenced { since }),
@@ -33,6 +34,7 @@ impl Shard {
             return Ok(());
         }
         let early = speaks_early(&request);
+        let end = self.replica.end();
         let reply = match request {
             ShardRequest::Delivery(request) => self.decide(now, log_time, request)?,
             ShardRequest::Ensure { streams, complete } => {
@@ -49,12 +51,7 @@ impl Shard {
                 }
             }
             ShardRequest::Flush => {
-                self.lazy_since = None;
-                self.leaving = true;
-                let State::Leading(led) = &mut self.state else { unreachable!("checked above") };
-                for draft in led.leading.lazy() {
-                    self.append(log_time, draft)?;
-                }
+                self.leave(log_time)?;
                 ShardReply::Done
             }
             ShardRequest::Follow { stream, reader } => self.follow(stream, reader),
@@ -71,9 +68,9 @@ impl Shard {
         let repeat =
             matches!(reply, ShardReply::Delivery(pondage_delivery::Reply::Published { repeat: true, .. }));
         if early || (repeat && planted::is(Fault::AnswerRepeatBeforeCommit)) {
-            self.speak_committed(ShardEffect::Reply { id, reply });
+            self.tell(ShardEffect::Reply { id, reply });
         } else {
-            self.speak(ShardEffect::Reply { id, reply });
+            self.speak(self.replica.end() > end, ShardEffect::Reply { id, reply });
         }
         Ok(())
     }
@@ -180,6 +177,17 @@ impl Shard {
         let (start, end) = (found.start(), found.end());
         self.readers.entry(stream).or_default().insert(reader, (start, end));
         ShardReply::Following { start, end }
+    }
+}
+
+/// Whether a request may append something: it is refused while nothing can be committed.
+const fn may_append(request: &ShardRequest) -> bool {
+    match request {
+        ShardRequest::Delivery(_) | ShardRequest::Ensure { .. } | ShardRequest::Flush => true,
+        ShardRequest::Stats(_)
+        | ShardRequest::Survey { .. }
+        | ShardRequest::Follow { .. }
+        | ShardRequest::Unfollow { .. } => false,
     }
 }
 

@@ -1,10 +1,11 @@
 use pondage_delivery::{self as delivery, ConsumerId, Verdict};
 use pondage_model::{
-    Epoch, Lease, Name, Offset, Refusal, ShardId, StreamId,
+    BrokerId, Epoch, Incarnation, Lease, Member, Name, Offset, Refusal, ShardId, StreamId,
     entry::Open,
     record::{BatchBuilder, Compression, RecordDraft},
     settings::{QueueSettings, StreamSettings},
 };
+use pondage_replication::Assignment;
 use pondage_storage::{Faults, HostileDisk, LogOptions, LogReader, LogWriter, Written};
 
 mod dead_letters;
@@ -18,6 +19,8 @@ use crate::{
 };
 
 const STREAM: StreamId = StreamId(7);
+
+const ME: Member = Member { broker: BrokerId(1), incarnation: Incarnation(1) };
 
 /// A shard and its log, whose syncs happen when a test says so.
 struct Rig {
@@ -33,7 +36,8 @@ impl Rig {
     fn new(disk: &HostileDisk) -> Self {
         let options = LogOptions::default();
         let OpenedShard { shard, writer, reader } =
-            open_shard(disk, &options, ShardId(1), Now::default()).expect("a disk without faults");
+            open_shard(disk, &options, ShardId(1), ME, Epoch::ZERO, Now::default())
+                .expect("a disk without faults");
         Self { shard, writer, reader, written: None, millis: 0, said: Vec::new() }
     }
 
@@ -43,9 +47,9 @@ impl Rig {
         self.shard.step(now, event, &mut effects).expect("a sound log");
         for effect in effects {
             match effect {
-                ShardEffect::Write(entries) => {
+                ShardEffect::Write(batch) => {
                     assert!(self.written.is_none(), "one batch at a time");
-                    self.written = Some(self.writer.write(&entries).expect("no faults"));
+                    self.written = Some(self.writer.write(&batch.entries).expect("no faults"));
                 }
                 ShardEffect::Replay { from } => {
                     // Few at a time, so that it takes more than one.
@@ -125,7 +129,7 @@ impl Rig {
 
 fn serving(disk: &HostileDisk, epoch: u64) -> Rig {
     let mut rig = Rig::new(disk);
-    rig.step(ShardEvent::Lead(Epoch(epoch)));
+    rig.step(ShardEvent::Assigned(Assignment::alone(ME, Epoch(epoch))));
     rig.sync_all();
     rig
 }

@@ -1,0 +1,106 @@
+//! Who is in sync, as the leader wishes it to be. The catalog decides; until it has, everybody counts who is in sync
+//! or was asked for.
+
+use std::collections::BTreeSet;
+
+use pondage_model::{BrokerId, Member};
+
+use crate::{Assignment, Effect, IsrRequest, leader::Leader, peer::Peer, replica::Core};
+
+/// Sets that were asked for at one version of the row. Any of them may be granted as long as the version stands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Requested {
+    /// Everybody who was in one of them.
+    pub(crate) members: BTreeSet<BrokerId>,
+    /// When it was asked for last.
+    at: u64,
+}
+
+/// A wished set.
+struct Wish {
+    isr: Vec<Member>,
+    lost: Vec<BrokerId>,
+    /// Members that are late and stay, because the set has no more than its minimum.
+    stalled: u32,
+    slow: Vec<BrokerId>,
+}
+
+impl Leader {
+    /// Looks at the set and asks for a better one.
+    pub(crate) fn in_sync_tick(&mut self, core: &Core, now: u64, effects: &mut Vec<Effect>) {
+        let Some(row) = &core.assignment else { return };
+        let wish = self.wish(core, row, now);
+        self.stalled = wish.stalled;
+        let is_due = match &self.requested {
+            None => wish.isr != row.isr,
+            // It is asked again whatever it is now, until the version moves: only then the old request is dead.
+            Some(requested) => now.saturating_sub(requested.at) >= core.timing.resend_millis,
+        };
+        if !is_due {
+            return;
+        }
+        for broker in &wish.slow {
+            if let Some(peer) = self.peers.get_mut(broker) {
+                peer.bar(&core.timing, now);
+            }
+        }
+        let requested = self.requested.get_or_insert_with(|| Requested { members: BTreeSet::new(), at: now });
+        requested.at = now;
+        requested.members.extend(wish.isr.iter().map(|member| member.broker));
+        let (epoch, version) = (core.epoch, row.version);
+        effects.push(Effect::RequestIsr(IsrRequest { epoch, version, isr: wish.isr, lost: wish.lost }));
+    }
+
+    /// Whether the leader wishes for nothing else.
+    pub(crate) fn is_set_as_wished(&self, core: &Core, now: u64) -> bool {
+        core.assignment.as_ref().is_none_or(|row| {
+            let wish = self.wish(core, row, now);
+            wish.isr == row.isr && wish.stalled == 0
+        })
+    }
+
+    fn wish(&self, core: &Core, row: &Assignment, now: u64) -> Wish {
+        let mut wish = Wish { isr: Vec::new(), lost: Vec::new(), stalled: 0, slow: Vec::new() };
+        let mut late: Vec<(u64, BrokerId)> = Vec::new();
+        for broker in &row.replicas {
+            if *broker == core.me.broker {
+                wish.isr.push(core.me);
+                continue;
+            }
+            let Some(peer) = self.peers.get(broker) else { continue };
+            let caught_up = self.has_caught_up(core, peer);
+            match row.in_sync(*broker) {
+                Some(_) if peer.lost => wish.lost.push(*broker),
+                Some(member) => {
+                    wish.isr.push(peer.member().filter(|_| caught_up).unwrap_or(member));
+                    let late_millis = peer.late_millis(now);
+                    if late_millis > core.timing.lag_millis_max {
+                        late.push((late_millis, *broker));
+                    } else if peer.is_slow(&core.timing, now) {
+                        late.push((0, *broker));
+                    }
+                }
+                None if caught_up && now >= peer.barred_until => wish.isr.extend(peer.member()),
+                None => {}
+            }
+        }
+        late.sort_unstable_by_key(|(millis, broker)| (std::cmp::Reverse(*millis), *broker));
+        for (millis, broker) in late {
+            if wish.isr.len() > row.min_in_sync_replicas as usize {
+                wish.isr.retain(|member| member.broker != broker);
+                if millis == 0 {
+                    wish.slow.push(broker);
+                }
+            } else if millis > 0 {
+                wish.stalled += 1;
+            }
+        }
+        wish
+    }
+
+    /// Whether a follower holds everything that may be committed: it reached the high watermark, and an entry of
+    /// this epoch, before which the leader's own high watermark may be too low.
+    fn has_caught_up(&self, core: &Core, peer: &Peer) -> bool {
+        peer.is_streaming() && !peer.lost && peer.durable >= core.high_watermark.max(self.first.next())
+    }
+}

@@ -1,0 +1,370 @@
+//! A leader: appends, pushes, counts what is durable where, confirms that it still leads.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use pondage_model::{Body, BrokerId, Entry, Epoch, LogTime, Member, Position, Refusal, StreamId};
+
+use crate::{
+    Effect, Finding, Message, Round,
+    in_sync::Requested,
+    peer::{Link, Peer},
+    pushing::{greet, push},
+    replica::Core,
+    tail::Tail,
+};
+
+/// What a replica knows while it leads.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Leader {
+    /// The place of its epoch's first entry.
+    pub(crate) first: Position,
+    /// Whether that entry is committed.
+    pub(crate) serving: bool,
+    pub(crate) peers: BTreeMap<BrokerId, Peer>,
+    /// The in-sync sets that were asked for and may yet be granted.
+    pub(crate) requested: Option<Requested>,
+    pub(crate) tail: Tail,
+    pub(crate) rounds: Rounds,
+    /// The one follower that all others wait for, since when, and whether that was counted against it.
+    waiting: Option<(BrokerId, u64, bool)>,
+    handing: Option<Handing>,
+    /// In-sync replicas that owe an answer for longer than they may and can't be dropped.
+    pub(crate) stalled: u32,
+}
+
+/// Rounds are asked for, then one at a time begun, then confirmed by everybody.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Rounds {
+    wanted: u64,
+    pub(crate) begun: u64,
+    confirmed: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Handing {
+    to: BrokerId,
+    said_at: Option<u64>,
+}
+
+impl Leader {
+    pub(crate) fn new(core: &Core, now: u64) -> Self {
+        let first = core.disk.end;
+        let peers = core.assignment.iter().flat_map(|row| &row.replicas);
+        let others = peers.filter(|broker| **broker != core.me.broker);
+        Self {
+            first,
+            serving: false,
+            peers: others.map(|broker| (*broker, Peer::new(*broker, now))).collect(),
+            requested: None,
+            tail: Tail::new(first),
+            rounds: Rounds::default(),
+            waiting: None,
+            handing: None,
+            stalled: 0,
+        }
+    }
+
+    pub(crate) fn append(
+        &mut self,
+        core: &mut Core,
+        log_time: LogTime,
+        stream: StreamId,
+        body: Body,
+    ) -> Entry {
+        let entry = Entry { position: core.disk.end, epoch: core.epoch, stream, log_time, body };
+        let raw = entry.encode();
+        core.epochs.note(entry.epoch, entry.position);
+        core.disk.append(raw.clone());
+        self.tail.push(raw);
+        entry
+    }
+
+    /// The replicas that a commit and a round need: in sync, or asked to be.
+    pub(crate) fn union(&self, core: &Core) -> BTreeSet<BrokerId> {
+        let committed = core.assignment.iter().flat_map(|row| &row.isr).map(|member| member.broker);
+        let requested = self.requested.iter().flat_map(|requested| &requested.members).copied();
+        committed.chain(requested).collect()
+    }
+
+    /// Whether commits can be expected.
+    pub(crate) fn check_enough(&self, core: &Core) -> Result<(), Refusal> {
+        let Some(row) = &core.assignment else { return Err(Refusal::NotLeader { epoch: core.epoch }) };
+        let (needed, in_sync) = (row.min_in_sync_replicas, row.isr.len() as u32);
+        if in_sync < needed || self.stalled > 0 {
+            return Err(Refusal::NotEnoughReplicas { needed, have: in_sync.saturating_sub(self.stalled) });
+        }
+        Ok(())
+    }
+
+    /// Everything of the union is durable below: it is committed. Nothing of older epochs is committed before the
+    /// first entry of this one.
+    pub(crate) fn commit(&mut self, core: &mut Core, now: u64, effects: &mut Vec<Effect>) {
+        self.tail.trim(core.disk.durable);
+        self.watch_for_the_slow(core, now);
+        if !core.assignment.as_ref().is_some_and(crate::Assignment::has_minimum) {
+            return;
+        }
+        let durable_of = |broker: &BrokerId| match self.peers.get(broker) {
+            _ if *broker == core.me.broker => core.disk.durable,
+            Some(peer) => peer.durable,
+            None => Position::ZERO,
+        };
+        let Some(durable) = self.union(core).iter().map(durable_of).min() else { return };
+        if durable > self.first {
+            core.committed(durable, effects);
+            if !self.serving {
+                self.serving = true;
+                effects.push(Effect::Serving(core.epoch));
+            }
+        }
+    }
+
+    /// Notes when the whole set waits for one follower alone.
+    fn watch_for_the_slow(&mut self, core: &Core, now: u64) {
+        let union = self.union(core);
+        let in_union = self.peers.values().filter(|peer| union.contains(&peer.broker));
+        let behind: Vec<_> = in_union.filter(|peer| peer.durable < core.disk.durable).collect();
+        let alone = match behind.as_slice() {
+            [one] => Some(one.broker),
+            _ => None,
+        };
+        match (alone, &mut self.waiting) {
+            (Some(broker), Some((known, since, counted))) if *known == broker => {
+                if !*counted && now.saturating_sub(*since) >= core.timing.slow_wait_millis {
+                    *counted = true;
+                    if let Some(peer) = self.peers.get_mut(&broker) {
+                        peer.note_episode(now);
+                    }
+                }
+            }
+            (Some(broker), waiting) => *waiting = Some((broker, now, false)),
+            (None, waiting) => {
+                if let Some((broker, since, false)) = waiting.take()
+                    && now.saturating_sub(since) >= core.timing.slow_wait_millis
+                    && let Some(peer) = self.peers.get_mut(&broker)
+                {
+                    peer.note_episode(now);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn confirm(&mut self, core: &Core) -> Round {
+        let alone = self.union(core).iter().all(|broker| *broker == core.me.broker);
+        if alone {
+            // Nobody else could have been made the leader.
+            return Round::NONE;
+        }
+        self.rounds.wanted = self.rounds.begun + 1;
+        Round(self.rounds.wanted)
+    }
+
+    pub(crate) const fn confirmed(&self) -> Round {
+        Round(self.rounds.confirmed)
+    }
+
+    /// The newest round that everybody in the union answered. Who leaves it by the catalog's word was not made the
+    /// leader before, and can't be afterwards.
+    fn count_rounds(&mut self, core: &Core) {
+        let round_of = |broker: &BrokerId| match self.peers.get(broker) {
+            _ if *broker == core.me.broker => self.rounds.begun,
+            Some(peer) => peer.round,
+            None => 0,
+        };
+        let answered = self.union(core).iter().map(round_of).min().unwrap_or(0);
+        self.rounds.confirmed = self.rounds.confirmed.max(answered);
+    }
+
+    /// What follows from everything so far.
+    pub(crate) fn advance(&mut self, core: &mut Core, now: u64, effects: &mut Vec<Effect>) {
+        if self.rounds.wanted > self.rounds.begun && self.rounds.confirmed >= self.rounds.begun {
+            self.rounds.begun = self.rounds.wanted;
+            self.count_rounds(core);
+        }
+        for peer in self.peers.values_mut() {
+            peer.aim(core.disk.end, self.rounds.begun, now);
+        }
+        self.pump(core, now, effects);
+        self.offer(core, now, effects);
+    }
+
+    /// A follower said where its log ends.
+    #[expect(clippy::too_many_arguments, reason = "the fields of one message")]
+    pub(crate) fn located(
+        &mut self,
+        core: &Core,
+        from: Member,
+        attempt: u64,
+        last: Epoch,
+        durable: Position,
+        now: u64,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(peer) = self.peers.get_mut(&from.broker) else { return };
+        let before = peer.incarnation;
+        if !peer.is_current(from.incarnation, now) {
+            return;
+        }
+        if attempt != peer.attempt {
+            // A push met a follower that is not aligned: it started anew, or found a mismatch.
+            if attempt == 0 && (peer.is_streaming() || before != peer.incarnation) {
+                greet(core, peer, now, effects);
+            }
+            return;
+        }
+        if durable < peer.durable {
+            return;
+        }
+        let in_sync = core.assignment.as_ref().is_some_and(|row| row.in_sync(from.broker).is_some());
+        if in_sync && durable < core.high_watermark && !peer.lost {
+            peer.lost = true;
+            let high_watermark = core.high_watermark;
+            effects.push(Effect::Report(Finding::MemberBehind { member: from, durable, high_watermark }));
+        }
+        let (of, end) = core.epochs.floor(last, core.disk.end);
+        let message = Message::Align { epoch: core.epoch, attempt, of, end };
+        effects.push(Effect::Send { to: from.broker, message });
+    }
+
+    /// A follower said what it has.
+    pub(crate) fn acked(
+        &mut self,
+        core: &mut Core,
+        from: Member,
+        (durable, end, round, missing): (Position, Position, u64, bool),
+        now: u64,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(peer) = self.peers.get_mut(&from.broker) else { return };
+        if peer.incarnation != Some(from.incarnation) || end > core.disk.end || durable > end {
+            return;
+        }
+        peer.is_current(from.incarnation, now);
+        peer.durable = peer.durable.max(durable);
+        peer.end = peer.end.max(end);
+        peer.round = peer.round.max(round);
+        match &mut peer.link {
+            Link::Greeting { .. } => {
+                let next = peer.end;
+                peer.link = Link::Streaming { next, under_way: VecDeque::new(), reading: false };
+                (peer.round_sent, peer.high_watermark_sent) = (0, Position::ZERO);
+            }
+            Link::Streaming { next, under_way, .. } => {
+                while under_way.pop_front_if(|(to, _)| *to <= peer.end).is_some() {}
+                if missing && end < *next {
+                    *next = peer.end;
+                    under_way.clear();
+                }
+                *next = (*next).max(peer.end);
+            }
+        }
+        self.count_rounds(core);
+        self.commit(core, now, effects);
+        self.offer(core, now, effects);
+    }
+
+    /// The connection to a follower's broker changed.
+    pub(crate) fn link(
+        &mut self,
+        core: &Core,
+        broker: BrokerId,
+        up: bool,
+        now: u64,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(peer) = self.peers.get_mut(&broker) else { return };
+        peer.link_changed(up, now);
+        if up {
+            greet(core, peer, now, effects);
+        }
+    }
+
+    /// Time passed: what was not answered is asked again.
+    pub(crate) fn tick(&mut self, core: &mut Core, now: u64, effects: &mut Vec<Effect>) {
+        let round = self.rounds.begun;
+        for peer in self.peers.values_mut() {
+            match &peer.link {
+                Link::Streaming { .. } if peer.is_silent(&core.timing, now) => {
+                    greet(core, peer, now, effects);
+                }
+                Link::Streaming { next, reading, .. } => {
+                    if !peer.owes() && !*reading && peer.high_watermark_sent < core.high_watermark {
+                        let push = push(core, *next, Vec::new(), Vec::new(), round);
+                        peer.high_watermark_sent = core.high_watermark;
+                        effects.push(Effect::Send { to: peer.broker, message: Message::Push(push) });
+                    }
+                }
+                Link::Greeting { .. } => {}
+            }
+        }
+        self.commit(core, now, effects);
+        self.in_sync_tick(core, now, effects);
+        self.advance(core, now, effects);
+    }
+
+    /// The row of the catalog changed, in this epoch.
+    pub(crate) fn reassigned(&mut self, core: &mut Core, now: u64, effects: &mut Vec<Effect>) {
+        let Some(row) = &core.assignment else { return };
+        // Whatever was asked for at an older version can't be granted any more.
+        self.requested = None;
+        self.peers.retain(|broker, _| row.replicas.contains(broker));
+        for broker in row.replicas.iter().filter(|broker| **broker != core.me.broker) {
+            let peer = self.peers.entry(*broker).or_insert_with(|| Peer::new(*broker, now));
+            if row.in_sync(*broker).is_none() {
+                peer.left();
+            }
+        }
+        self.count_rounds(core);
+        self.commit(core, now, effects);
+        self.in_sync_tick(core, now, effects);
+    }
+
+    pub(crate) fn hand_over(&mut self, to: Option<BrokerId>) {
+        self.handing = to.map(|to| Handing { to, said_at: None });
+    }
+
+    pub(crate) const fn is_handing_over(&self) -> bool {
+        self.handing.is_some()
+    }
+
+    /// Says so when the follower that shall lead has everything.
+    fn offer(&mut self, core: &Core, now: u64, effects: &mut Vec<Effect>) {
+        let Some(handing) = &mut self.handing else { return };
+        let (Some(peer), Some(row)) = (self.peers.get(&handing.to), &core.assignment) else { return };
+        let is_due = handing.said_at.is_none_or(|at| now.saturating_sub(at) >= core.timing.resend_millis);
+        let in_sync = peer.member().is_some_and(|member| row.isr.contains(&member));
+        let has_all = peer.durable == core.disk.end && core.high_watermark == core.disk.end;
+        if self.serving && in_sync && has_all && is_due {
+            handing.said_at = Some(now);
+            let (epoch, version, to) = (core.epoch, row.version, handing.to);
+            effects.push(Effect::HandOver { epoch, version, to });
+        }
+    }
+
+    /// When to look again, if anything is under way.
+    pub(crate) fn next_tick(&self, core: &Core, now: u64) -> Option<u64> {
+        const EVERY_MILLIS: u64 = 50;
+        let is_busy = core.disk.durable < core.disk.end
+            || core.high_watermark < core.disk.end
+            || self.rounds.confirmed < self.rounds.wanted
+            || self.requested.is_some()
+            || self.handing.is_some()
+            || !self.is_set_as_wished(core, now);
+        let union = self.union(core);
+        let looks_at = |peer: &Peer| match &peer.link {
+            Link::Streaming { reading: true, .. } => None,
+            Link::Streaming { .. } if peer.owes() => Some(now + EVERY_MILLIS),
+            Link::Streaming { .. } if peer.high_watermark_sent < core.high_watermark => {
+                Some(now + EVERY_MILLIS)
+            }
+            _ if peer.is_down() && union.contains(&peer.broker) => Some(now + core.timing.resend_millis),
+            Link::Streaming { .. } if !union.contains(&peer.broker) => {
+                Some(peer.barred_until.max(now + EVERY_MILLIS))
+            }
+            Link::Streaming { .. } => None,
+            Link::Greeting { again_at, .. } => Some((*again_at).max(now + 1)),
+        };
+        let busy = is_busy.then_some(now + EVERY_MILLIS);
+        self.peers.values().filter_map(looks_at).chain(busy).min()
+    }
+}
