@@ -142,7 +142,7 @@ pub(crate) struct Live {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Winner {
     pub(crate) lease: Lease,
-    pub(crate) verdict: Discriminant<Verdict>,
+    pub(crate) verdict: Verdict,
     pub(crate) asked_micros: u64,
     /// The event that confirmed it first.
     pub(crate) event: u64,

@@ -1,149 +1,25 @@
-//! Cutting the log's end, gaps between positions, and epochs without entries: against a vector as the model, with a
-//! crash at every step.
+//! Cutting the log's end, with gaps between positions and epochs without entries: against a vector as the model, with
+//! a crash at every step.
 
 mod common;
 
 use std::{
     io::IoSlice,
-    panic::catch_unwind,
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
 
-use common::{FOLDER, Maker, check_entries, open, read_all, tiny};
-use pondage_model::{EntryKind, Epoch, LogTime, Offset, Position, RawEntry};
+use common::{
+    FOLDER, Maker,
+    model::{Epochs, Model, Source, append, recorded},
+    open, read_all, tiny,
+};
+use pondage_model::{Position, RawEntry};
 use pondage_storage::{
-    Disk, DiskFile, Faults, FileDisk, HostileDisk, LogOptions, OpenError, Opened,
+    Disk, DiskFile, Faults, FileDisk, HostileDisk, LogOptions, OpenError,
     disk::hostile::SplitMix,
     log::{self, Operation},
 };
-
-type Epochs = Vec<(Epoch, Position)>;
-
-/// What a leader sends: the epochs whose entries are gone, and entries with gaps.
-struct Source {
-    maker: Maker,
-    gaps: bool,
-}
-
-impl Source {
-    fn new(seed: u64, gaps: bool) -> Self {
-        Self { maker: Maker::new(seed), gaps }
-    }
-
-    fn batch(&mut self, entries_max: u64) -> (Epochs, Vec<RawEntry>) {
-        let maker = &mut self.maker;
-        let mut learnt = Vec::new();
-        let count = 1 + maker.chance.below(entries_max);
-        let entries = (0..count)
-            .map(|_| {
-                if self.gaps && maker.chance.below(20) == 0 {
-                    for _ in 0..=maker.chance.below(3) {
-                        maker.epoch = maker.epoch.next();
-                        learnt.push((maker.epoch, maker.next));
-                        maker.next = Position(maker.next.0 + 1 + maker.chance.below(5));
-                    }
-                }
-                if self.gaps && maker.chance.below(4) == 0 {
-                    maker.next = Position(maker.next.0 + maker.chance.below(20));
-                }
-                maker.entry()
-            })
-            .collect();
-        (learnt, entries)
-    }
-}
-
-/// The log as it must be.
-#[derive(Clone, Default)]
-struct Model {
-    entries: Vec<RawEntry>,
-    epochs: Epochs,
-}
-
-impl Model {
-    fn append(&mut self, learnt: &[(Epoch, Position)], entries: &[RawEntry]) {
-        let mut learnt = learnt.iter().copied().peekable();
-        for entry in entries {
-            while let Some(epoch) = learnt.next_if(|(_, start)| *start < entry.position) {
-                self.epochs.push(epoch);
-            }
-            if self.epochs.last().is_none_or(|(epoch, _)| *epoch < entry.epoch) {
-                self.epochs.push((entry.epoch, entry.position));
-            }
-        }
-        self.entries.extend_from_slice(entries);
-    }
-
-    fn keep(&mut self, count: usize) {
-        self.entries.truncate(count);
-        let last = self.entries.last().map(|entry| entry.epoch);
-        self.epochs.retain(|(epoch, _)| last.is_some_and(|last| *epoch <= last));
-    }
-
-    fn below(&self, position: Position) -> usize {
-        self.entries.partition_point(|entry| entry.position < position)
-    }
-
-    fn end(&self) -> Position {
-        self.entries.last().map_or(Position::ZERO, |entry| entry.position.next())
-    }
-
-    /// The entries that are there from `start` on.
-    fn from(&self, start: Position) -> &[RawEntry] {
-        &self.entries[self.below(start)..]
-    }
-
-    fn check<D: Disk>(&self, opened: &Opened<D>, what: &str) {
-        let reader = &opened.reader;
-        check_entries(opened, self.from(reader.start()));
-        assert_eq!(reader.epochs(), self.epochs, "{what}");
-        assert_eq!((reader.end(), opened.writer.end()), (self.end(), self.end()), "{what}");
-        for step in 0..=20 {
-            let position = Position((self.end().0 + 3) * step / 20);
-            let last = self.epochs.iter().rev().find(|(_, start)| *start < position);
-            assert_eq!(reader.epoch_at(position), last.map_or(Epoch::ZERO, |(epoch, _)| *epoch), "{what}");
-        }
-    }
-
-    fn check_opened<D: Disk>(&self, opened: &Opened<D>, what: &str) {
-        self.check(opened, what);
-        assert_eq!(opened.epochs, self.epochs, "{what}");
-        assert_eq!(opened.end, self.end(), "{what}");
-        let last = self.entries.last();
-        assert_eq!(opened.last_epoch, last.map_or(Epoch::ZERO, |entry| entry.epoch), "{what}");
-        assert_eq!(opened.last_log_time, last.map_or(LogTime(i64::MIN), |entry| entry.log_time), "{what}");
-    }
-
-    /// Makes the source go on behind the log, as the next leader does; its log time may lie before what was cut.
-    fn continue_with(&self, source: &mut Source, start: Position) {
-        let last_epoch = self.entries.last().map_or(Epoch::ZERO, |entry| entry.epoch);
-        source.maker.epoch = source.maker.epoch.max(last_epoch);
-        source.maker.rewind_to(self.from(start));
-        source.maker.next = self.end();
-        if let Some(last) = self.entries.last() {
-            source.maker.log_time = last.log_time;
-        }
-    }
-}
-
-fn append<D: Disk>(opened: &mut Opened<D>, model: &mut Model, source: &mut Source, entries_max: u64) {
-    let (learnt, entries) = source.batch(entries_max);
-    let synced = opened.writer.append(&learnt, &entries).expect("appends");
-    model.append(&learnt, &entries);
-    assert_eq!(synced.end(), model.end());
-}
-
-fn recorded(seed: u64, gaps: bool, entries: usize) -> (HostileDisk, Model) {
-    let disk = HostileDisk::new(seed, Faults::default());
-    let mut opened = open(&disk);
-    let (mut model, mut source) = (Model::default(), Source::new(seed, gaps));
-    while model.entries.len() < entries {
-        append(&mut opened, &mut model, &mut source, 6);
-    }
-    model.check(&opened, "as written");
-    (disk, model)
-}
 
 /// Writes on behind a recovered log, loses the last batch half-way in a crash, and checks what is left.
 fn goes_on(disk: &HostileDisk, mut model: Model, seed: u64, what: &str) {
@@ -235,56 +111,6 @@ fn a_real_disk_is_cut_as_the_hostile_one() {
 }
 
 #[test]
-fn epochs_between_entries_divide_a_batch_and_those_behind_it_wait() {
-    let disk = HostileDisk::new(1, Faults::default());
-    let mut opened = open(&disk);
-    let mut maker = Maker::new(1);
-    let mut entry = |position, epoch| {
-        maker.next = Position(position);
-        RawEntry { epoch: Epoch(epoch), ..maker.entry() }
-    };
-    let entries = [entry(10, 3), entry(11, 3), entry(20, 5), entry(21, 6), entry(30, 6), entry(40, 9)];
-    let learnt: Epochs = [(2, 0), (3, 4), (5, 15), (6, 21), (7, 31), (9, 40), (10, 50)]
-        .map(|(epoch, start)| (Epoch(epoch), Position(start)))
-        .to_vec();
-    let synced = opened.writer.append(&learnt, &entries).expect("appends");
-    assert_eq!(synced.end(), Position(41));
-    assert_eq!(opened.writer.counters().batches, 3);
-    for opened in [opened, open(&disk)] {
-        assert_eq!(opened.reader.epochs(), learnt[..6]);
-        assert_eq!(read_all(&opened), entries);
-    }
-}
-
-#[test]
-fn a_replay_begins_at_the_newest_checkpoint_that_is_complete_below_its_end() {
-    let mut opened = open(&HostileDisk::new(1, Faults::default()));
-    let mut maker = Maker::new(1);
-    let mut entries: Vec<RawEntry> = (0..30).map(|_| maker.entry()).collect();
-    for (first, pages) in [(4, 1), (10, 3), (20, 3)] {
-        for index in 0..pages {
-            let page = &mut entries[first + index];
-            (page.kind, page.count) = (EntryKind::CheckpointPage, pages as u32);
-            page.base_offset = Offset(index as u64);
-            page.epoch = Epoch(1);
-        }
-    }
-    for entry in &mut entries {
-        entry.epoch = Epoch(1);
-    }
-    let _synced = opened.writer.append(&[], &entries).expect("appends");
-    let from = |opened: &Opened<HostileDisk>, ends: &[u64]| -> Vec<u64> {
-        ends.iter().map(|end| opened.reader.replay_from(Position(*end)).0).collect()
-    };
-    let ends = [0, 4, 5, 12, 13, 22, 23, 99];
-    assert_eq!(from(&opened, &ends), [0, 0, 4, 4, 10, 10, 20, 20]);
-    let _truncated = opened.writer.truncate(Position(22)).expect("truncates");
-    assert_eq!(from(&opened, &ends), [0, 0, 4, 4, 10, 10, 10, 10]);
-    let _truncated = opened.writer.truncate(Position(11)).expect("truncates");
-    assert_eq!(from(&opened, &ends), [0, 0, 4, 4, 4, 4, 4, 4]);
-}
-
-#[test]
 fn a_truncation_costs_a_sync_of_the_file_and_one_of_the_folder_per_removed_segment() {
     let (disk, model) = recorded(4, false, 70);
     let segments = open(&disk).reader.segments();
@@ -307,40 +133,6 @@ fn a_truncation_costs_a_sync_of_the_file_and_one_of_the_folder_per_removed_segme
             "{to:?}"
         );
     }
-}
-
-#[test]
-fn a_log_cut_to_nothing_is_as_new_and_may_begin_anywhere() {
-    let (disk, _) = recorded(5, false, 30);
-    let mut opened = open(&disk);
-    assert_eq!(opened.writer.truncate(Position::ZERO).expect("truncates").end(), Position::ZERO);
-    Model::default().check(&opened, "emptied");
-    let mut source = Source::new(6, true);
-    source.maker.next = Position(5_000);
-    source.maker.epoch = Epoch(9);
-    let mut model = Model::default();
-    let learnt = vec![(Epoch(1), Position(0)), (Epoch(4), Position(100)), (Epoch(9), Position(4_000))];
-    let entries = source.maker.batch(3);
-    let written = opened.writer.write_with_epochs(&learnt, &entries).expect("writes");
-    let _synced = opened.writer.sync(written).expect("syncs");
-    model.append(&learnt, &entries);
-    assert_eq!(opened.reader.start(), Position(5_000));
-    assert_eq!(opened.reader.read_from(Position(17), 1).expect("reads"), entries[..1]);
-    assert_eq!(opened.reader.epoch_at(Position(4_000)), Epoch(4));
-    assert_eq!(opened.reader.epoch_at(Position(4_001)), Epoch(9));
-    disk.crash();
-    let mut opened = open(&disk);
-    model.check_opened(&opened, "begun in the middle");
-    // What the log knows, and what the first entry says itself, needs no new segment.
-    let segments = opened.reader.segments().len();
-    let mut next = source.maker.entry();
-    next.epoch = Epoch(10);
-    let known = [learnt[2], (Epoch(10), next.position)];
-    let written = opened.writer.write_with_epochs(&known, std::slice::from_ref(&next)).expect("writes");
-    let _synced = opened.writer.sync(written).expect("syncs");
-    model.append(&[], &[next]);
-    model.check(&opened, "with nothing learnt");
-    assert_eq!(opened.reader.segments().len(), segments);
 }
 
 #[test]
@@ -372,39 +164,6 @@ fn a_truncation_before_the_sync_of_the_last_batch_is_our_mistake() {
     let mut opened = open(&HostileDisk::new(1, Faults::default()));
     let _written = opened.writer.write(&Maker::new(1).batch(3)).expect("writes");
     let _truncated = opened.writer.truncate(Position::ZERO);
-}
-
-/// Epochs that may not be learnt before an entry of epoch 5 at 200, in a log that ends at 100 in epoch 3.
-#[test]
-fn epochs_that_do_not_lie_between_the_end_and_the_first_entry_are_our_mistake() {
-    let cases: [(&[(u64, u64)], bool); 8] = [
-        (&[(4, 100)], true),
-        (&[(4, 120), (5, 199)], true),
-        (&[(2, 50), (3, 60), (5, 200)], true),
-        (&[(4, 99)], false),
-        (&[(4, 200)], false),
-        (&[(6, 150)], false),
-        (&[(5, 150), (4, 160)], false),
-        (&[(4, 150), (5, 150)], false),
-    ];
-    for (epochs, allowed) in cases {
-        let result = catch_unwind(|| {
-            let mut opened = open(&HostileDisk::new(1, Faults::default()));
-            let mut maker = Maker::new(1);
-            for (position, epoch) in [(99, 3), (200, 5)] {
-                maker.next = Position(position);
-                let entry = RawEntry { epoch: Epoch(epoch), ..maker.entry() };
-                let epochs: Epochs = if epoch == 3 {
-                    Vec::new()
-                } else {
-                    epochs.iter().map(|(epoch, start)| (Epoch(*epoch), Position(*start))).collect()
-                };
-                let written = opened.writer.write_with_epochs(&epochs, &[entry]).expect("writes");
-                let _synced = opened.writer.sync(written).expect("syncs");
-            }
-        });
-        assert_eq!(result.is_ok(), allowed, "{epochs:?}");
-    }
 }
 
 #[test]

@@ -145,9 +145,8 @@ impl Books {
         let Some(queued) = self.queued(at) else { return settle };
         let is_last = queued.last.is_some_and(|(last, _)| last == lease);
         settle.is_overtaken = queued.last.is_some_and(|(last, _)| last > lease) || queued.ended.is_some();
-        let same = |winner: &Winner| {
-            winner.lease == lease && winner.verdict == discriminant(&verdict) && winner.leaps == leaps
-        };
+        let same =
+            |winner: &Winner| winner.lease == lease && winner.verdict == verdict && winner.leaps == leaps;
         settle.repeats = queued.winner.filter(same);
         let over = queued.lease_over_micros;
         settle.lease_over_micros = over;
@@ -233,13 +232,14 @@ impl Books {
         if let Verdict::Renew { lasts_micros } = verdict {
             return self.renewed(settle, lasts_micros, until);
         }
-        let other =
-            queued.winner.filter(|winner| winner.lease == lease && winner.verdict != discriminant(&verdict));
+        let other = queued.winner.filter(|winner| {
+            winner.lease == lease && discriminant(&winner.verdict) != discriminant(&verdict)
+        });
         let ended = queued.ended;
         let last = queued.last.map_or(lease, |(last, _)| last);
         let is_last = last == lease;
         if queued.winner.is_none_or(|winner| winner.lease <= lease) {
-            let won = Winner { lease, verdict: discriminant(&verdict), asked_micros, event, leaps };
+            let won = Winner { lease, verdict, asked_micros, event, leaps };
             queued.winner = Some(queued.winner.filter(|winner| winner.lease == lease).unwrap_or(won));
         }
         if other.is_some() {

@@ -131,7 +131,8 @@ impl World {
     fn step(&mut self) {
         self.micros += self.choose(20_000) as u64;
         let now = self.micros;
-        if self.queues[&WORK].iter().any(|item| item.is_free(now)) {
+        let is_over = |state| matches!(state, State::Leased { until_micros, .. } if until_micros <= now);
+        if self.queues[&WORK].iter().any(|item| item.is_free(now) || is_over(item.state)) {
             self.busy_micros = now;
         }
         match self.choose(16) {

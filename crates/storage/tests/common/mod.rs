@@ -5,6 +5,8 @@ use bytes::Bytes;
 use pondage_model::{EntryKind, Epoch, LogTime, Offset, Position, RawEntry, StreamId};
 use pondage_storage::{Disk, LogOptions, Opened, disk::hostile::SplitMix, log};
 
+pub(crate) mod model;
+
 pub(crate) const FOLDER: &str = "shards/00000000";
 
 /// Segments so small that every test rolls.

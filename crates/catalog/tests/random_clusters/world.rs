@@ -1,14 +1,13 @@
-//! Brokers that come, stop, start again, are drained and lost, requests that are late or wrong, and the planners in
-//! between: the rules of brokers and shards hold after every command, what is planned is what the catalog takes, and
-//! the planning ends.
+//! A cluster as its catalog and its planners see it; every command is checked.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use pondage_catalog::{
-    Catalog, Command, Drain, Election, FeatureLevels, IsrChange, Outcome, ReplicaChange, ReplicaDrop, Shard,
+    Catalog, Command, Election, FeatureLevels, IsrChange, Outcome, ReplicaChange, ReplicaDrop, Shard,
     ShardKind, invariants,
     planners::{
         self,
+        drain::{self, Remaining},
         failover::{self, Answer},
         feature_level, replication_factor, voters,
     },
@@ -18,102 +17,10 @@ use pondage_model::{
     settings::{Placement, QueueSettings, TopicSettings},
     wire::Wire,
 };
-use proptest::prelude::*;
 
-/// What happens. Brokers and shards are numbers that are folded onto those that there are.
-#[derive(Clone, Debug)]
-enum Event {
-    Join {
-        rack: Option<u8>,
-        highest: u32,
-        replaces: Option<u32>,
-    },
-    Start(u32),
-    Stop(u32),
-    Lose(u32),
-    Drain(u32, Drain),
-    Remove(u32),
-    Raise(u32),
-    Topic {
-        name: u8,
-        partitions: u32,
-        replicas: Option<u32>,
-        minimum: Option<u32>,
-        placement: Placement,
-    },
-    Delete(u8),
-    /// Another ISR or leader, at the current or an older version, of members in their current or an older start.
-    Alter {
-        sender: u32,
-        shard: u32,
-        age: u64,
-        isr: Vec<(u32, u64)>,
-    },
-    Elect {
-        leader: (u32, u64),
-        shard: u32,
-        age: u64,
-        isr: Vec<(u32, u64)>,
-    },
-    Unclean {
-        leader: u32,
-        shard: u32,
-    },
-    Change {
-        shard: u32,
-        age: u64,
-        replicas: Vec<u32>,
-        minimum: u32,
-    },
-    DropLeaving {
-        shard: u32,
-        age: u64,
-    },
-    Failover,
-    CatchUp,
-    Plan,
-}
+use crate::Event;
 
-fn events() -> impl Strategy<Value = Event> {
-    let id = || 0..7u32;
-    let shard = || 0..24u32;
-    let age = || prop_oneof![4 => Just(0u64), 1 => Just(1)];
-    let member = move || (id(), prop_oneof![6 => Just(0u64), 1 => Just(1)]);
-    let isr = move || prop::collection::vec(member(), 0..5);
-    let drain = prop::sample::select(vec![Drain::Nothing, Drain::Leadership, Drain::Everything]);
-    let placement = prop::sample::select(vec![Placement::Auto, Placement::Dedicated, Placement::Pooled]);
-    let asked = || prop::option::of(1..4u32);
-    prop_oneof![
-        4 => (prop::option::of(0..3u8), 1..4u32, prop::option::weighted(0.2, id()))
-            .prop_map(|(rack, highest, replaces)| Event::Join { rack, highest, replaces }),
-        4 => id().prop_map(Event::Start),
-        3 => id().prop_map(Event::Stop),
-        1 => id().prop_map(Event::Lose),
-        2 => (id(), drain).prop_map(|(id, drain)| Event::Drain(id, drain)),
-        1 => id().prop_map(Event::Remove),
-        1 => (0..4u32).prop_map(Event::Raise),
-        4 => (0..3u8, 1..3u32, asked(), asked(), placement).prop_map(
-            |(name, partitions, replicas, minimum, placement)| Event::Topic {
-                name, partitions, replicas, minimum, placement,
-            },
-        ),
-        1 => (0..3u8).prop_map(Event::Delete),
-        4 => (id(), shard(), age(), isr())
-            .prop_map(|(sender, shard, age, isr)| Event::Alter { sender, shard, age, isr }),
-        3 => (member(), shard(), age(), isr())
-            .prop_map(|(leader, shard, age, isr)| Event::Elect { leader, shard, age, isr }),
-        1 => (id(), shard()).prop_map(|(leader, shard)| Event::Unclean { leader, shard }),
-        3 => (shard(), age(), prop::collection::vec(id(), 0..4), 0..4u32).prop_map(
-            |(shard, age, replicas, minimum)| Event::Change { shard, age, replicas, minimum },
-        ),
-        2 => (shard(), age()).prop_map(|(shard, age)| Event::DropLeaving { shard, age }),
-        4 => Just(Event::Failover),
-        4 => Just(Event::CatchUp),
-        6 => Just(Event::Plan),
-    ]
-}
-
-struct World {
+pub(crate) struct World {
     catalog: Catalog,
     live: BTreeSet<BrokerId>,
     volumes: u8,
@@ -121,7 +28,7 @@ struct World {
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut world = Self { catalog: Catalog::new(), live: BTreeSet::new(), volumes: 0, nonces: 0 };
         let first = Command::Initialise { cluster: Uuid([7; 16]), nonce: Uuid([7; 16]) };
         world.apply(&first, false).expect("first");
@@ -206,7 +113,7 @@ impl World {
         }
     }
 
-    fn happen(&mut self, event: &Event) {
+    pub(crate) fn happen(&mut self, event: &Event) {
         match event {
             Event::Join { rack, highest, replaces } => {
                 if self.catalog.brokers().len() >= 8 {
@@ -401,8 +308,32 @@ impl World {
         !round.is_empty()
     }
 
+    /// How many brokers there are.
+    pub(crate) fn brokers(&self) -> usize {
+        self.catalog.brokers().len()
+    }
+
+    /// Copies and minimum of the shards, each pair once.
+    pub(crate) fn copies(&self) -> BTreeSet<(usize, u32)> {
+        let assigned = self.catalog.shards().filter(|shard| shard.kind != ShardKind::Catalog);
+        assigned.map(|shard| (shard.replicas.len(), shard.min_in_sync_replicas)).collect()
+    }
+
+    /// How many shards each leader leads.
+    pub(crate) fn led(&self) -> Vec<usize> {
+        let mut led: BTreeMap<BrokerId, usize> = BTreeMap::new();
+        for leader in self.catalog.shards().filter_map(|shard| shard.leader) {
+            *led.entry(leader).or_default() += 1;
+        }
+        led.into_values().collect()
+    }
+
+    pub(crate) fn remaining(&self, number: u32) -> Remaining {
+        drain::remaining(&self.catalog, self.broker(number))
+    }
+
     /// Everybody that is not lost starts, and the planners run until they have nothing to do. How many rounds it took.
-    fn heal(&mut self) -> usize {
+    pub(crate) fn heal(&mut self) -> usize {
         let there: Vec<BrokerId> =
             self.catalog.brokers().filter(|broker| !broker.lost).map(|broker| broker.id).collect();
         self.live.extend(there);
@@ -417,7 +348,7 @@ impl World {
     }
 
     /// What the cluster is like once nothing is left to do.
-    fn check_healed(&self) {
+    pub(crate) fn check_healed(&self) {
         let takers: BTreeSet<BrokerId> =
             self.catalog.brokers().filter(|broker| broker.takes_replicas()).map(|broker| broker.id).collect();
         let is_healthy = |shard: &&Shard| shard.kind != ShardKind::Catalog && !shard.is_data_lost();
@@ -451,16 +382,4 @@ impl World {
 
 fn resource(number: u8) -> Name {
     Name::new(&format!("n{number}")).expect("valid")
-}
-
-proptest! {
-    #[test]
-    fn rules_hold_and_the_planning_ends(history in prop::collection::vec(events(), 0..60)) {
-        let mut world = World::new();
-        for event in &history {
-            world.happen(event);
-        }
-        world.heal();
-        world.check_healed();
-    }
 }
