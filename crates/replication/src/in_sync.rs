@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use pondage_model::{BrokerId, Member};
 
-use crate::{Assignment, Effect, IsrRequest, leader::Leader, peer::Peer, replica::Core};
+use crate::{Assignment, Effect, IsrRequest, leader::Leader, peer::Peer, pushing::greet, replica::Core};
 
 /// Sets that were asked for at one version of the row. Any of them may be granted as long as the version stands.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +42,18 @@ impl Leader {
         for broker in &wish.slow {
             if let Some(peer) = self.peers.get_mut(broker) {
                 peer.bar(&core.timing, now);
+            }
+        }
+        if let Some(requested) = &self.requested {
+            // Refused perhaps, because a member started anew: whoever was silent since is asked who it is.
+            let members = wish.isr.iter().filter(|member| member.broker != core.me.broker);
+            for member in members {
+                if let Some(peer) = self.peers.get_mut(&member.broker)
+                    && peer.is_streaming()
+                    && peer.heard_at < requested.at
+                {
+                    greet(core, peer, now, effects);
+                }
             }
         }
         let requested = self.requested.get_or_insert_with(|| Requested { members: BTreeSet::new(), at: now });

@@ -222,7 +222,7 @@ impl Leader {
             effects.push(Effect::Report(Finding::MemberBehind { member: from, durable, high_watermark }));
         }
         let (of, end) = core.epochs.floor(last, core.disk.end);
-        let message = Message::Align { epoch: core.epoch, attempt, of, end };
+        let message = Message::Align { epoch: core.epoch, attempt, last, of, end };
         effects.push(Effect::Send { to: from.broker, message });
     }
 
@@ -349,6 +349,7 @@ impl Leader {
             || self.rounds.confirmed < self.rounds.wanted
             || self.requested.is_some()
             || self.handing.is_some()
+            || self.stalled > 0
             || !self.is_set_as_wished(core, now);
         let union = self.union(core);
         let looks_at = |peer: &Peer| match &peer.link {

@@ -69,7 +69,9 @@ impl Leader {
         if !std::mem::take(reading) || *next != from {
             return;
         }
-        let Some(last) = entries.last() else {
+        // What was read in an older epoch may hold entries that were cut since.
+        let is_of_this_log = entries.iter().all(|entry| core.epochs.at(entry.position) == entry.epoch);
+        let Some(last) = entries.last().filter(|_| is_of_this_log) else {
             // The log could not be read, or was cut meanwhile: begin anew, after a while.
             peer.link = Link::Greeting { at: now, again_at: now + core.timing.resend_millis };
             return;

@@ -410,6 +410,7 @@ fn made_up(words: &Words) -> Message {
         "align" => Message::Align {
             epoch,
             attempt: number("attempt"),
+            last: Epoch(number("last")),
             of: Epoch(number("of")),
             end: Position(number("end")),
         },
