@@ -1,6 +1,6 @@
 //! A follower: promises the epoch, aligns its log with the leader's, takes pushes, says how far it is.
 
-use pondage_model::{BrokerId, Epoch, Member, Position};
+use pondage_model::{BrokerId, Epoch, Member, Position, limits};
 
 use crate::{Effect, Finding, Message, Push, replica::Core};
 
@@ -18,11 +18,13 @@ pub(crate) struct Follower {
     pub(crate) aligned: bool,
     /// The newest round that was asked for.
     round: u64,
+    /// It did not take what the leader pushed, because too much waits for its disk.
+    full: bool,
 }
 
 impl Follower {
     pub(crate) const fn of(leader: Option<BrokerId>) -> Self {
-        Self { leader, attempt: 0, asked: false, located: None, aligned: false, round: 0 }
+        Self { leader, attempt: 0, asked: false, located: None, aligned: false, round: 0, full: false }
     }
 
     /// The leader says that it leads.
@@ -61,9 +63,9 @@ impl Follower {
         }
         // What is here of the leader's own epoch came from the leader, which may have appended since it answered.
         let cut = if of == core.epoch { my_end } else { my_end.min(end) };
-        if cut < core.known_high_watermark.min(core.disk.end) {
-            // The leader lacks what is committed. Better no leader than a loss.
-            let (epoch, high_watermark) = (core.epoch, core.known_high_watermark);
+        if cut < core.high_watermark {
+            // The leader lacks what is committed and here. Better no leader than a loss.
+            let (epoch, high_watermark) = (core.epoch, core.high_watermark);
             let message = Message::Behind { epoch, high_watermark };
             return self.say(message, effects);
         }
@@ -72,7 +74,7 @@ impl Follower {
             core.epochs.truncate(cut);
             effects.push(Effect::Cut(cut));
         }
-        self.aligned = true;
+        (self.aligned, self.full) = (true, false);
         self.acknowledge(core, false, effects);
     }
 
@@ -89,12 +91,20 @@ impl Follower {
             return;
         }
         if push.from > core.disk.end {
-            return self.acknowledge(core, true, effects);
+            if !self.full {
+                self.acknowledge(core, true, effects);
+            }
+            return;
         }
         if let Err(what) = fits(core, &push) {
             effects.push(Effect::Report(Finding::Mismatch { from, at: push.from, what }));
             self.aligned = false;
             return self.locate(core, 0, core.epochs.last(), effects);
+        }
+        if push.to > core.disk.end && core.disk.open_bytes > limits::PUSH_WINDOW_BYTES {
+            // The leader's window counts what is here, not what is durable. It goes on when the disk does.
+            self.full = true;
+            return;
         }
         let (high_watermark, is_new) = (push.high_watermark, push.to > core.disk.end);
         let is_urgent = push.round > self.round;
@@ -112,7 +122,10 @@ impl Follower {
     pub(crate) fn synced(&mut self, core: &mut Core, effects: &mut Vec<Effect>) {
         if self.aligned {
             self.commit(core, effects);
-            self.acknowledge(core, false, effects);
+            let has_room = core.disk.open_bytes <= limits::PUSH_WINDOW_BYTES;
+            let missing = self.full && has_room;
+            self.full &= !has_room;
+            self.acknowledge(core, missing, effects);
         }
     }
 

@@ -92,7 +92,8 @@ impl Leader {
                         late.push((0, *broker));
                     }
                 }
-                None if caught_up && now >= peer.barred_until => wish.isr.extend(peer.member()),
+                // Who still owes what it was dropped for would be dropped again at once.
+                None if caught_up && !Self::is_late(core, peer, now) => wish.isr.extend(peer.member()),
                 None => {}
             }
         }
@@ -108,6 +109,10 @@ impl Leader {
             }
         }
         wish
+    }
+
+    fn is_late(core: &Core, peer: &Peer, now: u64) -> bool {
+        now < peer.barred_until || peer.late_millis(now) > core.timing.lag_millis_max
     }
 
     /// Whether a follower holds everything that may be committed: it reached the high watermark, and an entry of

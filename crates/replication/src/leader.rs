@@ -246,13 +246,14 @@ impl Leader {
         match &mut peer.link {
             Link::Greeting { .. } => {
                 let next = peer.end;
-                peer.link = Link::Streaming { next, under_way: VecDeque::new(), reading: false };
+                peer.link =
+                    Link::Streaming { next, under_way: VecDeque::new(), reading: false, rewound: None };
                 (peer.round_sent, peer.high_watermark_sent) = (0, Position::ZERO);
             }
-            Link::Streaming { next, under_way, .. } => {
+            Link::Streaming { next, under_way, rewound, .. } => {
                 while under_way.pop_front_if(|(to, _)| *to <= peer.end).is_some() {}
-                if missing && end < *next {
-                    *next = peer.end;
+                if missing && end < *next && *rewound != Some(peer.end) {
+                    (*next, *rewound) = (peer.end, Some(peer.end));
                     under_way.clear();
                 }
                 *next = (*next).max(peer.end);

@@ -64,6 +64,8 @@ pub(crate) enum Link {
         under_way: VecDeque<(Position, usize)>,
         /// Entries for it are being read from this log.
         reading: bool,
+        /// Its end when pushes last began anew behind it: every push behind a lost one is answered that it is missing.
+        rewound: Option<Position>,
     },
 }
 

@@ -23,7 +23,7 @@ impl Leader {
             }
             let mut room = limits::PUSH_WINDOW_BYTES.saturating_sub(peer.under_way_bytes());
             let asks = union.contains(&peer.broker) && rounds.begun > peer.round_sent;
-            let Link::Streaming { next, under_way, reading } = &mut peer.link else { continue };
+            let Link::Streaming { next, under_way, reading, .. } = &mut peer.link else { continue };
             let mut said = false;
             while *next < core.disk.end && room > 0 && !*reading {
                 if *next < tail.start() {
@@ -65,7 +65,7 @@ impl Leader {
     ) {
         let round = self.rounds.begun;
         let Some(peer) = self.peers.get_mut(&to) else { return };
-        let Link::Streaming { next, under_way, reading } = &mut peer.link else { return };
+        let Link::Streaming { next, under_way, reading, .. } = &mut peer.link else { return };
         if !std::mem::take(reading) || *next != from {
             return;
         }

@@ -329,7 +329,7 @@ impl Replica {
         if is_mine && epoch > core.led {
             return self.lead(now, epoch, effects);
         }
-        let other = leader.filter(|_| !is_mine);
+        let other = leader.filter(|leader| *leader != core.me.broker);
         match &mut self.role {
             Role::Leader(leading) if epoch == core.epoch && is_mine => {
                 leading.reassigned(core, now.monotonic_millis, effects);
