@@ -1,6 +1,6 @@
 //! A follower: promises the epoch, aligns its log with the leader's, takes pushes, says how far it is.
 
-use pondage_model::{BrokerId, Epoch, Member, Position};
+use pondage_model::{BrokerId, Epoch, Member, Position, limits};
 
 use crate::{Effect, Finding, Message, Push, replica::Core};
 
@@ -12,15 +12,19 @@ pub(crate) struct Follower {
     attempt: u64,
     /// It was asked where its log ends and has not promised the epoch yet.
     asked: bool,
+    /// The epoch that the leader was asked about last.
+    located: Option<Epoch>,
     /// The log is a beginning of the leader's.
     pub(crate) aligned: bool,
     /// The newest round that was asked for.
     round: u64,
+    /// It did not take what the leader pushed, because too much waits for its disk.
+    full: bool,
 }
 
 impl Follower {
     pub(crate) const fn of(leader: Option<BrokerId>) -> Self {
-        Self { leader, attempt: 0, asked: false, aligned: false, round: 0 }
+        Self { leader, attempt: 0, asked: false, located: None, aligned: false, round: 0, full: false }
     }
 
     /// The leader says that it leads.
@@ -28,7 +32,7 @@ impl Follower {
         if !self.follows(from) || attempt < self.attempt || (attempt == self.attempt && self.aligned) {
             return;
         }
-        (self.attempt, self.aligned, self.asked) = (attempt, false, true);
+        (self.attempt, self.aligned, self.asked, self.located) = (attempt, false, true, None);
         self.promised(core, effects);
     }
 
@@ -45,21 +49,22 @@ impl Follower {
         &mut self,
         core: &mut Core,
         from: BrokerId,
-        attempt: u64,
+        (attempt, last): (u64, Epoch),
         (of, end): (Epoch, Position),
         effects: &mut Vec<Effect>,
     ) {
-        if !self.follows(from) || self.aligned || self.asked || attempt != self.attempt || !core.is_promised()
-        {
+        let is_answer = attempt == self.attempt && self.located == Some(last);
+        if !self.follows(from) || self.aligned || self.asked || !is_answer || !core.is_promised() {
             return;
         }
         let (mine, my_end) = core.epochs.floor(of, core.disk.end);
         if mine != of {
             return self.locate(core, attempt, mine, effects);
         }
-        let cut = my_end.min(end);
+        // What is here of the leader's own epoch came from the leader, which may have appended since it answered.
+        let cut = if of == core.epoch { my_end } else { my_end.min(end) };
         if cut < core.high_watermark {
-            // The leader lacks what is committed. Better no leader than a loss.
+            // The leader lacks what is committed and here. Better no leader than a loss.
             let (epoch, high_watermark) = (core.epoch, core.high_watermark);
             let message = Message::Behind { epoch, high_watermark };
             return self.say(message, effects);
@@ -69,7 +74,7 @@ impl Follower {
             core.epochs.truncate(cut);
             effects.push(Effect::Cut(cut));
         }
-        self.aligned = true;
+        (self.aligned, self.full) = (true, false);
         self.acknowledge(core, false, effects);
     }
 
@@ -86,12 +91,20 @@ impl Follower {
             return;
         }
         if push.from > core.disk.end {
-            return self.acknowledge(core, true, effects);
+            if !self.full {
+                self.acknowledge(core, true, effects);
+            }
+            return;
         }
         if let Err(what) = fits(core, &push) {
             effects.push(Effect::Report(Finding::Mismatch { from, at: push.from, what }));
             self.aligned = false;
             return self.locate(core, 0, core.epochs.last(), effects);
+        }
+        if push.to > core.disk.end && core.disk.open_bytes > limits::PUSH_WINDOW_BYTES {
+            // The leader's window counts what is here, not what is durable. It goes on when the disk does.
+            self.full = true;
+            return;
         }
         let (high_watermark, is_new) = (push.high_watermark, push.to > core.disk.end);
         let is_urgent = push.round > self.round;
@@ -109,7 +122,10 @@ impl Follower {
     pub(crate) fn synced(&mut self, core: &mut Core, effects: &mut Vec<Effect>) {
         if self.aligned {
             self.commit(core, effects);
-            self.acknowledge(core, false, effects);
+            let has_room = core.disk.open_bytes <= limits::PUSH_WINDOW_BYTES;
+            let missing = self.full && has_room;
+            self.full &= !has_room;
+            self.acknowledge(core, missing, effects);
         }
     }
 
@@ -124,8 +140,9 @@ impl Follower {
         *self.leader.get_or_insert(from) == from
     }
 
-    fn locate(&self, core: &Core, attempt: u64, last: Epoch, effects: &mut Vec<Effect>) {
+    fn locate(&mut self, core: &Core, attempt: u64, last: Epoch, effects: &mut Vec<Effect>) {
         let (epoch, durable) = (core.epoch, core.disk.durable);
+        self.located = (attempt != 0).then_some(last);
         self.say(Message::Where { epoch, attempt, last, durable }, effects);
     }
 
@@ -143,11 +160,16 @@ impl Follower {
 
 /// Whether a push continues this log: what was aligned stays aligned, but nothing is believed.
 fn fits(core: &Core, push: &Push) -> Result<(), &'static str> {
-    if core.epochs.before(push.from) != push.before {
+    let (held, table) = (core.disk.end, &core.epochs);
+    if table.before(push.from) != push.before {
         return Err("the epoch before it");
     }
-    let mut expected = push.from;
-    let mut epoch = push.before;
+    let agrees = |epoch: Epoch, at: Position| match at < held {
+        true => table.at(at) == epoch,
+        false => table.last() <= epoch && epoch <= push.epoch,
+    };
+    let mut starts = push.epochs.iter().copied().peekable();
+    let (mut expected, mut epoch) = (push.from, push.before);
     for entry in &push.entries {
         if entry.position < expected || entry.position >= push.to {
             return Err("an entry outside of its range");
@@ -155,10 +177,19 @@ fn fits(core: &Core, push: &Push) -> Result<(), &'static str> {
         if entry.position > expected && entry.position > push.high_watermark {
             return Err("a hole in what is not committed");
         }
-        if entry.epoch < epoch || entry.epoch > push.epoch {
+        while let Some((started, at)) = starts.next_if(|(_, at)| *at <= entry.position) {
+            if at < expected || started <= epoch || !agrees(started, at) {
+                return Err("the start of an epoch");
+            }
+            (expected, epoch) = (at, started);
+        }
+        if entry.epoch < epoch || !agrees(entry.epoch, entry.position) {
             return Err("the epoch of an entry");
         }
         (expected, epoch) = (entry.position.next(), entry.epoch);
+    }
+    if starts.next().is_some() {
+        return Err("the start of an epoch");
     }
     if expected == push.to { Ok(()) } else { Err("its end") }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use pondage_model::{BrokerId, Member};
 
-use crate::{Assignment, Effect, IsrRequest, leader::Leader, peer::Peer, replica::Core};
+use crate::{Assignment, Effect, IsrRequest, leader::Leader, peer::Peer, pushing::greet, replica::Core};
 
 /// Sets that were asked for at one version of the row. Any of them may be granted as long as the version stands.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -44,6 +44,18 @@ impl Leader {
                 peer.bar(&core.timing, now);
             }
         }
+        if let Some(requested) = &self.requested {
+            // Refused perhaps, because a member started anew: whoever was silent since is asked who it is.
+            let members = wish.isr.iter().filter(|member| member.broker != core.me.broker);
+            for member in members {
+                if let Some(peer) = self.peers.get_mut(&member.broker)
+                    && peer.is_streaming()
+                    && peer.heard_at < requested.at
+                {
+                    greet(core, peer, now, effects);
+                }
+            }
+        }
         let requested = self.requested.get_or_insert_with(|| Requested { members: BTreeSet::new(), at: now });
         requested.at = now;
         requested.members.extend(wish.isr.iter().map(|member| member.broker));
@@ -80,7 +92,8 @@ impl Leader {
                         late.push((0, *broker));
                     }
                 }
-                None if caught_up && now >= peer.barred_until => wish.isr.extend(peer.member()),
+                // Who still owes what it was dropped for would be dropped again at once.
+                None if caught_up && !Self::is_late(core, peer, now) => wish.isr.extend(peer.member()),
                 None => {}
             }
         }
@@ -96,6 +109,10 @@ impl Leader {
             }
         }
         wish
+    }
+
+    fn is_late(core: &Core, peer: &Peer, now: u64) -> bool {
+        now < peer.barred_until || peer.late_millis(now) > core.timing.lag_millis_max
     }
 
     /// Whether a follower holds everything that may be committed: it reached the high watermark, and an entry of

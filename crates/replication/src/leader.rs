@@ -222,7 +222,7 @@ impl Leader {
             effects.push(Effect::Report(Finding::MemberBehind { member: from, durable, high_watermark }));
         }
         let (of, end) = core.epochs.floor(last, core.disk.end);
-        let message = Message::Align { epoch: core.epoch, attempt, of, end };
+        let message = Message::Align { epoch: core.epoch, attempt, last, of, end };
         effects.push(Effect::Send { to: from.broker, message });
     }
 
@@ -246,13 +246,14 @@ impl Leader {
         match &mut peer.link {
             Link::Greeting { .. } => {
                 let next = peer.end;
-                peer.link = Link::Streaming { next, under_way: VecDeque::new(), reading: false };
+                peer.link =
+                    Link::Streaming { next, under_way: VecDeque::new(), reading: false, rewound: None };
                 (peer.round_sent, peer.high_watermark_sent) = (0, Position::ZERO);
             }
-            Link::Streaming { next, under_way, .. } => {
+            Link::Streaming { next, under_way, rewound, .. } => {
                 while under_way.pop_front_if(|(to, _)| *to <= peer.end).is_some() {}
-                if missing && end < *next {
-                    *next = peer.end;
+                if missing && end < *next && *rewound != Some(peer.end) {
+                    (*next, *rewound) = (peer.end, Some(peer.end));
                     under_way.clear();
                 }
                 *next = (*next).max(peer.end);
@@ -349,6 +350,7 @@ impl Leader {
             || self.rounds.confirmed < self.rounds.wanted
             || self.requested.is_some()
             || self.handing.is_some()
+            || self.stalled > 0
             || !self.is_set_as_wished(core, now);
         let union = self.union(core);
         let looks_at = |peer: &Peer| match &peer.link {

@@ -29,6 +29,8 @@ pub enum Message {
         epoch: Epoch,
         /// Of the hello.
         attempt: u64,
+        /// What the follower asked about. An answer to an older question may come late, even to a later start.
+        last: Epoch,
         /// An epoch of the leader's log, zero for none.
         of: Epoch,
         /// The position behind its last entry.

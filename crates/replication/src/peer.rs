@@ -32,6 +32,8 @@ pub(crate) struct Peer {
     pub(crate) lost: bool,
     /// It may not join the in-sync set before.
     pub(crate) barred_until: u64,
+    /// When it last said anything.
+    pub(crate) heard_at: u64,
     /// When it last answered, or was asked after owing nothing.
     patient_since: u64,
     /// Since when the connection to its broker is down, as far as anybody said so.
@@ -62,6 +64,8 @@ pub(crate) enum Link {
         under_way: VecDeque<(Position, usize)>,
         /// Entries for it are being read from this log.
         reading: bool,
+        /// Its end when pushes last began anew behind it: every push behind a lost one is answered that it is missing.
+        rewound: Option<Position>,
     },
 }
 
@@ -79,6 +83,7 @@ impl Peer {
             high_watermark_sent: Position::ZERO,
             lost: false,
             barred_until: 0,
+            heard_at: now,
             patient_since: now,
             down_since: None,
             target: Position::ZERO,
@@ -107,7 +112,7 @@ impl Peer {
             self.incarnation = Some(incarnation);
             (self.durable, self.end, self.target) = (Position::ZERO, Position::ZERO, Position::ZERO);
         }
-        self.patient_since = now;
+        (self.heard_at, self.patient_since) = (now, now);
         self.down_since = None;
         true
     }

@@ -23,7 +23,7 @@ impl Leader {
             }
             let mut room = limits::PUSH_WINDOW_BYTES.saturating_sub(peer.under_way_bytes());
             let asks = union.contains(&peer.broker) && rounds.begun > peer.round_sent;
-            let Link::Streaming { next, under_way, reading } = &mut peer.link else { continue };
+            let Link::Streaming { next, under_way, reading, .. } = &mut peer.link else { continue };
             let mut said = false;
             while *next < core.disk.end && room > 0 && !*reading {
                 if *next < tail.start() {
@@ -65,11 +65,13 @@ impl Leader {
     ) {
         let round = self.rounds.begun;
         let Some(peer) = self.peers.get_mut(&to) else { return };
-        let Link::Streaming { next, under_way, reading } = &mut peer.link else { return };
+        let Link::Streaming { next, under_way, reading, .. } = &mut peer.link else { return };
         if !std::mem::take(reading) || *next != from {
             return;
         }
-        let Some(last) = entries.last() else {
+        // What was read in an older epoch may hold entries that were cut since.
+        let is_of_this_log = entries.iter().all(|entry| core.epochs.at(entry.position) == entry.epoch);
+        let Some(last) = entries.last().filter(|_| is_of_this_log) else {
             // The log could not be read, or was cut meanwhile: begin anew, after a while.
             peer.link = Link::Greeting { at: now, again_at: now + core.timing.resend_millis };
             return;

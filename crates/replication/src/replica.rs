@@ -329,7 +329,7 @@ impl Replica {
         if is_mine && epoch > core.led {
             return self.lead(now, epoch, effects);
         }
-        let other = leader.filter(|_| !is_mine);
+        let other = leader.filter(|leader| *leader != core.me.broker);
         match &mut self.role {
             Role::Leader(leading) if epoch == core.epoch && is_mine => {
                 leading.reassigned(core, now.monotonic_millis, effects);
@@ -340,8 +340,17 @@ impl Replica {
     }
 
     fn lead(&mut self, now: Now, epoch: Epoch, effects: &mut Vec<Effect>) {
+        if self.is_leader() {
+            // Rounds begin anew: what waits for an older one must not be taken for one of this epoch.
+            effects.push(Effect::Following(epoch));
+        }
         let core = &mut self.core;
-        assert!(epoch > core.epochs.last(), "{:?}: {epoch} after {:?}", core.shard, core.epochs.last());
+        if epoch <= core.epochs.last() {
+            // Somebody else wrote in this epoch. No catalog makes two leaders, but entries come over the network.
+            let what = "entries of an epoch that nobody else led";
+            effects.push(Effect::Report(Finding::Mismatch { from: core.me, at: core.disk.end, what }));
+            return self.follow(epoch, None, effects);
+        }
         if core.known_high_watermark > core.disk.end {
             let (end, high_watermark) = (core.disk.end, core.known_high_watermark);
             effects.push(Effect::Report(Finding::LeaderBehind { end, high_watermark }));
@@ -385,8 +394,8 @@ impl Replica {
             (Role::Follower(follower), Message::Hello { attempt, .. }) => {
                 follower.greeted(core, from.broker, attempt, effects);
             }
-            (Role::Follower(follower), Message::Align { attempt, of, end, .. }) => {
-                follower.align(core, from.broker, attempt, (of, end), effects);
+            (Role::Follower(follower), Message::Align { attempt, last, of, end, .. }) => {
+                follower.align(core, from.broker, (attempt, last), (of, end), effects);
             }
             (Role::Follower(follower), Message::Push(push)) => follower.pushed(core, from, push, effects),
             (Role::Leader(leader), Message::Where { attempt, last, durable, .. }) => {

@@ -2,7 +2,8 @@
 //! late; brokers crash, pause, lose their volume or come back with an older copy of it. Safety is checked all the time;
 //! after the faults end, everything has to work again.
 //!
-//! `PONDAGE_SEED=17 cargo test -p pondage-replication --test random -- --nocapture` replays one history.
+//! `PONDAGE_SEED=17 cargo test -p pondage-replication --test random -- --nocapture` replays one history,
+//! `PONDAGE_HISTORIES=100000` searches for longer.
 
 #[path = "random/checks.rs"]
 mod checks;
@@ -13,7 +14,7 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Histories of one run.
-const HISTORIES: u64 = 2_000;
+const HISTORIES: u64 = 1_000;
 
 #[test]
 fn random_histories_keep_what_is_promised() {
@@ -22,7 +23,8 @@ fn random_histories_keep_what_is_promised() {
         return;
     }
     let mut total = world::Tally::default();
-    for seed in 0..HISTORIES {
+    let histories = std::env::var("PONDAGE_HISTORIES").ok().and_then(|count| count.parse().ok());
+    for seed in 0..histories.unwrap_or(HISTORIES) {
         match catch_unwind(AssertUnwindSafe(|| world::run(seed, false))) {
             Ok(tally) => total += tally,
             Err(_) => panic!("PONDAGE_SEED={seed} replays it"),
@@ -31,17 +33,18 @@ fn random_histories_keep_what_is_promised() {
     println!("{total:?}");
     // A test that meets none of the trouble shows nothing.
     let rows = [
-        ("committed", total.committed, 20),
-        ("elections", total.elections, 2),
-        ("truncations", total.truncations, 1),
-        ("restarts", total.restarts, 2),
-        ("reads", total.reads, 1),
+        ("committed", total.committed, 20 * HISTORIES),
+        ("elections", total.elections, 2 * HISTORIES),
+        ("truncations", total.truncations, HISTORIES / 5),
+        ("restarts", total.restarts, 2 * HISTORIES),
+        ("reads", total.reads, HISTORIES),
+        ("older volumes", total.old_images, HISTORIES / 50),
+        ("lost volumes", total.replaced, HISTORIES / 10),
+        ("rounds", total.spoken, 10 * HISTORIES),
     ];
-    for (what, seen, per_history) in rows {
-        assert!(seen >= per_history * HISTORIES / 2, "only {seen} {what} in {HISTORIES} histories");
+    for (what, seen, least) in rows {
+        assert!(seen >= least, "only {seen} {what} in {HISTORIES} histories");
     }
-    assert!(total.old_images > HISTORIES / 20 && total.replaced > HISTORIES / 20, "{total:?}");
-    assert!(total.spoken > HISTORIES, "only {} rounds were confirmed", total.spoken);
 }
 
 #[test]

@@ -76,12 +76,10 @@ impl Catalog {
             (status.last_epoch, status.durable, std::cmp::Reverse(place_of(member.broker)))
         });
         let Some((_, leader, _)) = best.filter(|_| is_enough) else { return Err("too few answers") };
-        let dropped: Vec<_> =
-            answered.iter().filter(|(.., status)| behind(status)).map(|(listed, ..)| listed.broker).collect();
+        // Nobody is dropped by answers that were given at different times: the leader finds out who lost something.
         let isr = row
             .isr
             .iter()
-            .filter(|listed| !dropped.contains(&listed.broker))
             .map(|listed| if listed.broker == leader.broker { *leader } else { *listed })
             .collect();
         let leader = leader.broker;

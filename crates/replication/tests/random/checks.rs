@@ -62,7 +62,11 @@ impl Observer {
         };
         let (honest, rolled_back): (Vec<_>, Vec<_>) =
             hosts.values().chain([host]).partition(|host| !self.rolled_back.contains(&host.broker));
-        let copies = honest.iter().filter(|host| holds(host)).count() + rolled_back.len();
+        // What a volume confirmed before it was lost was there.
+        let row = host.replica.as_ref().and_then(|replica| replica.assignment());
+        let union = row.into_iter().flat_map(|row| &row.isr).map(|member| member.broker);
+        let lost = union.filter(|broker| *broker != host.broker && !hosts.contains_key(broker)).count();
+        let copies = honest.iter().filter(|host| holds(host)).count() + rolled_back.len() + lost;
         let minimum = catalog.row.min_in_sync_replicas as usize;
         assert!(copies >= minimum, "{:?} counts {to:?} as committed with {copies} copies", host.member());
         // Whoever the catalog may elect holds it.

@@ -14,7 +14,7 @@ use crate::{
 
 /// Simulated time with faults, and the time in which everything must be well again.
 const FAULTS_MILLIS: u64 = 6_000;
-const HEALING_MILLIS: u64 = 20_000;
+const HEALING_MILLIS: u64 = 12_000;
 
 /// What a history met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -467,7 +467,7 @@ impl World {
         }
         // The last part of the healing is idle.
         if self.millis < FAULTS_MILLIS + HEALING_MILLIS / 2 {
-            let pause = if self.chance.percent(5) { 1_500 } else { 20 + self.chance.below(150) };
+            let pause = if self.chance.percent(5) { 1_500 } else { 20 + self.chance.below(300) };
             self.after(pause, Event::Append);
         }
     }
@@ -508,7 +508,11 @@ impl World {
                 && self.catalog.row.is_led_by(host.member())
                 && host.replica.is_some()
         });
-        let spurious = !self.is_healed() && self.chance.percent(1);
+        let cut_off = self
+            .cuts
+            .iter()
+            .any(|((from, _), until)| Some(*from) == self.catalog.row.leader && *until > self.millis);
+        let spurious = !self.is_healed() && self.chance.percent(if cut_off { 20 } else { 1 });
         if leads && !spurious {
             return;
         }
@@ -562,8 +566,8 @@ impl World {
                 self.paused_until.insert(broker, until);
                 self.say(|| format!("{broker:?} is paused until {until}"));
             }
-            4 => self.cut_off(broker),
-            5 => self.hand_over(broker),
+            4 | 5 => self.cut_off(broker),
+            6 if self.chance.percent(50) => self.hand_over(broker),
             6 => self.reclaim(broker),
             7 => {
                 let volume = self.hosts[&broker].volume.clone();

@@ -12,7 +12,7 @@
 //! | `deliver 1->2`, `... x2`, `... last`, `... all` | the oldest message, two, the newest, all |
 //! | `drop 1->2`, `drop 1->2 all`, `repeat 1->2` | lose; duplicate the oldest at the end |
 //! | `durable 2`, `persisted 2`, `read 1`, `read 1 nothing` | the disk is done |
-//! | `settle 1 2 3` | messages and disks among these until nothing moves; shows no messages |
+//! | `settle 1,2,3` | messages and disks among these until nothing moves; shows no messages |
 //! | `tick 1 +250`, `time +250` | the clock moves on; the replica is told |
 //! | `link 1 2 down` | broker 1 is told that its connection to 2 is down |
 //! | `crash 2`, `crash 2 kept`, `restart 2`, `restart 2 wiped` | un-synced entries are lost, or not |
@@ -199,6 +199,7 @@ impl World {
     fn perform(&mut self, words: &Words) {
         match words.verb() {
             "cluster" => {
+                *self = Self::new();
                 for broker in words.brokers(0) {
                     self.hosts.insert(broker, Host::new(broker));
                     self.start(broker);
@@ -410,6 +411,7 @@ fn made_up(words: &Words) -> Message {
         "align" => Message::Align {
             epoch,
             attempt: number("attempt"),
+            last: Epoch(number("last")),
             of: Epoch(number("of")),
             end: Position(number("end")),
         },

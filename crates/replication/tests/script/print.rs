@@ -37,8 +37,8 @@ pub(crate) fn message(message: &Message) -> String {
         Message::Where { epoch, attempt, last, durable } => {
             format!("where epoch={} attempt={attempt} last={} durable={}", epoch.0, last.0, durable.0)
         }
-        Message::Align { epoch, attempt, of, end } => {
-            format!("align epoch={} attempt={attempt} of={} end={}", epoch.0, of.0, end.0)
+        Message::Align { epoch, attempt, last, of, end } => {
+            format!("align epoch={} attempt={attempt} last={} of={} end={}", epoch.0, last.0, of.0, end.0)
         }
         Message::Push(push) => self::push(push),
         Message::Ack { epoch, durable, end, round, missing } => format!(
