@@ -1,6 +1,9 @@
 //! What the catalog says of a shard.
 
-use pondage_model::{BrokerId, Epoch, Member};
+use pondage_model::{
+    BrokerId, Epoch, Member,
+    planted::{self, Fault},
+};
 
 /// A shard's row in the catalog, as far as its replicas go by it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -49,7 +52,7 @@ impl Assignment {
     /// Whether as many replicas are in sync as a commit needs.
     #[must_use]
     pub fn has_minimum(&self) -> bool {
-        self.isr.len() >= self.min_in_sync_replicas as usize
+        self.isr.len() >= self.min_in_sync_replicas as usize || planted::is(Fault::ShrinkIsrBelowMinimum)
     }
 }
 

@@ -1,6 +1,9 @@
 //! What one replica has appended, what of it is on its way to its disk, and what is there.
 
-use pondage_model::{Epoch, Position, RawEntry, limits};
+use pondage_model::{
+    Epoch, Position, RawEntry, limits,
+    planted::{self, Fault},
+};
 
 use crate::{Batch, Effect};
 
@@ -77,7 +80,9 @@ impl Disk {
             self.cut = Some(to);
         }
         self.end = self.end.min(to);
-        self.durable = self.durable.min(to);
+        if !planted::is(Fault::DurableSurvivesTruncation) {
+            self.durable = self.durable.min(to);
+        }
     }
 
     /// A sync returned.

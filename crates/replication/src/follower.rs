@@ -1,6 +1,9 @@
 //! A follower: promises the epoch, aligns its log with the leader's, takes pushes, says how far it is.
 
-use pondage_model::{BrokerId, Epoch, Member, Position, limits};
+use pondage_model::{
+    BrokerId, Epoch, Member, Position, limits,
+    planted::{self, Fault},
+};
 
 use crate::{Effect, Finding, Message, Push, replica::Core};
 
@@ -62,7 +65,13 @@ impl Follower {
             return self.locate(core, attempt, mine, effects);
         }
         // What is here of the leader's own epoch came from the leader, which may have appended since it answered.
-        let cut = if of == core.epoch { my_end } else { my_end.min(end) };
+        let mut cut = if of == core.epoch { my_end } else { my_end.min(end) };
+        if planted::is(Fault::TruncateToHighWatermark) {
+            cut = core.high_watermark;
+        }
+        if planted::is(Fault::SkipAlignment) {
+            cut = core.disk.end;
+        }
         if cut < core.high_watermark {
             // The leader lacks what is committed and here. Better no leader than a loss.
             let (epoch, high_watermark) = (core.epoch, core.high_watermark);
@@ -84,6 +93,9 @@ impl Follower {
             return;
         }
         if !self.aligned {
+            if planted::is(Fault::CommitUnmatchedTail) {
+                core.committed(push.high_watermark.min(core.disk.durable), effects);
+            }
             if self.attempt == 0 {
                 // It forgot that it was aligned: a start ago.
                 self.locate(core, 0, core.epochs.last(), effects);
@@ -120,7 +132,10 @@ impl Follower {
 
     /// A sync returned.
     pub(crate) fn synced(&mut self, core: &mut Core, effects: &mut Vec<Effect>) {
-        if self.aligned {
+        if planted::is(Fault::CommitAfterDeposal) {
+            core.committed(core.disk.durable, effects);
+        }
+        if self.aligned || planted::is(Fault::CountDivergedAcknowledgement) {
             self.commit(core, effects);
             let has_room = core.disk.open_bytes <= limits::PUSH_WINDOW_BYTES;
             let missing = self.full && has_room;
@@ -147,7 +162,10 @@ impl Follower {
     }
 
     fn acknowledge(&self, core: &Core, missing: bool, effects: &mut Vec<Effect>) {
-        let (epoch, durable, end) = (core.epoch, core.disk.durable, core.disk.end);
+        let (epoch, mut durable, end) = (core.epoch, core.disk.durable, core.disk.end);
+        if planted::is(Fault::FollowerAcknowledgesBeforeSync) {
+            durable = end;
+        }
         self.say(Message::Ack { epoch, durable, end, round: self.round, missing }, effects);
     }
 
@@ -161,7 +179,7 @@ impl Follower {
 /// Whether a push continues this log: what was aligned stays aligned, but nothing is believed.
 fn fits(core: &Core, push: &Push) -> Result<(), &'static str> {
     let (held, table) = (core.disk.end, &core.epochs);
-    if table.before(push.from) != push.before {
+    if table.before(push.from) != push.before && !planted::is(Fault::SkipPreviousCheck) {
         return Err("the epoch before it");
     }
     let agrees = |epoch: Epoch, at: Position| match at < held {

@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use pondage_model::{BrokerId, Member};
+use pondage_model::{
+    BrokerId, Member, Position,
+    planted::{self, Fault},
+};
 
 use crate::{Assignment, Effect, IsrRequest, leader::Leader, peer::Peer, pushing::greet, replica::Core};
 
@@ -99,7 +102,9 @@ impl Leader {
         }
         late.sort_unstable_by_key(|(millis, broker)| (std::cmp::Reverse(*millis), *broker));
         for (millis, broker) in late {
-            if wish.isr.len() > row.min_in_sync_replicas as usize {
+            let most =
+                if planted::is(Fault::ShrinkIsrBelowMinimum) { 1 } else { row.min_in_sync_replicas as usize };
+            if wish.isr.len() > most {
                 wish.isr.retain(|member| member.broker != broker);
                 if millis == 0 {
                     wish.slow.push(broker);
@@ -118,6 +123,8 @@ impl Leader {
     /// Whether a follower holds everything that may be committed: it reached the high watermark, and an entry of
     /// this epoch, before which the leader's own high watermark may be too low.
     fn has_caught_up(&self, core: &Core, peer: &Peer) -> bool {
-        peer.is_streaming() && !peer.lost && peer.durable >= core.high_watermark.max(self.first.next())
+        let early = planted::is(Fault::JoinIsrAtHighWatermark);
+        let own = if early { Position::ZERO } else { self.first.next() };
+        peer.is_streaming() && !peer.lost && peer.durable >= core.high_watermark.max(own)
     }
 }

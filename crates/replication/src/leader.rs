@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use pondage_model::{Body, BrokerId, Entry, Epoch, LogTime, Member, Position, Refusal, StreamId};
+use pondage_model::{
+    Body, BrokerId, Entry, Epoch, LogTime, Member, Position, Refusal, StreamId,
+    planted::{self, Fault},
+};
 
 use crate::{
     Effect, Finding, Message, Round,
@@ -105,12 +108,27 @@ impl Leader {
             return;
         }
         let durable_of = |broker: &BrokerId| match self.peers.get(broker) {
+            _ if *broker == core.me.broker && planted::is(Fault::LeaderCountsUnsyncedEnd) => core.disk.end,
             _ if *broker == core.me.broker => core.disk.durable,
             Some(peer) => peer.durable,
             None => Position::ZERO,
         };
-        let Some(durable) = self.union(core).iter().map(durable_of).min() else { return };
-        if durable > self.first {
+        let mut union = self.union(core);
+        if planted::is(Fault::CommitWithoutRequestedMember) {
+            union.retain(|broker| core.assignment.as_ref().is_some_and(|row| row.in_sync(*broker).is_some()));
+        }
+        if let Some(requested) = &self.requested
+            && planted::is(Fault::CommitOverRequestedIsr)
+        {
+            union.retain(|broker| requested.members.contains(broker));
+        }
+        let mut places: Vec<_> = union.iter().map(durable_of).collect();
+        places.sort_unstable();
+        if places.len() > 2 && planted::is(Fault::CountMemberTwice) {
+            places.remove(0);
+        }
+        let Some(durable) = places.first().copied() else { return };
+        if durable > self.first || planted::is(Fault::ServeBeforeOwnEpoch) {
             core.committed(durable, effects);
             if !self.serving {
                 self.serving = true;
@@ -154,6 +172,12 @@ impl Leader {
         if alone {
             // Nobody else could have been made the leader.
             return Round::NONE;
+        }
+        if planted::is(Fault::SpeakWithoutRound) {
+            return Round::NONE;
+        }
+        if planted::is(Fault::ConfirmWithEarlierRound) && self.rounds.begun > 0 {
+            return Round(self.rounds.begun);
         }
         self.rounds.wanted = self.rounds.begun + 1;
         Round(self.rounds.wanted)
@@ -221,7 +245,10 @@ impl Leader {
             let high_watermark = core.high_watermark;
             effects.push(Effect::Report(Finding::MemberBehind { member: from, durable, high_watermark }));
         }
-        let (of, end) = core.epochs.floor(last, core.disk.end);
+        let (of, mut end) = core.epochs.floor(last, core.disk.end);
+        if of != last && planted::is(Fault::AlignUnknownEpochToEnd) {
+            end = core.disk.end;
+        }
         let message = Message::Align { epoch: core.epoch, attempt, last, of, end };
         effects.push(Effect::Send { to: from.broker, message });
     }

@@ -2,7 +2,10 @@
 
 use std::collections::VecDeque;
 
-use pondage_model::{BrokerId, Incarnation, Member, Position};
+use pondage_model::{
+    BrokerId, Incarnation, Member, Position,
+    planted::{self, Fault},
+};
 
 use crate::Timing;
 
@@ -110,7 +113,9 @@ impl Peer {
         if self.incarnation != Some(incarnation) {
             // What it had is what it says from now on: its disk may be an older one.
             self.incarnation = Some(incarnation);
-            (self.durable, self.end, self.target) = (Position::ZERO, Position::ZERO, Position::ZERO);
+            if !planted::is(Fault::RestartedMemberInSync) {
+                (self.durable, self.end, self.target) = (Position::ZERO, Position::ZERO, Position::ZERO);
+            }
         }
         (self.heard_at, self.patient_since) = (now, now);
         self.down_since = None;

@@ -1,6 +1,9 @@
 //! From the leader's log to its followers: from memory for who keeps up, from the disk for who is behind.
 
-use pondage_model::{BrokerId, Epoch, Position, RawEntry, limits};
+use pondage_model::{
+    BrokerId, Epoch, Position, RawEntry, limits,
+    planted::{self, Fault},
+};
 
 use crate::{
     Effect, Message, Push,
@@ -76,6 +79,10 @@ impl Leader {
             peer.link = Link::Greeting { at: now, again_at: now + core.timing.resend_millis };
             return;
         };
+        let mut entries = entries.clone();
+        if planted::is(Fault::CatchUpSkipsEntry) && entries.len() > 1 && entries[0].position > from {
+            entries.remove(0);
+        }
         let epochs = core.epochs.within(from, last.position.next());
         let bytes: usize = entries.iter().map(RawEntry::weight_bytes).sum();
         // Only what is committed is ever reclaimed, whether or not this leader knows yet that it is.
@@ -104,7 +111,11 @@ pub(crate) fn push(
         before: core.epochs.before(from),
         entries,
         epochs,
-        high_watermark: core.high_watermark,
+        high_watermark: if planted::is(Fault::HighWatermarkAheadOfCommit) {
+            core.disk.end
+        } else {
+            core.high_watermark
+        },
         round,
     }
 }

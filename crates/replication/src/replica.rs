@@ -1,6 +1,9 @@
 //! One shard's replica: what it is, and what it does with each input.
 
-use pondage_model::{Body, BrokerId, Entry, Epoch, LogTime, Member, Position, Refusal, ShardId, StreamId};
+use pondage_model::{
+    Body, BrokerId, Entry, Epoch, LogTime, Member, Position, Refusal, ShardId, StreamId,
+    planted::{self, Fault},
+};
 
 use crate::{
     Assignment, Effect, EpochTable, Finding, Input, Message, Now, RecoveredLog, Round, Status, Timing,
@@ -47,7 +50,7 @@ pub struct Replica {
 impl Core {
     /// Whether it may answer in its epoch.
     pub(crate) fn is_promised(&self) -> bool {
-        self.promised >= self.epoch
+        self.promised >= self.epoch || planted::is(Fault::ForgetPromise)
     }
 
     fn raise(&mut self, epoch: Epoch, effects: &mut Vec<Effect>) {
@@ -374,6 +377,17 @@ impl Replica {
 
     fn hear(&mut self, now: Now, from: Member, message: Message, effects: &mut Vec<Effect>) {
         let epoch = message.epoch();
+        if let (Role::Follower(follower), Message::Push(push)) = (&mut self.role, &message)
+            && epoch < self.core.epoch
+            && planted::is(Fault::AcceptOlderEpoch)
+        {
+            follower.leader = Some(from.broker);
+            return follower.pushed(&mut self.core, from, push.clone(), effects);
+        }
+        let sixteen_bits = |epoch: Epoch| epoch.get() & 0xffff;
+        if planted::is(Fault::SixteenBitEpoch) && sixteen_bits(epoch) < sixteen_bits(self.core.epoch) {
+            return;
+        }
         if epoch < self.core.epoch {
             // An answer in an old epoch wants no answer.
             if matches!(message, Message::Hello { .. } | Message::Align { .. } | Message::Push(_)) {

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use pondage_delivery::{Draft, Leading, ShardState};
 use pondage_model::{
-    Body, Entry, Epoch, LogTime, Member, Offset, Position, Refusal, ShardId, StreamId, limits, record,
+    Body, Entry, Epoch, LogTime, Member, Offset, Position, Refusal, ShardId, StreamId, limits,
+    planted::{self, Fault},
+    record,
 };
 use pondage_replication::{Effect, EpochTable, Input, RecoveredLog, Replica, Round, Timing};
 
@@ -303,7 +305,10 @@ impl Shard {
     fn stop_leading(&mut self, epoch: Epoch, effects: &mut Vec<ShardEffect>) {
         match &mut self.state {
             State::Leading(led) => {
-                let committed = std::mem::take(&mut led.committed);
+                let mut committed = std::mem::take(&mut led.committed);
+                if planted::is(Fault::KeepOverlayAfterDeposal) {
+                    committed = led.leading.state().clone();
+                }
                 let replay = Replay::resumed(committed, self.replica.high_watermark());
                 self.state = State::Replaying(Box::new(replay));
                 // What was written and is not committed is on the disk, if it ever counts.
