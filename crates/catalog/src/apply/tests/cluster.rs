@@ -3,7 +3,7 @@
 use pondage_model::{BrokerId, Incarnation, ProducerId, Revision, ShardId, Uuid, limits};
 
 use super::{CLUSTER, check, cluster, delete_group, lead, queue, register, topic, uuid};
-use crate::{Catalog, Command, FEATURE_LEVELS, ShardKind};
+use crate::{Catalog, Command, Drain, FEATURE_LEVELS, FeatureLevels, ShardKind};
 
 #[test]
 fn a_cluster_is_initialised_once() {
@@ -134,6 +134,84 @@ fn producer_ids_come_in_blocks_that_never_overlap() {
         ],
     );
     assert_eq!(catalog.next_producer, ProducerId(2001));
+}
+
+#[test]
+fn brokers_are_drained_and_removed() {
+    let mut catalog = cluster(3);
+    let drain = |broker, drain| Command::Drain { broker: BrokerId(broker), drain };
+    let remove = |broker| Command::RemoveBroker { broker: BrokerId(broker) };
+    let voters = |ids: &[u32]| Command::SetVoters { voters: ids.iter().copied().map(BrokerId).collect() };
+    check(
+        &mut catalog,
+        vec![
+            (drain(9, Drain::Leadership), "NOT_FOUND: no broker \"9\""),
+            (drain(2, Drain::Leadership), "done"),
+            (drain(2, Drain::Leadership), "unchanged"),
+            // A start does not end it.
+            (register(2, 2, 9), "broker 2 +0"),
+            (drain(2, Drain::Leadership), "unchanged"),
+            (drain(2, Drain::Nothing), "done"),
+            (remove(9), "NOT_FOUND: no broker \"9\""),
+            (remove(2), "CONFLICT: broker 2 holds replicas of 8 shards, shard 5 among them: drain it first"),
+            (remove(1), "CONFLICT: broker 1 holds replicas of 13 shards, shard 0 among them: drain it first"),
+            (voters(&[]), "INVALID_ARGUMENT: voters: 1 to 9, not 0"),
+            (voters(&[1, 1]), "INVALID_ARGUMENT: voters: broker 1 is named twice"),
+            (voters(&[1, 9]), "NOT_FOUND: no broker \"9\""),
+            (voters(&[1]), "unchanged"),
+            (voters(&[3, 1, 2]), "done"),
+        ],
+    );
+    let row = catalog.shard(ShardId::CATALOG).expect("with the first broker");
+    assert_eq!((row.replicas.len(), row.isr.len(), row.min_in_sync_replicas, row.version), (3, 3, 2, 2));
+    // What gives everything away takes nothing new, and brings no shards; what is removed may not come back.
+    check(
+        &mut catalog,
+        vec![
+            (drain(3, Drain::Everything), "done"),
+            (register(4, 1, 4), "broker 4 +0"),
+            (drain(4, Drain::Everything), "done"),
+            (topic("t", |_| {}), "created g1 [1@13] +1"),
+            (remove(4), "done"),
+            (register(4, 2, 5), "CONFLICT: volume 04040404-0404-0404-0404-040404040404 counts 2 starts…"),
+        ],
+    );
+    let shard = catalog.shard(ShardId(13)).expect("dedicated");
+    assert_eq!(shard.replicas, [BrokerId(1), BrokerId(2)]);
+    assert_eq!(catalog.next_broker(), BrokerId(5), "no number comes back");
+}
+
+#[test]
+fn a_broker_must_work_at_the_cluster_s_feature_level() {
+    let mut catalog = cluster(1);
+    let at = |volume, lowest, highest| Command::RegisterBroker {
+        volume: uuid(volume),
+        incarnation: Incarnation(1),
+        nonce: uuid(volume),
+        address: "a:1".to_owned(),
+        rack: None,
+        feature_levels: FeatureLevels { lowest, highest },
+        replaces: None,
+    };
+    let raise = |level| Command::SetFeatureLevel { level };
+    check(
+        &mut catalog,
+        vec![
+            (
+                at(2, 2, 3),
+                "CONFLICT: the cluster is at feature level 1, which never falls; this version works…",
+            ),
+            (at(2, 0, 0), "CONFLICT: the cluster is at feature level 1…"),
+            (at(2, 1, 2), "broker 2 +4"),
+            (raise(1), "unchanged"),
+            (raise(0), "CONFLICT: the cluster is at feature level 1, which never falls to 0"),
+            (raise(2), "CONFLICT: broker 1 works at feature levels 1 to 1, not 2"),
+            (Command::LoseBroker { broker: BrokerId(1) }, "done"),
+            (raise(3), "CONFLICT: broker 2 works at feature levels 1 to 2, not 3"),
+            (raise(2), "done"),
+            (at(3, 1, 1), "CONFLICT: the cluster is at feature level 2…"),
+        ],
+    );
 }
 
 #[test]

@@ -109,6 +109,22 @@ fn replicas_are_real_where_there_are_brokers() {
 }
 
 #[test]
+fn a_minimum_that_is_not_reached_waits_for_the_planners() {
+    let mut catalog = cluster(3);
+    let minimum = |minimum| move |it: &mut TopicSettings| it.min_in_sync_replicas = Some(minimum);
+    let minimum_of = |catalog: &Catalog| catalog.shard(ShardId(13)).map(|row| row.min_in_sync_replicas);
+    check(&mut catalog, vec![(topic("t", minimum(1)), "created g1 [1@13] +1")]);
+    let lost = catalog.shard(ShardId(13)).expect("dedicated").replicas[1];
+    check(
+        &mut catalog,
+        vec![(Command::LoseBroker { broker: lost }, "done"), (topic("t", minimum(3)), "updated g2 [] +0")],
+    );
+    assert_eq!(minimum_of(&catalog), Some(1), "it would stop the writes");
+    check(&mut catalog, vec![(topic("t", minimum(2)), "updated g3 [] +0")]);
+    assert_eq!(minimum_of(&catalog), Some(2));
+}
+
+#[test]
 fn queues_are_applied() {
     let mut catalog = cluster(1);
     let dead_letter = |target: &str| {
