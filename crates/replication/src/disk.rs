@@ -150,3 +150,7 @@ impl Disk {
         );
     }
 }
+
+#[cfg(test)]
+#[path = "disk_tests.rs"]
+mod tests;
