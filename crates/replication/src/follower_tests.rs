@@ -59,7 +59,8 @@ fn pushed((from, to, before, entries, epochs, high_watermark): Row<'_>) -> (Repl
 
 #[test]
 fn a_push_that_fits_is_taken() {
-    let rows: &[(Row<'_>, u64, &[(u64, u64)])] = &[
+    type Taken<'a> = (Row<'a>, u64, &'a [(u64, u64)]);
+    let rows: &[Taken<'_>] = &[
         ((10, 10, 3, &[], &[], 0), 10, &[(1, 0), (3, 4)]),
         ((10, 12, 3, &[(3, 10), (3, 11)], &[], 0), 12, &[(1, 0), (3, 4)]),
         ((10, 12, 3, &[(3, 10), (5, 11)], &[], 0), 12, &[(1, 0), (3, 4), (5, 11)]),
