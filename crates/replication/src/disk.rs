@@ -155,3 +155,7 @@ impl Disk {
         );
     }
 }
+
+#[cfg(test)]
+#[path = "disk_tests.rs"]
+mod tests;

@@ -227,3 +227,7 @@ fn take(core: &mut Core, push: Push) {
         core.disk.append(entry);
     }
 }
+
+#[cfg(test)]
+#[path = "follower_tests.rs"]
+mod tests;

@@ -239,12 +239,7 @@ impl Leader {
         if durable < peer.durable {
             return;
         }
-        let in_sync = core.assignment.as_ref().is_some_and(|row| row.in_sync(from.broker).is_some());
-        if in_sync && durable < core.high_watermark && !peer.lost {
-            peer.lost = true;
-            let high_watermark = core.high_watermark;
-            effects.push(Effect::Report(Finding::MemberBehind { member: from, durable, high_watermark }));
-        }
+        note_lost(core, peer, from, durable, effects);
         let (of, mut end) = core.epochs.floor(last, core.disk.end);
         if of != last && planted::is(Fault::AlignUnknownEpochToEnd) {
             end = core.disk.end;
@@ -272,6 +267,9 @@ impl Leader {
         peer.round = peer.round.max(round);
         match &mut peer.link {
             Link::Greeting { .. } => {
+                // It had as much, but in part something else, and cut that.
+                let held = peer.end;
+                note_lost(core, peer, from, held, effects);
                 let next = peer.end;
                 peer.link =
                     Link::Streaming { next, under_way: VecDeque::new(), reading: false, rewound: None };
@@ -395,5 +393,15 @@ impl Leader {
         };
         let busy = is_busy.then_some(now + EVERY_MILLIS);
         self.peers.values().filter_map(looks_at).chain(busy).min()
+    }
+}
+
+/// A member that confirmed what is committed, and does not have it any more, was in sync in vain.
+fn note_lost(core: &Core, peer: &mut Peer, member: Member, held: Position, effects: &mut Vec<Effect>) {
+    let in_sync = core.assignment.as_ref().is_some_and(|row| row.in_sync(member.broker).is_some());
+    if in_sync && held < core.high_watermark && !peer.lost {
+        peer.lost = true;
+        let high_watermark = core.high_watermark;
+        effects.push(Effect::Report(Finding::MemberBehind { member, durable: held, high_watermark }));
     }
 }

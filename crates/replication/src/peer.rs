@@ -207,3 +207,7 @@ impl Peer {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "peer_tests.rs"]
+mod tests;

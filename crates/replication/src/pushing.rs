@@ -62,7 +62,7 @@ impl Leader {
         core: &Core,
         to: BrokerId,
         from: Position,
-        entries: Vec<RawEntry>,
+        mut entries: Vec<RawEntry>,
         now: u64,
         effects: &mut Vec<Effect>,
     ) {
@@ -72,6 +72,9 @@ impl Leader {
         if !std::mem::take(reading) || *next != from {
             return;
         }
+        if planted::is(Fault::CatchUpSkipsEntry) && entries.len() > 1 && entries[0].position > from {
+            entries.remove(0);
+        }
         // What was read in an older epoch may hold entries that were cut since.
         let is_of_this_log = entries.iter().all(|entry| core.epochs.at(entry.position) == entry.epoch);
         let Some(last) = entries.last().filter(|_| is_of_this_log) else {
@@ -79,10 +82,6 @@ impl Leader {
             peer.link = Link::Greeting { at: now, again_at: now + core.timing.resend_millis };
             return;
         };
-        let mut entries = entries.clone();
-        if planted::is(Fault::CatchUpSkipsEntry) && entries.len() > 1 && entries[0].position > from {
-            entries.remove(0);
-        }
         let epochs = core.epochs.within(from, last.position.next());
         let bytes: usize = entries.iter().map(RawEntry::weight_bytes).sum();
         // Only what is committed is ever reclaimed, whether or not this leader knows yet that it is.

@@ -5,6 +5,12 @@
 //! `PONDAGE_SEED=17 cargo test -p pondage-replication --test random -- --nocapture` replays one history,
 //! `PONDAGE_HISTORIES=100000` searches for longer.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "a test takes its seed from outside"
+)]
+
 #[path = "random/checks.rs"]
 mod checks;
 mod cluster;

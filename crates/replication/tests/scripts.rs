@@ -3,6 +3,13 @@
 //! `PONDAGE_REWRITE=1 cargo test -p pondage-replication --test scripts` writes what they lead to now; read the
 //! difference before you commit it.
 
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "a test reads and rewrites its files"
+)]
+#![expect(clippy::unwrap_used, reason = "a script that is no script fails the test")]
+
 mod cluster;
 mod script;
 

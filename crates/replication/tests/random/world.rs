@@ -2,77 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use pondage_model::{BrokerId, Epoch, Member, Position};
+use pondage_model::{BrokerId, Epoch, Member};
 use pondage_replication::{
     Assignment, Effect, Finding, Input, IsrRequest, Message, Now, Round, Status, Timing,
 };
 
 use crate::{
     checks::Observer,
-    cluster::{Host, Torn, Volume, catalog::Catalog, now},
+    cluster::{Host, Volume, catalog::Catalog, now},
 };
+
+mod chance;
+mod drive;
+mod trouble;
+
+use chance::Chance;
+pub(crate) use chance::Tally;
 
 /// Simulated time with faults, and the time in which everything must be well again.
 const FAULTS_MILLIS: u64 = 6_000;
 const HEALING_MILLIS: u64 = 12_000;
-
-/// What a history met.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) committed: u64,
-    pub(crate) elections: u64,
-    pub(crate) truncations: u64,
-    pub(crate) restarts: u64,
-    pub(crate) old_images: u64,
-    pub(crate) replaced: u64,
-    pub(crate) reads: u64,
-    pub(crate) granted: u64,
-    pub(crate) spoken: u64,
-    pub(crate) findings: u64,
-    pub(crate) steps: u64,
-}
-
-impl std::ops::AddAssign for Tally {
-    fn add_assign(&mut self, other: Self) {
-        self.committed += other.committed;
-        self.elections += other.elections;
-        self.truncations += other.truncations;
-        self.restarts += other.restarts;
-        self.old_images += other.old_images;
-        self.replaced += other.replaced;
-        self.reads += other.reads;
-        self.granted += other.granted;
-        self.spoken += other.spoken;
-        self.findings += other.findings;
-        self.steps += other.steps;
-    }
-}
-
-/// SplitMix64 (Steele, Lea and Flood, 2014).
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
-    }
-
-    fn percent(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-
-    fn pick<T: Copy>(&mut self, of: &[T]) -> Option<T> {
-        let index = self.below(of.len() as u64) as usize;
-        of.get(index).copied()
-    }
-}
 
 #[derive(Clone, Debug)]
 enum Event {
@@ -441,220 +390,6 @@ impl World {
             let delay = 1 + self.chance.below(5) + if late { self.chance.below(1_500) } else { 0 };
             self.after(delay, Event::Message { from, to, message: message.clone() });
         }
-    }
-
-    /// Who believes to lead: perhaps more than the newest leader.
-    fn leaders(&self) -> Vec<(BrokerId, Epoch)> {
-        let serving = self.hosts.values().filter_map(|host| {
-            let replica = host.replica.as_ref().filter(|replica| replica.is_serving())?;
-            self.is_paused(host.broker).is_none().then_some((host.broker, replica.epoch()))
-        });
-        serving.collect()
-    }
-
-    fn append(&mut self) {
-        let leaders = self.leaders();
-        let count = 1 + self.chance.below(3);
-        for (broker, _) in leaders {
-            let now = self.now();
-            let payloads: Vec<_> = (0..count).map(|index| format!("{}", self.appended + index)).collect();
-            self.appended += count;
-            let Some(host) = self.hosts.get_mut(&broker) else { continue };
-            if let Ok(effects) = host.append(now, &payloads) {
-                self.say(|| format!("{broker:?} appends {payloads:?}"));
-                self.follow_up(broker, effects);
-            }
-        }
-        // The last part of the healing is idle.
-        if self.millis < FAULTS_MILLIS + HEALING_MILLIS / 2 {
-            let pause = if self.chance.percent(5) { 1_500 } else { 20 + self.chance.below(300) };
-            self.after(pause, Event::Append);
-        }
-    }
-
-    fn confirm(&mut self) {
-        let leaders = self.leaders();
-        for (broker, epoch) in leaders {
-            let (now, step) = (self.now(), self.tally.steps);
-            let Some(host) = self.hosts.get_mut(&broker) else { continue };
-            let (member, Some(replica)) = (host.member(), host.replica.as_mut()) else { continue };
-            let round = replica.confirm();
-            self.decisions.push((member, epoch, round, step));
-            let effects = host.flush(now);
-            self.follow_up(broker, effects);
-        }
-        if self.millis < FAULTS_MILLIS + HEALING_MILLIS / 2 {
-            let pause = 100 + self.chance.below(200);
-            self.after(pause, Event::Confirm);
-        }
-    }
-
-    fn answer(&mut self, broker: BrokerId) {
-        if let Some(host) = self.hosts.get(&broker)
-            && let Some(replica) = &host.replica
-        {
-            self.answers.insert(broker, (host.member(), replica.status()));
-        }
-    }
-
-    /// The catalog's leader looks whether somebody leads.
-    fn watch(&mut self) {
-        self.after(100, Event::Watch);
-        if self.electing {
-            return;
-        }
-        let leads = self.catalog.row.leader.and_then(|leader| self.hosts.get(&leader)).is_some_and(|host| {
-            self.is_paused(host.broker).is_none_or(|until| until < self.millis + 800)
-                && self.catalog.row.is_led_by(host.member())
-                && host.replica.is_some()
-        });
-        let cut_off = self
-            .cuts
-            .iter()
-            .any(|((from, _), until)| Some(*from) == self.catalog.row.leader && *until > self.millis);
-        let spurious = !self.is_healed() && self.chance.percent(if cut_off { 20 } else { 1 });
-        if leads && !spurious {
-            return;
-        }
-        self.electing = true;
-        self.answers.clear();
-        let asked: Vec<_> = self.hosts.keys().copied().collect();
-        for broker in asked {
-            let delay = 1 + self.chance.below(100);
-            self.after(delay, Event::Answer(broker));
-        }
-        self.after(150, Event::Elect);
-    }
-
-    fn elect(&mut self) {
-        self.electing = false;
-        let answers = std::mem::take(&mut self.answers);
-        let elected = self.catalog.elect(&answers);
-        self.say(|| format!("elects: {elected:?} {:?} by {answers:?}", self.catalog.row));
-        if elected.is_ok() {
-            self.tally.elections += 1;
-            self.publish();
-        }
-    }
-
-    /// Whether every copy is a good one, so that one may be lost.
-    fn may_lose_a_volume(&self) -> bool {
-        let row = &self.catalog.row;
-        row.min_in_sync_replicas > 1
-            && self.observer.rolled_back.is_empty()
-            && row.isr.len() == row.replicas.len()
-            && row.isr.iter().all(|member| self.catalog.is_current(*member) && self.runs(*member))
-    }
-
-    fn trouble(&mut self) {
-        if self.is_healed() {
-            return;
-        }
-        let pause = 50 + self.chance.below(600);
-        self.after(pause, Event::Trouble);
-        let running: Vec<_> =
-            self.hosts.values().filter(|host| host.replica.is_some()).map(|host| host.broker).collect();
-        let leader = self.leaders().first().map(|(leader, _)| *leader);
-        let Some(mut broker) = self.chance.pick(&running) else { return };
-        if self.chance.percent(30) {
-            broker = leader.unwrap_or(broker);
-        }
-        match self.chance.below(10) {
-            0..=2 => self.crash(broker),
-            3 => {
-                let until = self.millis + 50 + self.chance.below(2_000);
-                self.paused_until.insert(broker, until);
-                self.say(|| format!("{broker:?} is paused until {until}"));
-            }
-            4 | 5 => self.cut_off(broker),
-            6 if self.chance.percent(50) => self.hand_over(broker),
-            6 => self.reclaim(broker),
-            7 => {
-                let volume = self.hosts[&broker].volume.clone();
-                self.images.insert(broker, volume);
-            }
-            8 if self.may_lose_a_volume() => self.roll_back(broker),
-            9 if self.may_lose_a_volume() => self.replace(broker),
-            _ => {}
-        }
-    }
-
-    fn crash(&mut self, broker: BrokerId) {
-        let torn = Torn { entries: self.chance.below(4) as usize, promise: self.chance.percent(50) };
-        let Some(host) = self.hosts.get_mut(&broker) else { return };
-        host.crash(torn);
-        self.tally.restarts += 1;
-        self.ticks.remove(&broker);
-        self.decisions.retain(|(member, ..)| member.broker != broker);
-        self.say(|| format!("{broker:?} crashes, {torn:?}"));
-        let away = if self.chance.percent(70) { self.chance.below(200) } else { self.chance.below(4_000) };
-        self.after(1 + away, Event::Restart(broker));
-    }
-
-    fn cut_off(&mut self, broker: BrokerId) {
-        let until = self.millis + 100 + self.chance.below(2_000);
-        let others: Vec<_> = self.hosts.keys().copied().filter(|other| *other != broker).collect();
-        let (one_way, all) = (self.chance.percent(30), self.chance.percent(50));
-        for other in others {
-            if all || self.chance.percent(50) {
-                self.cuts.insert((broker, other), until);
-                if !one_way {
-                    self.cuts.insert((other, broker), until);
-                }
-                if self.faults.links {
-                    self.input(other, Input::Link { broker, up: false });
-                }
-            }
-        }
-    }
-
-    fn hand_over(&mut self, broker: BrokerId) {
-        let Some(leader) = self.leaders().first().map(|(leader, _)| *leader) else { return };
-        if leader != broker {
-            self.input(leader, Input::HandOver(broker));
-        } else {
-            self.input(leader, Input::KeepLeading);
-        }
-    }
-
-    /// Drops entries that are committed, some or a whole beginning.
-    fn reclaim(&mut self, broker: BrokerId) {
-        let whole = self.chance.percent(50);
-        let Some(host) = self.hosts.get_mut(&broker) else { return };
-        let high_watermark = host.replica.as_ref().map_or(Position::ZERO, |replica| replica.high_watermark());
-        let bound = Position(high_watermark.0.saturating_sub(2));
-        let chance = &mut self.chance;
-        let reclaimed = &mut self.observer.reclaimed;
-        host.volume.log.retain(|entry| {
-            let goes = entry.position < bound && (whole || chance.percent(30));
-            if goes {
-                reclaimed.insert(entry.position);
-            }
-            !goes
-        });
-    }
-
-    fn roll_back(&mut self, broker: BrokerId) {
-        let Some(image) = self.images.remove(&broker) else { return };
-        self.tally.old_images += 1;
-        self.crash(broker);
-        let Some(host) = self.hosts.get_mut(&broker) else { return };
-        host.volume = image;
-        self.observer.rolled_back.insert(broker);
-        self.say(|| format!("{broker:?} is rolled back"));
-    }
-
-    fn replace(&mut self, lost: BrokerId) {
-        self.tally.replaced += 1;
-        let by = BrokerId(lost.0 + 10);
-        self.hosts.remove(&lost);
-        self.ticks.remove(&lost);
-        self.decisions.retain(|(member, ..)| member.broker != lost);
-        self.hosts.insert(by, Host::new(by));
-        self.catalog.replace(lost, by);
-        self.start(by);
-        self.publish();
-        self.say(|| format!("{lost:?} is lost, {by:?} takes its place"));
     }
 
     fn heal(&mut self) {

@@ -21,13 +21,15 @@
 //! | `handover 1 2`, `keep 1`, `fault 2`, `status 2` | |
 //! | `hear 1->2 stale epoch=9` | a message that nobody sent: `hello`, `stale`, `align`, `behind`, `push` |
 
+mod made_up;
 pub(crate) mod print;
 mod words;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use pondage_model::{BrokerId, Epoch, Incarnation, LogTime, Member, Position, RawEntry, StreamId};
-use pondage_replication::{Assignment, Effect, Input, IsrRequest, Message, Now, Push, Timing};
+use made_up::{entry, made_up};
+use pondage_model::{BrokerId, Epoch, Incarnation, Member};
+use pondage_replication::{Assignment, Effect, Input, IsrRequest, Message, Now, Timing};
 use words::Words;
 
 use crate::cluster::{Host, Torn, Volume, catalog::Catalog, now};
@@ -392,43 +394,5 @@ impl World {
             }
             Err(why) => self.said.push(format!("refused: {why}")),
         }
-    }
-}
-
-/// What lies at a place in an epoch, the same in every log.
-fn entry(epoch: Epoch, position: Position) -> RawEntry {
-    let body = pondage_model::Body::Command(format!("{epoch}{position:?}").into());
-    let log_time = LogTime(0);
-    pondage_model::Entry { position, epoch, stream: StreamId(1), log_time, body }.encode()
-}
-
-fn made_up(words: &Words) -> Message {
-    let number = |name: &str| words.number(name).unwrap_or(0);
-    let epoch = Epoch(number("epoch"));
-    match words.word(1) {
-        "hello" => Message::Hello { epoch, attempt: number("attempt") },
-        "stale" => Message::Stale { epoch },
-        "align" => Message::Align {
-            epoch,
-            attempt: number("attempt"),
-            last: Epoch(number("last")),
-            of: Epoch(number("of")),
-            end: Position(number("end")),
-        },
-        "behind" => Message::Behind { epoch, high_watermark: Position(number("committed")) },
-        "push" => {
-            let (from, to) = (number("from"), number("to"));
-            Message::Push(Push {
-                epoch,
-                from: Position(from),
-                to: Position(to),
-                before: Epoch(number("before")),
-                entries: (from..to).map(|at| entry(Epoch(number("of")), Position(at))).collect(),
-                epochs: Vec::new(),
-                high_watermark: Position(number("committed")),
-                round: number("round"),
-            })
-        }
-        other => panic!("no message {other}"),
     }
 }
