@@ -5,9 +5,11 @@ use std::collections::HashMap;
 use pondage_model::{Epoch, Position, RawEntry, Refusal, ShardId};
 use pondage_node::{
     boot::{OpenedShard, open_shard, remove_shard_folder},
-    coordinator::{AdminReply, AdminRequest, Coordinator, CoordinatorEffect, CoordinatorEvent},
+    coordinator::{
+        AdminReply, AdminRequest, Assignment, Coordinator, CoordinatorEffect, CoordinatorEvent, ShardPosition,
+    },
     disk::{Disk, Fault, LogOptions, LogWriter, Synced},
-    shard::{RequestId, ShardRequest, replication::Assignment},
+    shard::{RequestId, ShardEvent, ShardRequest},
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -17,7 +19,7 @@ use tokio::{
 use crate::{
     disk_threads::DiskThreads,
     handle::Handle,
-    shard_task::{Clocks, Message, ShardTask},
+    shard_task::{Clocks, Message, ShardHandle, ShardTask},
 };
 
 /// Administrators' requests that wait; then senders wait.
@@ -36,7 +38,9 @@ pub(crate) enum AdminMessage<D: Disk> {
     /// The writer comes back from its thread.
     Written(Box<LogWriter<D>>, Result<Option<Synced>, Fault>),
     /// A shard serves.
-    Serving(ShardId),
+    Serving(ShardId, Epoch),
+    /// A shard says where its log ends.
+    Position(ShardPosition),
     /// A shard made its streams as it should, or could not.
     Ensured(RequestId, Result<(), Refusal>),
     /// End, once nothing is being written.
@@ -58,6 +62,8 @@ pub(crate) struct CoordinatorTask<D: Disk> {
     pub(crate) to_write: Option<Vec<RawEntry>>,
     pub(crate) to_drop: Option<Position>,
     pub(crate) stopping: Option<oneshot::Sender<()>>,
+    /// The epochs that shards were told to lead in.
+    pub(crate) led: HashMap<ShardId, Epoch>,
     /// Shards that are being opened, and some that are open by now.
     pub(crate) opening: HashMap<ShardId, JoinHandle<()>>,
     /// Shards whose folders are being removed.
@@ -131,7 +137,8 @@ impl<D: Disk> CoordinatorTask<D> {
                 self.stopping = Some(done);
                 return;
             }
-            AdminMessage::Serving(shard) => CoordinatorEvent::Serving(shard),
+            AdminMessage::Serving(shard, epoch) => CoordinatorEvent::Serving(shard, epoch),
+            AdminMessage::Position(position) => CoordinatorEvent::Position(position),
             AdminMessage::Ensured(id, result) => CoordinatorEvent::Ensured { id, result },
         };
         self.coordinator.step(self.clocks.now(), event, effects);
@@ -143,7 +150,8 @@ impl<D: Disk> CoordinatorTask<D> {
                 self.to_write = Some(entries);
                 self.work();
             }
-            CoordinatorEffect::StartShard(shard, epoch) => self.start_shard(shard, epoch),
+            CoordinatorEffect::Assign(shard, assignment) => self.assign(shard, assignment),
+            CoordinatorEffect::AskPosition(shard) => self.ask_position(shard),
             CoordinatorEffect::RemoveShard(shard) => self.remove_shard(shard),
             CoordinatorEffect::Ensure { id, shard, streams, complete } => {
                 let (broker, events) = (self.broker.clone(), self.events.clone());
@@ -166,6 +174,20 @@ impl<D: Disk> CoordinatorTask<D> {
                 self.to_drop = Some(position);
                 self.work();
             }
+            CoordinatorEffect::Registered(member) => tracing::debug!(?member, "registered"),
+            CoordinatorEffect::Report(finding) => {
+                tracing::warn!(?finding, "a replica lost what it had reported as durable")
+            }
+            CoordinatorEffect::Stopped => {}
+            CoordinatorEffect::WriteIdentity { .. }
+            | CoordinatorEffect::Reformat
+            | CoordinatorEffect::HandOver { .. }
+            | CoordinatorEffect::KeepLeading(_)
+            | CoordinatorEffect::Send { .. } => {
+                unreachable!(
+                    "a lone broker chose its number at the boot and has nobody to speak to: {effect:?}"
+                )
+            }
         }
     }
 
@@ -181,14 +203,50 @@ impl<D: Disk> CoordinatorTask<D> {
         });
     }
 
-    /// Opens the shard's log beside this task, leads it, and tells the coordinator once it serves.
-    fn start_shard(&mut self, shard: ShardId, epoch: Epoch) {
-        let Some(me) = self.coordinator.member() else { return };
+    /// Opens the shard, and leads it if it is this broker's to lead and does not do so already.
+    fn assign(&mut self, shard: ShardId, assignment: Assignment) {
+        let own = self.coordinator.registered().map(|member| member.broker);
+        let epoch = assignment.epoch;
+        if assignment.leader.is_none() || assignment.leader != own {
+            self.when_open(shard, |_| {});
+        } else if self.led.insert(shard, epoch) == Some(epoch) {
+            let changed = Message::Event(ShardEvent::Assigned(assignment));
+            self.when_open(shard, move |handle| drop(handle.events.send(changed)));
+        } else {
+            let (serving, served) = oneshot::channel();
+            self.when_open(shard, move |handle| drop(handle.events.send(Message::Lead(assignment, serving))));
+            let events = self.events.clone();
+            tokio::spawn(async move {
+                if served.await.is_ok() {
+                    drop(events.send(AdminMessage::Serving(shard, epoch)));
+                }
+            });
+        }
+    }
+
+    fn ask_position(&mut self, shard: ShardId) {
+        let (answer, answered) = oneshot::channel();
+        self.when_open(shard, move |handle| drop(handle.events.send(Message::Position(answer))));
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            if let Ok(position) = answered.await {
+                drop(events.send(AdminMessage::Position(position)));
+            }
+        });
+    }
+
+    /// Opens the shard's log beside this task, unless it is open, and then does `then`, after all that was to be
+    /// done before.
+    fn when_open(&mut self, shard: ShardId, then: impl FnOnce(&ShardHandle<D>) + Send + 'static) {
+        let Some(me) = self.coordinator.registered() else { return };
         let (store, options, disk, clocks) =
             (self.store.clone(), self.log_options, self.disk.clone(), self.clocks);
         let broker = self.broker.clone();
-        let (serving, served) = oneshot::channel();
+        let before = self.opening.remove(&shard);
         let opening = tokio::spawn(async move {
+            if let Some(before) = before {
+                drop(before.await);
+            }
             if broker.shard(shard).is_err() {
                 let opened = tokio::task::spawn_blocking(move || {
                     open_shard(&store, &options, shard, me, Epoch::ZERO, clocks.now())
@@ -205,21 +263,16 @@ impl<D: Disk> CoordinatorTask<D> {
                 }
             }
             if let Ok(handle) = broker.shard(shard) {
-                drop(handle.events.send(Message::Lead(Assignment::alone(me, epoch), serving)));
+                then(&handle);
             }
         });
         self.opening.insert(shard, opening);
-        let events = self.events.clone();
-        tokio::spawn(async move {
-            if served.await.is_ok() {
-                drop(events.send(AdminMessage::Serving(shard)));
-            }
-        });
     }
 
     /// Ends the shard's task, then removes its folder.
     fn remove_shard(&mut self, shard: ShardId) {
         let opening = self.opening.remove(&shard);
+        self.led.remove(&shard);
         let removed = self.broker.remove_shard(shard);
         let (store, broker) = (self.store.clone(), self.broker.clone());
         // Those that are done need not be remembered.

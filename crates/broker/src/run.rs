@@ -179,6 +179,7 @@ impl Broker {
             to_write: None,
             to_drop: None,
             stopping: None,
+            led: HashMap::new(),
             opening: HashMap::new(),
             removing: JoinSet::new(),
         };

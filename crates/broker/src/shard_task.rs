@@ -9,6 +9,7 @@ use std::{
 use pondage_model::{Lease, Position, RawEntry, StreamId};
 use pondage_node::{
     Now,
+    coordinator::ShardPosition,
     delivery::{self, ConsumerId},
     disk::{Disk, Fault, LogReader, LogWriter, ReadError, Synced},
     shard::{
@@ -44,6 +45,8 @@ pub(crate) enum Message<D: Disk> {
     Follow(ShardRequest, StreamId, ReaderId, watch::Sender<Progress>, oneshot::Sender<ShardReply>),
     /// An event of its own making: a finished write, a read, an answer of another shard.
     Event(ShardEvent),
+    /// Where does the log end?
+    Position(oneshot::Sender<ShardPosition>),
     /// Leads in this epoch from now on; told when it serves.
     Lead(Assignment, oneshot::Sender<()>),
     /// The writer comes back from its thread, with the proof of durability if it synced.
@@ -252,6 +255,10 @@ impl<D: Disk> ShardTask<D> {
                 self.ask(request, answer)
             }
             Message::Event(event) => event,
+            Message::Position(answer) => {
+                let _ = answer.send(self.shard.position());
+                return Ok(());
+            }
             Message::Lead(row, serving) => {
                 self.serving = Some(serving);
                 ShardEvent::Assigned(row)

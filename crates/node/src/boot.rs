@@ -1,11 +1,14 @@
 //! From a data folder to machines: lock the volume, know it, open the logs.
 
+use std::collections::BTreeSet;
+
 use pondage_catalog::{Catalog, LogEnd, Replay, ReplayError};
-use pondage_model::{Epoch, Incarnation, Member, Position, ShardId, Uuid, limits, wire::Malformed};
+use pondage_model::{BrokerId, Epoch, Incarnation, Member, Position, ShardId, Uuid, limits, wire::Malformed};
 use pondage_replication::Timing;
 use pondage_storage::{
     disk::Disk,
     log::{self, LogOptions, LogReader, LogWriter, OpenError, ReadError},
+    promises,
     volume::{self, Volume, VolumeError, shard_folder},
 };
 
@@ -73,7 +76,10 @@ pub enum BootError {
         /// The shard.
         shard: ShardId,
     },
-    /// What is left of a deleted shard can't be removed.
+    /// The promises of what the volume was before it was emptied can't be removed.
+    #[error("removing the promises of the emptied volume: {0}")]
+    Promises(std::io::Error),
+    /// What is left of a deleted shard, or of what the volume was before it was emptied, can't be removed.
     #[error("removing {folder}, which is deleted: {error}", folder = shard_folder(*.shard))]
     Leftover {
         /// The shard.
@@ -93,17 +99,7 @@ pub fn boot<D: Disk>(
     fresh: Fresh,
     address: String,
 ) -> Result<Booted<D>, BootError> {
-    let mut volume = Volume::open(disk.clone())?;
-    let created = volume.identity().is_none();
-    let known = volume.identity().copied().unwrap_or(volume::Identity {
-        cluster: fresh.cluster,
-        volume: fresh.volume,
-        incarnation: Incarnation::ZERO.next(),
-        nonce: fresh.nonce,
-    });
-    if created {
-        volume.write_identity(known)?;
-    }
+    let (mut volume, known, created) = open_volume(disk, fresh)?;
     let opened = log::open(
         disk.clone(),
         &shard_folder(ShardId::CATALOG),
@@ -127,7 +123,8 @@ pub fn boot<D: Disk>(
         (incarnation, nonce) = (incarnation.next(), fresh.nonce);
         volume.write_identity(volume::Identity { cluster, volume: volume_id, incarnation, nonce })?;
     }
-    let identity = Identity { cluster, volume: volume_id, incarnation, nonce, address };
+    let identity =
+        Identity { cluster, volume: volume_id, incarnation, nonce, address, rack: None, replaces: None };
     Ok(Booted {
         volume,
         coordinator: Coordinator::new(identity, catalog, &end),
@@ -135,6 +132,113 @@ pub fn boot<D: Disk>(
         catalog_reader: opened.reader,
         created,
     })
+}
+
+/// Where a member of a cluster stands.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// Where clients and other brokers reach it.
+    pub address: String,
+    /// Its failure domain.
+    pub rack: Option<String>,
+    /// The broker whose place a new volume takes, because that one's volume is gone for good.
+    pub replaces: Option<BrokerId>,
+}
+
+/// The data folder of a cluster's member that was opened: locked for as long as `volume` lives. The catalog comes
+/// from the cluster, to [`Coordinator::member`].
+#[derive(Debug)]
+pub struct BootedMember<D: Disk> {
+    /// The lock and the identity.
+    pub volume: Volume<D>,
+    /// Who the broker is; whether its number is used up, only the cluster's catalog knows.
+    pub identity: Identity,
+    /// For the next number, if it is.
+    pub next_nonce: Uuid,
+    /// The shards that have logs here.
+    pub held: BTreeSet<ShardId>,
+    /// Whether the volume was new.
+    pub created: bool,
+}
+
+/// Locks and opens the data folder of a cluster's member. `fresh.cluster` is the cluster's identity, which was
+/// recorded before its first broker started: an empty volume joins, it never begins a cluster.
+///
+/// # Errors
+/// [`BootError`]; nothing was started.
+pub fn boot_member<D: Disk>(disk: &D, fresh: Fresh, place: Place) -> Result<BootedMember<D>, BootError> {
+    let (volume, known, created) = open_volume(disk, fresh)?;
+    let mut held = BTreeSet::new();
+    for shard in volume.shards()? {
+        let folder = shard_folder(shard);
+        if !disk.list(&folder).map_err(|error| BootError::Leftover { shard, error })?.is_empty() {
+            held.insert(shard);
+        }
+    }
+    let volume::Identity { cluster, volume: volume_id, incarnation, nonce } = known;
+    let Place { address, rack, replaces } = place;
+    let identity = Identity { cluster, volume: volume_id, incarnation, nonce, address, rack, replaces };
+    Ok(BootedMember { volume, identity, next_nonce: fresh.nonce, held, created })
+}
+
+/// Empties a volume whose start the catalog refused as a copy's or a backup's, and makes it a new one of the same
+/// cluster. Everything of the old one is gone when this returns. A crash on the way is made good by the next start.
+///
+/// # Errors
+/// [`BootError`]; repeat it, or start again.
+pub fn reformat<D: Disk>(disk: &D, volume: &mut Volume<D>, fresh: Fresh) -> Result<(), BootError> {
+    let cluster = volume.identity().map_or(fresh.cluster, |known| known.cluster);
+    // The new identity comes first and says that it is not there yet: whatever is still left of the old volume after
+    // a crash can never again be taken for it, nor for the new one's.
+    volume.write_identity(volume::Identity {
+        cluster,
+        volume: fresh.volume,
+        incarnation: Incarnation::ZERO,
+        nonce: fresh.nonce,
+    })?;
+    finish_emptying(disk, volume, fresh).map(drop)
+}
+
+/// Locks the folder and knows its volume; a new or emptied one is at its first start.
+fn open_volume<D: Disk>(disk: &D, fresh: Fresh) -> Result<(Volume<D>, volume::Identity, bool), BootError> {
+    let mut volume = Volume::open(disk.clone())?;
+    match volume.identity().copied() {
+        Some(known) if known.incarnation > Incarnation::ZERO => Ok((volume, known, false)),
+        Some(_) => {
+            let known = finish_emptying(disk, &mut volume, fresh)?;
+            Ok((volume, known, true))
+        }
+        None => {
+            let known = volume::Identity {
+                cluster: fresh.cluster,
+                volume: fresh.volume,
+                incarnation: Incarnation::ZERO.next(),
+                nonce: fresh.nonce,
+            };
+            volume.write_identity(known)?;
+            Ok((volume, known, true))
+        }
+    }
+}
+
+fn finish_emptying<D: Disk>(
+    disk: &D,
+    volume: &mut Volume<D>,
+    fresh: Fresh,
+) -> Result<volume::Identity, BootError> {
+    for shard in volume.shards()? {
+        remove_shard_folder(disk, shard).map_err(|error| BootError::Leftover { shard, error })?;
+    }
+    promises::remove(disk).map_err(BootError::Promises)?;
+    let emptied = volume.identity().copied().unwrap_or(volume::Identity {
+        cluster: fresh.cluster,
+        volume: fresh.volume,
+        incarnation: Incarnation::ZERO,
+        nonce: fresh.nonce,
+    });
+    let known = volume::Identity { incarnation: Incarnation::ZERO.next(), nonce: fresh.nonce, ..emptied };
+    volume.write_identity(known)?;
+    Ok(known)
 }
 
 /// Folds the catalog's log from its newest complete checkpoint on.

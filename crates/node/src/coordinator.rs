@@ -1,28 +1,56 @@
-//! The broker's coordinator: owns the catalog, registers this broker, starts its shards, serves administrators.
+//! The broker's coordinator: keeps the catalog, registers this broker, assigns its shards, serves administrators,
+//! and on the leader of the consensus keeps every shard led.
 //!
 //! ```text
-//!   start:  Initialise ─► RegisterBroker(incarnation, nonce) ─► LeadAll ─► StartShard × n ─► Ensure(all) × n ─► Ready
-//!   apply:  propose ─► committed ─► Changed ─► Ensure(delta) on each shard ─► Route, Reply
+//!   start:     (read the catalog ─► WriteIdentity) ─► Initialise ─► RegisterBroker ─► Assign × n
+//!   failover:  lease over, or a new start ─► positions wanted ─► ElectLeaders ─► Assign ─► Serving ─► Ensure(all)
+//!   apply:     propose ─► committed ─► Changed ─► Assign, Ensure(delta) on each shard ─► Route, Reply
+//!   in sync:   IsrWanted ─► AlterIsr ─► Assign
+//!   hand-over: planned ─► HandOver ─► HandedOver ─► ElectLeaders ─► Assign
 //! ```
 //!
-//! A request is answered only when the catalog's entry is committed *and* the shards have made it so: who got OK for
-//! a queue can publish to it at once.
+//! A request is answered only when the catalog's entry is committed *and* the shards have made it so, wherever they
+//! are led: who got OK for a queue can publish to it at once.
+//!
+//! Everything that the coordinator itself wants is compared with what is, after every committed command and at every
+//! tick. So it does not matter whether a proposal was lost, took effect twice or was overtaken, nor whether two
+//! brokers decided differently: each row names the version that it replaces.
+//!
+//! A lone broker is a cluster of one and goes the same way: its start is elected among its own answers.
 
+mod administrators;
+mod assigning;
+mod ensuring;
+mod failing_over;
+mod in_sync;
 mod machine;
+mod made;
+mod moving;
+mod outcomes;
+mod peers;
+mod registration;
+mod requests;
+mod resources;
 mod shards;
 #[cfg(test)]
 mod tests;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use pondage_catalog::Change;
+use pondage_catalog::{Change, IsrChange, planners::failover::Behind};
 use pondage_model::{
-    BrokerId, Epoch, Incarnation, Name, Position, RawEntry, Refusal, Revision, ShardId, StreamId, Uuid,
-    settings::{GroupSettings, QueueSettings, TopicSettings},
+    BrokerId, Epoch, Incarnation, Member, Name, Position, RawEntry, Refusal, ShardId, Uuid,
+    settings::GroupSettings,
 };
 use pondage_storage::log::Synced;
 
 pub use machine::Coordinator;
+pub use moving::HAND_OVERS_MAX;
+pub use peers::{PeerMessage, Round, ShardPosition};
+pub use pondage_replication::Assignment;
+pub use requests::{
+    AdminReply, AdminRequest, Applied, Description, Resource, ResourceKind, ResourceSettings, Route,
+};
 
 use crate::shard::{Ensure, RequestId};
 
@@ -37,8 +65,12 @@ pub struct Identity {
     pub incarnation: Incarnation,
     /// This start's random number, durable with it.
     pub nonce: Uuid,
-    /// Where clients reach it.
+    /// Where clients and other brokers reach it.
     pub address: String,
+    /// Its failure domain.
+    pub rack: Option<String>,
+    /// The broker whose place this volume takes, because that one's volume is gone for good.
+    pub replaces: Option<BrokerId>,
 }
 
 /// What happened.
@@ -46,6 +78,10 @@ pub struct Identity {
 pub enum CoordinatorEvent {
     /// Begin.
     Start,
+    /// About 50 to 100 ms have passed.
+    Tick,
+    /// The consensus has something to say.
+    Consensus,
     /// An administrator asks.
     Request {
         /// Comes back in [`CoordinatorEffect::Reply`].
@@ -57,8 +93,10 @@ pub enum CoordinatorEvent {
     Synced(Synced),
     /// Its write or sync failed.
     WriteFailed,
-    /// The shard serves in its epoch.
-    Serving(ShardId),
+    /// What [`CoordinatorEffect::WriteIdentity`] asked for is durable.
+    IdentityWritten,
+    /// The shard serves in this epoch.
+    Serving(ShardId, Epoch),
     /// The shard made its streams as [`CoordinatorEffect::Ensure`] said, or could not.
     Ensured {
         /// The effect's id.
@@ -66,135 +104,32 @@ pub enum CoordinatorEvent {
         /// Whether it is so.
         result: Result<(), Refusal>,
     },
-}
-
-/// What an administrator can ask.
-#[derive(Clone, Debug)]
-pub enum AdminRequest {
-    /// Create or update a topic.
-    ApplyTopic(Name, TopicSettings),
-    /// Create or update a queue.
-    ApplyQueue(Name, QueueSettings),
-    /// Create or update a consumer group.
-    ApplyGroup(Name, GroupSettings),
-    /// Delete. The caller counted the messages that are left, for `DeleteIfEmpty`.
-    Delete {
-        /// What kind of thing.
-        kind: ResourceKind,
-        /// Which.
-        name: Name,
-        /// Messages that it still holds.
-        messages: u64,
+    /// The answer to [`CoordinatorEffect::AskPosition`], once the shard's log is open.
+    Position(ShardPosition),
+    /// The shard's leader, here, wants other in-sync replicas.
+    IsrWanted(IsrChange),
+    /// The shard's leader, here, has seen everything of its log on `to` and appends nothing more.
+    HandedOver {
+        /// The shard.
+        shard: ShardId,
+        /// The epoch that it leads it in.
+        epoch: Epoch,
+        /// The version of the row that it knows.
+        version: u64,
+        /// Who shall lead.
+        to: BrokerId,
     },
-    /// One resource.
-    Get(ResourceKind, Name),
-    /// All of a kind, of every kind if `None`, by name.
-    List(Option<ResourceKind>),
-    /// Changes after a revision, for a watch that begins or goes on.
-    Changes(Revision),
-    /// The cluster as a whole.
-    Describe,
-    /// What applying this would do, without doing it.
-    Preview(Box<AdminRequest>),
-    /// A block of producer ids.
-    AllocateProducers,
-}
-
-pub use pondage_catalog::Kind as ResourceKind;
-
-/// The answer.
-#[derive(Clone, Debug)]
-pub enum AdminReply {
-    /// It is so.
-    Applied {
-        /// Whether anything was made or changed.
-        applied: Applied,
-        /// The catalog's revision.
-        revision: Revision,
+    /// Another coordinator says something.
+    Peer {
+        /// Which start of which broker.
+        from: Member,
+        /// What.
+        message: PeerMessage,
     },
-    /// It is gone.
-    Deleted {
-        /// The catalog's revision.
-        revision: Revision,
-    },
-    /// The resource.
-    Resource(Box<Resource>),
-    /// The resources and the catalog's revision at which they are as given.
-    Resources(Vec<Resource>, Revision),
-    /// The changes; `None` if the revision is too old to tell: list again.
-    Changes(Option<Vec<Change>>, Revision),
-    /// The cluster.
-    Described(Box<Description>),
-    /// Producer ids from `first` on.
-    Producers {
-        /// The first.
-        first: u64,
-        /// How many.
-        count: u64,
-    },
-}
-
-/// The cluster as the catalog knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Description {
-    /// Its identity.
-    pub cluster: Uuid,
-    /// The broker that answers.
-    pub broker: BrokerId,
-    /// Every broker, by id.
-    pub brokers: Vec<pondage_catalog::Broker>,
-    /// Shards, the catalog's own included.
-    pub shards: usize,
-    /// Streams.
-    pub streams: usize,
-    /// The catalog's revision.
-    pub revision: Revision,
-}
-
-/// What an apply did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Applied {
-    /// It was not there before.
-    Created,
-    /// Its settings changed.
-    Updated,
-    /// It was just so already.
-    Unchanged,
-}
-
-/// A topic, queue or group as the catalog knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Resource {
-    /// Its name.
-    pub name: Name,
-    /// Never the same for two resources, also of one name.
-    pub uid: Uuid,
-    /// The revision of its last change.
-    pub revision: Revision,
-    /// Its settings, by kind.
-    pub settings: ResourceSettings,
-    /// Its streams by partition; empty for groups.
-    pub partitions: Vec<(StreamId, ShardId)>,
-}
-
-/// Settings by kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the kinds")]
-pub enum ResourceSettings {
-    Topic(TopicSettings),
-    Queue(QueueSettings),
-    Group(GroupSettings),
-}
-
-/// Where the messages of a name are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// The topic's or queue's name.
-    pub name: Name,
-    /// Its settings, by kind.
-    pub settings: ResourceSettings,
-    /// Its streams by partition.
-    pub partitions: Vec<(StreamId, ShardId)>,
+    /// The connection to this start of a broker was reset and its address refuses a new one: its process is gone.
+    Gone(Member),
+    /// The broker is to stop: hand over what it leads, then say [`CoordinatorEffect::Stopped`].
+    Stop,
 }
 
 /// What the shell has to do.
@@ -202,10 +137,37 @@ pub struct Route {
 pub enum CoordinatorEffect {
     /// Write these entries to shard 0's log as one batch and sync. One at a time.
     Write(Vec<RawEntry>),
-    /// Open the shard's log if it is not open, and lead it in this epoch.
-    StartShard(ShardId, Epoch),
-    /// The shard is gone: close it and remove its folder.
+    /// Make this start's number and nonce durable on the volume, then say [`CoordinatorEvent::IdentityWritten`].
+    WriteIdentity {
+        /// The number.
+        incarnation: Incarnation,
+        /// The nonce.
+        nonce: Uuid,
+    },
+    /// The catalog knows this start: this broker is this member from now on.
+    Registered(Member),
+    /// The volume was copied or restored from a backup: another start of it went further. Nothing on it may be used.
+    /// End, empty the volume ([`boot::reformat`](crate::boot::reformat)) and boot again as a new one.
+    Reformat,
+    /// Open the shard's log if it is not open, and take part in it so. This start of the broker leads only if the
+    /// in-sync replicas name it. The same row again says that the shard's last wish came to nothing.
+    Assign(ShardId, Assignment),
+    /// This broker holds no copy of the shard any more: close it and remove its folder.
     RemoveShard(ShardId),
+    /// Say where the shard's log ends, with [`CoordinatorEvent::Position`], once it is open.
+    AskPosition(ShardId),
+    /// Hand the shard, which this broker leads in this epoch, over to an in-sync replica; say
+    /// [`CoordinatorEvent::HandedOver`] when it has everything.
+    HandOver {
+        /// The shard.
+        shard: ShardId,
+        /// The epoch.
+        epoch: Epoch,
+        /// Who shall lead.
+        to: BrokerId,
+    },
+    /// The hand-over of this shard came to nothing: lead on, if it is not over by itself.
+    KeepLeading(ShardId),
     /// Make the shard's streams so and answer with [`CoordinatorEvent::Ensured`].
     Ensure {
         /// Comes back.
@@ -230,8 +192,19 @@ pub enum CoordinatorEffect {
         /// With what.
         result: Result<AdminReply, Refusal>,
     },
-    /// Registered, every shard is led and has its streams: the broker serves.
+    /// Tell the coordinator of another broker. It may be lost.
+    Send {
+        /// Whom.
+        to: BrokerId,
+        /// What.
+        message: PeerMessage,
+    },
+    /// Something that somebody should look at: an in-sync replica lacks committed entries.
+    Report(Behind),
+    /// Registered, and every shard that is led here has its streams: the broker serves.
     Ready,
+    /// Nothing is led here any more: the broker may stop.
+    Stopped,
     /// The broker can't go on.
     Fatal(Refusal),
     /// Whole segments of shard 0's log below this position may go.

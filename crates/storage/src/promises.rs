@@ -1,6 +1,10 @@
 //! The journal of promised epochs: one per volume, one sync per batch. `docs/formats/promises.md` draws it.
 
-use std::{collections::BTreeMap, fmt, io::IoSlice};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    io::{self, IoSlice},
+};
 
 use pondage_model::{Epoch, ShardId};
 
@@ -45,6 +49,19 @@ pub fn open<D: Disk>(disk: D) -> Result<Promises<D>, OpenError> {
     }
     let journal = Journal::make(&disk, generation + 1, &epochs).map_err(failed)?;
     Ok(Promises { disk, journal, epochs, fault: None })
+}
+
+/// Removes the journal of a volume that is being emptied. It is gone for good when this returns.
+///
+/// # Errors
+/// The disk's; it may be gone or not.
+pub fn remove<D: Disk>(disk: &D) -> io::Result<()> {
+    for name in [UNFINISHED, JOURNAL] {
+        if disk.exists(name)? {
+            disk.remove(name)?;
+        }
+    }
+    disk.sync_dir("")
 }
 
 /// Which epoch each replica of a volume has promised: it follows no leader of an older one.

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pondage_catalog::Kind;
-use pondage_model::{Name, Revision, ShardId, StreamId};
+use pondage_model::{Epoch, Name, Revision, ShardId, StreamId};
 
 use super::CoordinatorEffect;
 use crate::shard::RequestId;
@@ -25,8 +25,9 @@ pub(super) struct Shards {
     answers_made: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shard {
+    epoch: Epoch,
     serving: bool,
     asked: Option<Wanted>,
     wanted: Wanted,
@@ -50,8 +51,8 @@ pub(super) struct Answer {
     pub(super) effect: Option<CoordinatorEffect>,
     /// The resource that messages may go to from then on, unless it changed since this revision.
     pub(super) route: Option<(Kind, Name, Revision)>,
-    /// How many shards have not done their part.
-    shards: usize,
+    /// How many shards, and groups of shards of other brokers, have not done their part.
+    parts: usize,
 }
 
 impl Answer {
@@ -75,21 +76,61 @@ impl Shards {
 
     /// Gives the answer if it waits for nobody.
     pub(super) fn settle(&mut self, id: AnswerId, given: &mut Vec<Answer>) {
-        if self.answers.get(&id).is_some_and(|answer| answer.shards == 0) {
+        if self.answers.get(&id).is_some_and(|answer| answer.parts == 0) {
             given.extend(self.answers.remove(&id));
         }
     }
 
-    /// The shard begins; it is asked nothing before it serves, and then all.
-    pub(super) fn start(&mut self, shard: ShardId) {
-        self.shards.entry(shard).or_default().wanted.all = true;
+    /// The shard is led here from this epoch on; it is asked nothing before it serves, and then all.
+    pub(super) fn start(&mut self, shard: ShardId, epoch: Epoch) {
+        let wanted = Wanted { all: true, ..Wanted::default() };
+        self.shards.insert(shard, Shard { epoch, serving: false, asked: None, wanted });
     }
 
-    /// The shard serves.
-    pub(super) fn serving(&mut self, shard: ShardId) {
-        if let Some(found) = self.shards.get_mut(&shard) {
-            found.serving = true;
-            found.wanted.all = true;
+    /// The shard serves in this epoch; whether it should.
+    pub(super) fn serving(&mut self, shard: ShardId, epoch: Epoch) -> bool {
+        let Some(found) = self.shards.get_mut(&shard).filter(|found| found.epoch == epoch) else {
+            return false;
+        };
+        found.serving = true;
+        found.wanted.all = true;
+        true
+    }
+
+    /// Whether the shard is led here.
+    pub(super) fn is_led(&self, shard: ShardId) -> bool {
+        self.shards.contains_key(&shard)
+    }
+
+    /// Whether the shard is led here in this epoch.
+    pub(super) fn leads_in(&self, shard: ShardId, epoch: Epoch) -> bool {
+        self.shards.get(&shard).is_some_and(|found| found.epoch == epoch)
+    }
+
+    /// Whether the shard serves and did all that it should.
+    pub(super) fn is_settled(&self, shard: ShardId) -> bool {
+        self.shards
+            .get(&shard)
+            .is_some_and(|found| found.serving && found.asked.is_none() && !found.wanted.is_something())
+    }
+
+    /// The shards that are led here.
+    pub(super) fn led(&self) -> impl Iterator<Item = ShardId> + '_ {
+        self.shards.keys().copied()
+    }
+
+    /// The answer waits for one part more, until [`Self::release`].
+    pub(super) fn hold(&mut self, answer: AnswerId) {
+        if let Some(waiting) = self.answers.get_mut(&answer) {
+            waiting.parts += 1;
+        }
+    }
+
+    /// A part that the answer waited for is done.
+    pub(super) fn release(&mut self, id: AnswerId, given: &mut Vec<Answer>) {
+        if let Some(answer) = self.answers.get_mut(&id) {
+            answer.parts -= 1;
+            self.settle(id, given);
         }
     }
 
@@ -105,7 +146,7 @@ impl Shards {
         if let (Some(found), Some(waiting)) = (self.shards.get_mut(&shard), self.answers.get_mut(&answer))
             && found.wanted.answers.insert(answer)
         {
-            waiting.shards += 1;
+            waiting.parts += 1;
         }
     }
 
@@ -117,7 +158,7 @@ impl Shards {
                     && let Some(waiting) = self.answers.get_mut(&answer)
                     && wanted.answers.insert(answer)
                 {
-                    waiting.shards += 1;
+                    waiting.parts += 1;
                 }
             }
         }
@@ -126,16 +167,19 @@ impl Shards {
     /// Takes what the shard is to be asked now, if there is anything.
     pub(super) fn ask(&mut self, shard: ShardId, id: RequestId) -> Option<&Wanted> {
         let found = self.shards.get_mut(&shard)?;
-        let something =
-            found.wanted.all || !found.wanted.streams.is_empty() || !found.wanted.answers.is_empty();
-        if !found.serving || found.asked.is_some() || !something {
+        if !found.serving || found.asked.is_some() || !found.wanted.is_something() {
             return None;
         }
         self.asked.insert(id, shard);
         Some(found.asked.insert(std::mem::take(&mut found.wanted)))
     }
 
-    /// The shard did what it was asked, or could not; which one that was, if it is still here.
+    /// Whether a shard that is still here was asked this.
+    pub(super) fn is_asked(&self, id: RequestId) -> bool {
+        self.asked.contains_key(&id)
+    }
+
+    /// The shard did what it was asked; which one that was, if it is still here.
     pub(super) fn did(&mut self, id: RequestId, given: &mut Vec<Answer>) -> Option<ShardId> {
         let shard = self.asked.remove(&id)?;
         let asked = self.shards.get_mut(&shard)?.asked.take()?;
@@ -152,12 +196,34 @@ impl Shards {
         }
     }
 
-    fn give(&mut self, done: Wanted, given: &mut Vec<Answer>) {
-        for id in done.answers {
-            if let Some(answer) = self.answers.get_mut(&id) {
-                answer.shards -= 1;
-                self.settle(id, given);
+    /// The shard did not do what it was asked, and may yet: it is asked again, together with what came meanwhile.
+    pub(super) fn did_not(&mut self, id: RequestId) {
+        let Some(shard) = self.asked.remove(&id) else { return };
+        let Some(found) = self.shards.get_mut(&shard) else { return };
+        let Some(asked) = found.asked.take() else { return };
+        found.wanted.all |= asked.all;
+        for (stream, groups) in asked.streams {
+            found.wanted.streams.entry(stream).or_default().extend(groups);
+        }
+        for id in asked.answers {
+            if !found.wanted.answers.insert(id)
+                && let Some(answer) = self.answers.get_mut(&id)
+            {
+                // It waited for both, which are one now.
+                answer.parts -= 1;
             }
         }
+    }
+
+    fn give(&mut self, done: Wanted, given: &mut Vec<Answer>) {
+        for id in done.answers {
+            self.release(id, given);
+        }
+    }
+}
+
+impl Wanted {
+    fn is_something(&self) -> bool {
+        self.all || !self.streams.is_empty() || !self.answers.is_empty()
     }
 }

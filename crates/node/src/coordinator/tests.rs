@@ -1,15 +1,25 @@
+mod cluster;
+mod failing_over;
+mod leftovers;
+mod ordered_log;
+mod registering;
+mod wishing;
+
+use std::collections::BTreeMap;
+
 use pondage_model::{
-    Epoch, Name, Refusal, ShardId, StreamId, Uuid,
+    Epoch, Name, Position, Refusal, ShardId, StreamId, Uuid,
     settings::{GroupSettings, GroupSource, QueueSettings, StartPosition, StreamSettings, TopicSettings},
 };
-use pondage_replication::Assignment;
-use pondage_storage::{Disk, Faults, HostileDisk, LogOptions, LogWriter, volume::shard_folder};
+use pondage_storage::{Faults, HostileDisk, LogOptions, LogWriter};
 
-use super::{AdminReply, AdminRequest, Coordinator, CoordinatorEffect, CoordinatorEvent, ResourceKind};
+use super::{
+    AdminReply, AdminRequest, Coordinator, CoordinatorEffect, CoordinatorEvent, ResourceKind, ShardPosition,
+};
 use crate::{
     Now,
-    boot::{BootError, Booted, Fresh, boot, open_shard},
-    shard::{Ensure, RequestId, ShardEffect, ShardEvent},
+    boot::{Booted, Fresh, boot},
+    shard::{Ensure, RequestId},
 };
 
 /// A coordinator whose writes are synced at once, and whose shards are played by the test.
@@ -17,6 +27,8 @@ struct Rig {
     coordinator: Coordinator,
     writer: LogWriter<HostileDisk>,
     said: Vec<CoordinatorEffect>,
+    /// The epochs in which shards were told to lead.
+    led: BTreeMap<ShardId, Epoch>,
 }
 
 /// One shard that was asked to do something.
@@ -64,7 +76,7 @@ impl Rig {
         let fresh = Fresh { cluster: Uuid([1; 16]), volume: Uuid([2; 16]), nonce: Uuid([3; 16]) };
         let Booted { coordinator, catalog_writer: writer, .. } =
             boot(disk, &LogOptions::default(), fresh, "here:1".to_owned()).expect("no faults");
-        let mut rig = Self { coordinator, writer, said: Vec::new() };
+        let mut rig = Self { coordinator, writer, said: Vec::new(), led: BTreeMap::new() };
         rig.step(CoordinatorEvent::Start);
         rig
     }
@@ -73,12 +85,22 @@ impl Rig {
         let mut effects = Vec::new();
         self.coordinator.step(Now::default(), event, &mut effects);
         for effect in effects {
-            if let CoordinatorEffect::Write(entries) = effect {
-                let written = self.writer.write(&entries).expect("no faults");
-                let synced = self.writer.sync(written).expect("no faults");
-                self.step(CoordinatorEvent::Synced(synced));
-            } else {
-                self.said.push(effect);
+            match effect {
+                CoordinatorEffect::Write(entries) => {
+                    let written = self.writer.write(&entries).expect("no faults");
+                    let synced = self.writer.sync(written).expect("no faults");
+                    self.step(CoordinatorEvent::Synced(synced));
+                }
+                CoordinatorEffect::AskPosition(shard) => {
+                    let position = ShardPosition {
+                        shard,
+                        last_epoch: Epoch::ZERO,
+                        end: Position::ZERO,
+                        high_watermark: Position::ZERO,
+                    };
+                    self.step(CoordinatorEvent::Position(position));
+                }
+                other => self.said.push(other),
             }
         }
     }
@@ -90,7 +112,7 @@ impl Rig {
     /// Every shard that was started serves and does all that it is asked.
     fn serve(&mut self) {
         for shard in self.started() {
-            self.step(CoordinatorEvent::Serving(shard));
+            self.serving(shard);
         }
         loop {
             let asked = self.asked();
@@ -116,12 +138,29 @@ impl Rig {
         found
     }
 
+    /// Shards that were told to lead in a new epoch.
     fn started(&mut self) -> Vec<ShardId> {
-        self.take(
-            |effect| {
-                if let CoordinatorEffect::StartShard(shard, _) = effect { Some(*shard) } else { None }
-            },
-        )
+        let own = self.coordinator.registered().map(|member| member.broker);
+        let assigned = self.take(|effect| match effect {
+            CoordinatorEffect::Assign(shard, assignment) => Some((*shard, assignment.clone())),
+            _ => None,
+        });
+        let mut started = Vec::new();
+        for (shard, assignment) in assigned {
+            let epoch = assignment.epoch;
+            if assignment.leader.is_some()
+                && assignment.leader == own
+                && self.led.insert(shard, epoch).is_none_or(|before| before < epoch)
+            {
+                started.push(shard);
+            }
+        }
+        started
+    }
+
+    fn serving(&mut self, shard: ShardId) {
+        let epoch = self.led[&shard];
+        self.step(CoordinatorEvent::Serving(shard, epoch));
     }
 
     fn asked(&mut self) -> Vec<Asked> {
@@ -247,14 +286,14 @@ fn a_topic_that_is_deleted_while_its_shards_start_leaves_nobody_waiting() {
     rig.ask(1, topic(2));
     let started = rig.started();
     assert_eq!(started.len(), 2);
-    rig.step(CoordinatorEvent::Serving(started[0]));
+    rig.serving(started[0]);
     let asked = rig.asked();
     rig.ask(2, delete(ResourceKind::Topic, "log"));
     assert!(rig.is_answered(2));
     assert!(rig.is_answered(1), "its shards are gone: there is nothing to wait for");
     // What the shards say when they end changes nothing.
     rig.step(CoordinatorEvent::Ensured { id: asked[0].id, result: Err(Refusal::Interrupted) });
-    rig.step(CoordinatorEvent::Serving(started[1]));
+    rig.serving(started[1]);
     assert_eq!((rig.fatal(), rig.asked().len()), (0, 0));
 }
 
@@ -269,7 +308,7 @@ fn a_group_that_is_deleted_while_a_shard_of_its_topic_starts_harms_nobody() {
     let started = rig.started();
     rig.ask(4, delete(ResourceKind::Group, "readers"));
     assert!(rig.asked().iter().all(|asked| asked.shard != started[0]), "it does not serve yet");
-    rig.step(CoordinatorEvent::Serving(started[0]));
+    rig.serving(started[0]);
     assert_eq!(rig.fatal(), 0);
 }
 
@@ -303,7 +342,7 @@ fn after_a_start_a_shard_is_told_of_all_its_streams_and_of_every_group() {
     assert!(!rig.is_ready());
     let started = rig.started();
     for shard in &started {
-        rig.step(CoordinatorEvent::Serving(*shard));
+        rig.serving(*shard);
     }
     let asked = rig.asked();
     assert_eq!(asked.len(), started.len());
@@ -324,57 +363,4 @@ fn a_shard_that_serves_and_refuses_what_the_catalog_says_ends_the_broker() {
     let result = Err(Refusal::Conflict { what: "no".to_owned() });
     rig.step(CoordinatorEvent::Ensured { id: asked[0].id, result });
     assert_eq!(rig.fatal(), 1);
-}
-
-/// A broker with a topic of one partition, whose shard has a log.
-fn with_topic(disk: &HostileDisk) -> (Rig, ShardId) {
-    let mut rig = Rig::start(disk);
-    rig.serve();
-    rig.ask(1, topic(1));
-    let shard = rig.started()[0];
-    let me = rig.coordinator.member().expect("registered");
-    let opened =
-        open_shard(disk, &LogOptions::default(), shard, me, Epoch::ZERO, Now::default()).expect("no faults");
-    let mut written = Vec::new();
-    let mut machine = opened.shard;
-    machine
-        .step(Now::default(), ShardEvent::Assigned(Assignment::alone(me, Epoch(1))), &mut written)
-        .expect("a new log");
-    let mut writer = opened.writer;
-    for effect in written {
-        if let ShardEffect::Write(batch) = effect {
-            let batch = writer.write(&batch.entries).expect("no faults");
-            drop(writer.sync(batch).expect("no faults"));
-        }
-    }
-    (rig, shard)
-}
-
-#[test]
-fn what_is_left_of_a_deleted_shard_goes_with_the_next_start() {
-    let disk = HostileDisk::new(1, Faults::default());
-    let (mut rig, shard) = with_topic(&disk);
-    let folder = shard_folder(shard);
-    rig.ask(2, delete(ResourceKind::Topic, "log"));
-    drop(rig);
-    assert!(!disk.list(&folder).expect("no faults").is_empty(), "the broker died before it was removed");
-    disk.kill();
-    let _ = Rig::start(&disk);
-    assert_eq!(disk.list(&folder).expect("no faults"), [""; 0]);
-}
-
-#[test]
-fn a_catalog_that_is_older_than_its_shards_is_not_started() {
-    let disk = HostileDisk::new(1, Faults::default());
-    let (rig, shard) = with_topic(&disk);
-    drop(rig);
-    disk.kill();
-    let catalog = shard_folder(ShardId::CATALOG);
-    for name in disk.list(&catalog).expect("no faults") {
-        disk.remove(&format!("{catalog}/{name}")).expect("no faults");
-    }
-    let fresh = Fresh { cluster: Uuid([1; 16]), volume: Uuid([2; 16]), nonce: Uuid([3; 16]) };
-    let booted = boot(&disk, &LogOptions::default(), fresh, "here:1".to_owned());
-    assert!(matches!(booted, Err(BootError::CatalogLost { shard: lost }) if lost == shard));
-    assert!(!disk.list(&shard_folder(shard)).expect("no faults").is_empty(), "and nothing is removed");
 }

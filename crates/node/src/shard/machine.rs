@@ -14,7 +14,7 @@ use super::{
     ReaderId, ShardEffect, ShardEvent, ShardReply, forwarding::Forwarding, maintenance::Maintenance,
     recovery::Replay,
 };
-use crate::{LogClock, Now, outbox::Outbox};
+use crate::{LogClock, Now, coordinator::ShardPosition, outbox::Outbox};
 
 /// How long a grant may stay unlogged before it is logged for its own sake, in milliseconds.
 const LAZY_MILLIS: u64 = 1_000;
@@ -103,6 +103,18 @@ impl Shard {
     #[must_use]
     pub const fn id(&self) -> ShardId {
         self.id
+    }
+
+    /// Where its log ends, for an election.
+    #[must_use]
+    pub fn position(&self) -> ShardPosition {
+        let status = self.replica.status();
+        ShardPosition {
+            shard: self.id,
+            last_epoch: status.last_epoch,
+            end: status.durable,
+            high_watermark: status.high_watermark,
+        }
     }
 
     /// Whether it leads and answers.
