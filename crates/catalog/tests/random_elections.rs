@@ -40,7 +40,7 @@ fn replicas() -> impl Strategy<Value = Vec<Replica>> {
         prop::bool::weighted(0.7),
         prop::bool::weighted(0.9),
         0..30u64,
-        prop::bool::weighted(0.1),
+        prop::bool::weighted(0.4),
     );
     let replica =
         replica.prop_map(|(in_sync, tail, restarted, loses, answers, live, knows, answers_before)| Replica {
