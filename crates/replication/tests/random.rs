@@ -20,7 +20,7 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Histories of one run.
-const HISTORIES: u64 = 1_000;
+const HISTORIES: u64 = 700;
 
 #[test]
 fn random_histories_keep_what_is_promised() {
