@@ -67,7 +67,7 @@ impl Chance {
         let from = self.number();
         let entries = self.entries(from);
         let to = match entries.last() {
-            Some(last) if self.next() % 10 > 0 => Position(last.position.0.saturating_add(1)),
+            Some(last) if !self.next().is_multiple_of(10) => Position(last.position.0.saturating_add(1)),
             _ => self.position(),
         };
         let epochs = (0..self.next() % 3).map(|_| (Epoch(self.number()), self.position())).collect();
@@ -178,7 +178,7 @@ fn no_message_makes_a_replica_fall_over() {
                         }
                     }
                     Message::Ack { durable, end, .. } => {
-                        (*durable, *end) = (replica.durable(), replica.end())
+                        (*durable, *end) = (replica.durable(), replica.end());
                     }
                     _ => {}
                 }
