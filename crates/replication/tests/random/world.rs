@@ -180,6 +180,7 @@ impl World {
             self.millis = at;
             self.happen(event);
             self.tally.steps += 1;
+            assert!(self.tally.steps < 100_000, "the replicas never rest");
             if self.tally.steps.is_multiple_of(16) {
                 self.observer.compare(&self.hosts);
             }
