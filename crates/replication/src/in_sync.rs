@@ -35,7 +35,7 @@ impl Leader {
         let wish = self.wish(core, row, now);
         self.stalled = wish.stalled;
         let is_due = match &self.requested {
-            None => wish.isr != row.isr,
+            None => !is_same_set(&wish.isr, &row.isr),
             // It is asked again whatever it is now, until the version moves: only then the old request is dead.
             Some(requested) => now.saturating_sub(requested.at) >= core.timing.resend_millis,
         };
@@ -70,7 +70,7 @@ impl Leader {
     pub(crate) fn is_set_as_wished(&self, core: &Core, now: u64) -> bool {
         core.assignment.as_ref().is_none_or(|row| {
             let wish = self.wish(core, row, now);
-            wish.isr == row.isr && wish.stalled == 0
+            is_same_set(&wish.isr, &row.isr) && wish.stalled == 0
         })
     }
 
@@ -127,4 +127,9 @@ impl Leader {
         let own = if early { Position::ZERO } else { self.first.next() };
         peer.is_streaming() && !peer.lost && peer.durable >= core.high_watermark.max(own)
     }
+}
+
+/// The catalog keeps the set in an order of its own.
+fn is_same_set(wished: &[Member], granted: &[Member]) -> bool {
+    wished.len() == granted.len() && wished.iter().all(|member| granted.contains(member))
 }

@@ -28,8 +28,8 @@ pub(crate) struct Leader {
     pub(crate) requested: Option<Requested>,
     pub(crate) tail: Tail,
     pub(crate) rounds: Rounds,
-    /// The one follower that all others wait for, since when, and whether that was counted against it.
-    waiting: Option<(BrokerId, u64, bool)>,
+    /// The one follower that all others wait for.
+    waiting: Option<Waiting>,
     handing: Option<Handing>,
     /// In-sync replicas that owe an answer for longer than they may and can't be dropped.
     pub(crate) stalled: u32,
@@ -41,6 +41,16 @@ pub(crate) struct Rounds {
     wanted: u64,
     pub(crate) begun: u64,
     confirmed: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Waiting {
+    broker: BrokerId,
+    /// What all others had then.
+    target: Position,
+    since: u64,
+    /// Whether that was counted against it.
+    counted: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -137,33 +147,31 @@ impl Leader {
         }
     }
 
-    /// Notes when the whole set waits for one follower alone.
+    /// Notes when the whole set waits for one follower alone, for it to reach what all others had. One that is always
+    /// a little behind under load, and soon has what the others had, is not waited for.
     fn watch_for_the_slow(&mut self, core: &Core, now: u64) {
+        if let Some(waiting) = &mut self.waiting
+            && let Some(peer) = self.peers.get_mut(&waiting.broker)
+        {
+            if !waiting.counted && now.saturating_sub(waiting.since) >= core.timing.slow_wait_millis {
+                waiting.counted = true;
+                peer.note_episode(now);
+            }
+            if peer.durable >= waiting.target {
+                self.waiting = None;
+            }
+        }
         let union = self.union(core);
         let in_union = self.peers.values().filter(|peer| union.contains(&peer.broker));
-        let behind: Vec<_> = in_union.filter(|peer| peer.durable < core.disk.durable).collect();
-        let alone = match behind.as_slice() {
-            [one] => Some(one.broker),
-            _ => None,
-        };
-        match (alone, &mut self.waiting) {
-            (Some(broker), Some((known, since, counted))) if *known == broker => {
-                if !*counted && now.saturating_sub(*since) >= core.timing.slow_wait_millis {
-                    *counted = true;
-                    if let Some(peer) = self.peers.get_mut(&broker) {
-                        peer.note_episode(now);
-                    }
+        let mut behind = in_union.filter(|peer| peer.durable < core.disk.durable).map(|peer| peer.broker);
+        match (behind.next(), behind.next()) {
+            (Some(broker), None) => {
+                if self.waiting.is_none_or(|waiting| waiting.broker != broker) {
+                    let target = core.disk.durable;
+                    self.waiting = Some(Waiting { broker, target, since: now, counted: false });
                 }
             }
-            (Some(broker), waiting) => *waiting = Some((broker, now, false)),
-            (None, waiting) => {
-                if let Some((broker, since, false)) = waiting.take()
-                    && now.saturating_sub(since) >= core.timing.slow_wait_millis
-                    && let Some(peer) = self.peers.get_mut(&broker)
-                {
-                    peer.note_episode(now);
-                }
-            }
+            _ => self.waiting = None,
         }
     }
 

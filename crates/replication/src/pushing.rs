@@ -30,6 +30,10 @@ impl Leader {
             let mut said = false;
             while *next < core.disk.end && room > 0 && !*reading {
                 if *next < tail.start() {
+                    if *next >= core.disk.durable {
+                        // Only what is synced can be read; this goes on when the sync returns.
+                        break;
+                    }
                     *reading = true;
                     let (to, from) = (peer.broker, *next);
                     effects.push(Effect::Read { to, from, bytes_max: limits::PUSH_BYTES_MAX });

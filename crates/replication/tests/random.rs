@@ -20,7 +20,7 @@ mod world;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Histories of one run.
-const HISTORIES: u64 = 1_000;
+const HISTORIES: u64 = 1_500;
 
 #[test]
 fn random_histories_keep_what_is_promised() {
@@ -46,6 +46,7 @@ fn random_histories_keep_what_is_promised() {
         ("reads", total.reads, HISTORIES),
         ("older volumes", total.old_images, HISTORIES / 50),
         ("lost volumes", total.replaced, HISTORIES / 10),
+        ("rival leaders", total.rivals, HISTORIES / 50),
         ("rounds", total.spoken, 10 * HISTORIES),
     ];
     for (what, seen, least) in rows {

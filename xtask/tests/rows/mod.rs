@@ -47,6 +47,7 @@ pub(crate) const ROWS: &[Row] = &[
     Row { name: "cli", kind: Kind::Shell, uses: Uses::All },
     // The tests' own crates; nothing of the product may use them.
     Row { name: "sim", kind: Kind::Shell, uses: Uses::All },
+    row("model-check", Kind::Shell, &["model", "replication", "catalog"]),
     Row { name: "e2e", kind: Kind::Shell, uses: Uses::All },
     row("xtask", Kind::Shell, &[]),
 ];

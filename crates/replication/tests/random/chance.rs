@@ -12,6 +12,8 @@ pub(crate) struct Tally {
     pub(crate) reads: u64,
     pub(crate) granted: u64,
     pub(crate) spoken: u64,
+    /// How often two replicas believed to serve at once.
+    pub(crate) rivals: u64,
     pub(crate) findings: u64,
     pub(crate) steps: u64,
 }
@@ -27,6 +29,7 @@ impl std::ops::AddAssign for Tally {
         self.reads += other.reads;
         self.granted += other.granted;
         self.spoken += other.spoken;
+        self.rivals += other.rivals;
         self.findings += other.findings;
         self.steps += other.steps;
     }

@@ -36,6 +36,7 @@ impl World {
 
     pub(super) fn confirm(&mut self) {
         let leaders = self.leaders();
+        self.tally.rivals += u64::from(leaders.len() > 1);
         for (broker, epoch) in leaders {
             let (now, step) = (self.now(), self.tally.steps);
             let Some(host) = self.hosts.get_mut(&broker) else { continue };
@@ -70,10 +71,7 @@ impl World {
                 && self.catalog.row.is_led_by(host.member())
                 && host.replica.is_some()
         });
-        let cut_off = self
-            .cuts
-            .iter()
-            .any(|((from, _), until)| Some(*from) == self.catalog.row.leader && *until > self.millis);
+        let cut_off = self.catalog.row.leader.is_some_and(|leader| self.is_isolated(leader).is_some());
         let spurious = !self.is_healed() && self.chance.percent(if cut_off { 20 } else { 1 });
         if leads && !spurious {
             return;

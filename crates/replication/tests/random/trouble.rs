@@ -62,9 +62,12 @@ impl World {
     }
 
     fn cut_off(&mut self, broker: BrokerId) {
-        let until = self.millis + 100 + self.chance.below(2_000);
+        let until = self.millis + 100 + self.chance.below(3_500);
         let others: Vec<_> = self.hosts.keys().copied().filter(|other| *other != broker).collect();
-        let (one_way, all) = (self.chance.percent(30), self.chance.percent(50));
+        let (one_way, all) = (self.chance.percent(20), self.chance.percent(60));
+        if all && !one_way {
+            self.isolated.insert(broker, until);
+        }
         for other in others {
             if all || self.chance.percent(50) {
                 self.cuts.insert((broker, other), until);

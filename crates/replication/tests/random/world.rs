@@ -75,6 +75,8 @@ struct World {
     appended: u64,
     /// Between these brokers nothing gets through until then.
     cuts: BTreeMap<(BrokerId, BrokerId), u64>,
+    /// Nor between these and the catalog.
+    isolated: BTreeMap<BrokerId, u64>,
     tally: Tally,
     aloud: bool,
 }
@@ -128,6 +130,7 @@ impl World {
             decisions: Vec::new(),
             appended: 0,
             cuts: BTreeMap::new(),
+            isolated: BTreeMap::new(),
             tally: Tally::default(),
             aloud,
         }
@@ -177,6 +180,7 @@ impl World {
             self.millis = at;
             self.happen(event);
             self.tally.steps += 1;
+            assert!(self.tally.steps < 100_000, "the replicas never rest");
             if self.tally.steps.is_multiple_of(16) {
                 self.observer.compare(&self.hosts);
             }
@@ -210,6 +214,10 @@ impl World {
 
     fn is_cut(&self, from: BrokerId, to: BrokerId) -> bool {
         self.cuts.get(&(from, to)).is_some_and(|until| *until > self.millis)
+    }
+
+    fn is_isolated(&self, broker: BrokerId) -> Option<u64> {
+        self.isolated.get(&broker).copied().filter(|until| *until > self.millis)
     }
 
     fn runs(&self, member: Member) -> bool {
@@ -251,6 +259,12 @@ impl World {
                 self.ticks.remove(&member.broker);
                 self.input(member.broker, Input::Tick);
             }
+            Event::Row(broker, row) if self.is_isolated(broker).is_some() => {
+                // The catalog says it again when it can.
+                let until = self.is_isolated(broker).unwrap_or_default();
+                self.after(until - self.millis, Event::Row(broker, row));
+            }
+            Event::Request(broker, _) | Event::Answer(broker) if self.is_isolated(broker).is_some() => {}
             Event::Row(broker, row) => self.input(broker, Input::Assigned(row)),
             Event::Request(sender, request) => {
                 let granted = self.catalog.alter(sender, &request);
@@ -397,6 +411,7 @@ impl World {
         self.faults = Faults { loss: 0, repeat: 0, late: 0, slow_disk: 0, catalog_loss: 0, links: false };
         self.paused_until.clear();
         self.cuts.clear();
+        self.isolated.clear();
         let down: Vec<_> =
             self.hosts.values().filter(|host| host.replica.is_none()).map(|host| host.broker).collect();
         for broker in down {

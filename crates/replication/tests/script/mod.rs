@@ -11,7 +11,7 @@
 //! | `append 1 x3`, `confirm 1` | three entries in one batch; ask for a round |
 //! | `deliver 1->2`, `... x2`, `... last`, `... all` | the oldest message, two, the newest, all |
 //! | `drop 1->2`, `drop 1->2 all`, `repeat 1->2` | lose; duplicate the oldest at the end |
-//! | `durable 2`, `persisted 2`, `read 1`, `read 1 nothing` | the disk is done |
+//! | `durable 2`, `persisted 2`, `read 1`, `read 1 nothing`, `read 1 stale` | the disk is done; a read of what was there before a cut |
 //! | `settle 1,2,3` | messages and disks among these until nothing moves; shows no messages |
 //! | `tick 1 +250`, `time +250` | the clock moves on; the replica is told |
 //! | `link 1 2 down` | broker 1 is told that its connection to 2 is down |
@@ -270,8 +270,12 @@ impl World {
             }
             "read" => {
                 let mut input = self.host(words.broker(0)).read();
-                if let (Some("nothing"), Some(Input::Read { entries, .. })) = (words.get(1), &mut input) {
-                    entries.clear();
+                match (words.get(1), &mut input) {
+                    (Some("nothing"), Some(Input::Read { entries, .. })) => entries.clear(),
+                    (Some("stale"), Some(Input::Read { entries, .. })) => {
+                        entries.iter_mut().for_each(|entry| entry.epoch = Epoch(entry.epoch.0 - 1));
+                    }
+                    _ => {}
                 }
                 self.done(words.broker(0), input);
             }
