@@ -66,7 +66,4 @@ pub struct IsrRequest {
     pub version: u64,
     /// Who shall be in sync, in the order of the replicas.
     pub isr: Vec<Member>,
-    /// Members that are left out because they lost entries they had: for them alone the set may become smaller than
-    /// the minimum.
-    pub lost: Vec<BrokerId>,
 }

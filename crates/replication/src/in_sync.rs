@@ -22,7 +22,6 @@ pub(crate) struct Requested {
 /// A wished set.
 struct Wish {
     isr: Vec<Member>,
-    lost: Vec<BrokerId>,
     /// Members that are late and stay, because the set has no more than its minimum.
     stalled: u32,
     slow: Vec<BrokerId>,
@@ -63,7 +62,7 @@ impl Leader {
         requested.at = now;
         requested.members.extend(wish.isr.iter().map(|member| member.broker));
         let (epoch, version) = (core.epoch, row.version);
-        effects.push(Effect::RequestIsr(IsrRequest { epoch, version, isr: wish.isr, lost: wish.lost }));
+        effects.push(Effect::RequestIsr(IsrRequest { epoch, version, isr: wish.isr }));
     }
 
     /// Whether the leader wishes for nothing else.
@@ -75,7 +74,7 @@ impl Leader {
     }
 
     fn wish(&self, core: &Core, row: &Assignment, now: u64) -> Wish {
-        let mut wish = Wish { isr: Vec::new(), lost: Vec::new(), stalled: 0, slow: Vec::new() };
+        let mut wish = Wish { isr: Vec::new(), stalled: 0, slow: Vec::new() };
         let mut late: Vec<(u64, BrokerId)> = Vec::new();
         for broker in &row.replicas {
             if *broker == core.me.broker {
@@ -85,7 +84,11 @@ impl Leader {
             let Some(peer) = self.peers.get(broker) else { continue };
             let caught_up = self.has_caught_up(core, peer);
             match row.in_sync(*broker) {
-                Some(_) if peer.lost => wish.lost.push(*broker),
+                // It goes before all others, or stays until it has everything again.
+                Some(member) if peer.lost => {
+                    wish.isr.push(member);
+                    late.push((u64::MAX, *broker));
+                }
                 Some(member) => {
                     wish.isr.push(peer.member().filter(|_| caught_up).unwrap_or(member));
                     let late_millis = peer.late_millis(now);

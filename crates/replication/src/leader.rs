@@ -162,17 +162,16 @@ impl Leader {
             }
         }
         let union = self.union(core);
-        let in_union = self.peers.values().filter(|peer| union.contains(&peer.broker));
-        let mut behind = in_union.filter(|peer| peer.durable < core.disk.durable).map(|peer| peer.broker);
-        match (behind.next(), behind.next()) {
-            (Some(broker), None) => {
-                if self.waiting.is_none_or(|waiting| waiting.broker != broker) {
-                    let target = core.disk.durable;
-                    self.waiting = Some(Waiting { broker, target, since: now, counted: false });
-                }
-            }
-            _ => self.waiting = None,
+        if self.waiting.is_some_and(|waiting| union.contains(&waiting.broker)) {
+            return;
         }
+        let in_union = self.peers.values().filter(|peer| union.contains(&peer.broker));
+        let mut places: Vec<_> = in_union.map(|peer| (peer.durable, peer.broker)).collect();
+        places.sort_unstable();
+        let others = places.get(1).map_or(core.disk.durable, |(durable, _)| core.disk.durable.min(*durable));
+        let alone = places.first().filter(|(durable, _)| *durable < others);
+        self.waiting =
+            alone.map(|(_, broker)| Waiting { broker: *broker, target: others, since: now, counted: false });
     }
 
     pub(crate) fn confirm(&mut self, core: &Core) -> Round {
@@ -291,6 +290,10 @@ impl Leader {
                 }
                 *next = (*next).max(peer.end);
             }
+        }
+        if peer.lost && peer.durable >= core.high_watermark.max(self.first.next()) {
+            // It has everything again.
+            peer.lost = false;
         }
         self.count_rounds(core);
         self.commit(core, now, effects);

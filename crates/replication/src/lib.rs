@@ -31,7 +31,8 @@
 //!   says. A leader commits nothing before the first entry of its own epoch, and serves from then on.
 //! * Logs are cut by (epoch → end), never by the high watermark, and never below what a replica knows is committed.
 //! * A replica joins the in-sync set when it has reached the high watermark *and* an entry of the leader's epoch.
-//! * The set does not shrink below the minimum, except by members that lost what they had.
+//! * The set does not shrink below the minimum. A member that lost what it had leaves it, or stays until it has
+//!   everything again, and is reported.
 //! * What reveals state is spoken after a confirmed round that began later than the decision ([`Replica::confirm`]).
 //! * At most one batch is being written; the next one closes when its sync returns (group commit). Pushes do not wait for the leader's own sync.
 //! * No rule of safety reads a clock: time decides when something is said again and who is slow.

@@ -39,8 +39,7 @@ impl Catalog {
         if !request.isr.iter().any(|member| member.broker == sender) {
             return Err("without its leader");
         }
-        let left = row.isr.iter().filter(|member| !request.lost.contains(&member.broker)).count();
-        if request.isr.len() < left.min(row.min_in_sync_replicas as usize) {
+        if request.isr.len() < row.isr.len().min(row.min_in_sync_replicas as usize) {
             return Err("below the minimum");
         }
         self.row.isr.clone_from(&request.isr);

@@ -84,9 +84,7 @@ pub(crate) fn effect(effect: &Effect) -> String {
         Effect::Send { to, message } => format!("-> {}: {}", to.0, self::message(message)),
         Effect::Read { to, from, .. } => format!("read from {} for {}", from.0, to.0),
         Effect::RequestIsr(request) => {
-            let lost: Vec<_> = request.lost.iter().map(|broker| broker.0.to_string()).collect();
-            let lost = if lost.is_empty() { String::new() } else { format!(" lost={}", lost.join(",")) };
-            format!("request isr={} at version {}{lost}", members(&request.isr), request.version)
+            format!("request isr={} at version {}", members(&request.isr), request.version)
         }
         Effect::HandOver { to, version, .. } => format!("hand over to {} at version {version}", to.0),
         Effect::Committed(position) => format!("committed {}", position.0),
