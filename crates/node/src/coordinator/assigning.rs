@@ -19,6 +19,11 @@ pub(super) struct Asked {
     known: Vec<ShardPosition>,
 }
 
+/// The start under which a broker is in sync.
+fn in_sync(row: &Shard, broker: BrokerId) -> Option<Member> {
+    row.isr.iter().copied().find(|member| member.broker == broker)
+}
+
 /// A shard's row as this start of this broker should see it.
 fn assignment(row: &Shard, own: Member) -> Assignment {
     // An election names the leader's start among the in-sync replicas: an earlier start's leadership is not ours.
@@ -28,7 +33,8 @@ fn assignment(row: &Shard, own: Member) -> Assignment {
         version: row.version,
         leader: if is_stale { None } else { row.leader },
         replicas: row.replicas.clone(),
-        isr: row.isr.clone(),
+        // In the order of the replicas, as their leader compares it with what it wants.
+        isr: row.replicas.iter().filter_map(|broker| in_sync(row, *broker)).collect(),
         min_in_sync_replicas: row.min_in_sync_replicas,
     }
 }
