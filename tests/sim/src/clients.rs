@@ -185,7 +185,7 @@ impl Clients {
             Client::Admin(client) => client.lost(world),
             Client::Publisher(client) => client.lost(),
             Client::Consumer(client) => client.lost(world),
-            Client::Reader(client) => client.lost(),
+            Client::Reader(client) => client.lost(world),
             Client::Audit(client) => client.lost(),
             Client::Again(_) => {}
         }

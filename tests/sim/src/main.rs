@@ -6,6 +6,7 @@
 
 mod chance;
 mod clients;
+mod invariants;
 mod oracle;
 #[cfg(any(test, feature = "planted"))]
 mod planted;
@@ -39,6 +40,9 @@ enum Command {
         /// How many seeds to run twice.
         #[arg(long, default_value_t = 50)]
         rerun: u64,
+        /// Hosts of every world, instead of what the seed draws.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..=5))]
+        hosts: Option<u64>,
     },
     /// Runs one seed.
     Seed {
@@ -47,6 +51,9 @@ enum Command {
         /// Simulated seconds under faults, before the healing phase.
         #[arg(long, default_value_t = 60)]
         seconds: u64,
+        /// Hosts of the world, instead of what the seed draws.
+        #[arg(long, value_parser = clap::value_parser!(u64).range(1..=5))]
+        hosts: Option<u64>,
         /// Prints every step.
         #[arg(long)]
         trace: bool,
@@ -64,18 +71,20 @@ fn parse_seeds(text: &str) -> Result<std::ops::Range<u64>, String> {
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
-        Command::Seed { seed, seconds, trace } => {
-            let report = World::run(seed, seconds, trace);
+        Command::Seed { seed, seconds, hosts, trace } => {
+            let report = World::run_on(seed, seconds, hosts.map(|hosts| hosts as usize), trace);
             println!("{report}");
             if report.violation.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
-        Command::Run { seeds, seconds, rerun } => run(seeds, seconds, rerun),
+        Command::Run { seeds, seconds, rerun, hosts } => {
+            run(seeds, seconds, rerun, hosts.map(|hosts| hosts as usize))
+        }
         #[cfg(feature = "planted")]
         Command::Planted(command) => planted::perform(command),
     }
 }
 
-fn run(seeds: std::ops::Range<u64>, seconds: u64, rerun: u64) -> ExitCode {
+fn run(seeds: std::ops::Range<u64>, seconds: u64, rerun: u64, hosts: Option<usize>) -> ExitCode {
     let started = Instant::now();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
     let reports: Vec<Report> = std::thread::scope(|scope| {
@@ -85,9 +94,9 @@ fn run(seeds: std::ops::Range<u64>, seconds: u64, rerun: u64) -> ExitCode {
                 scope.spawn(move || {
                     let mine = seeds.filter(|seed| seed % threads == worker);
                     mine.map(|seed| {
-                        let mut report = World::run(seed, seconds, false);
+                        let mut report = World::run_on(seed, seconds, hosts, false);
                         if seed % 1_000 < rerun && report.violation.is_none() {
-                            let again = World::run(seed, seconds, false);
+                            let again = World::run_on(seed, seconds, hosts, false);
                             if again.hash != report.hash {
                                 report.violation = Some("the same seed gave another trace".to_owned());
                             }
@@ -107,7 +116,7 @@ fn run(seeds: std::ops::Range<u64>, seconds: u64, rerun: u64) -> ExitCode {
     let total = |figure: fn(&Report) -> u64| reports.iter().map(figure).sum::<u64>();
     println!(
         "{} seeds × {seconds} s in {:.1} s: {} messages acknowledged, {} settled, {} crashes, {} fenced volumes, \
-         {} orderly stops, {} leases kept, {} steps, {} events; {} seeds rerun the same",
+         {} orderly stops, {} leases kept, {} disks lost, {} steps, {} events; {} seeds rerun the same",
         reports.len(),
         started.elapsed().as_secs_f64(),
         total(|report| report.acknowledged),
@@ -116,6 +125,7 @@ fn run(seeds: std::ops::Range<u64>, seconds: u64, rerun: u64) -> ExitCode {
         total(|report| report.fenced),
         total(|report| report.stops),
         total(|report| report.kept),
+        total(|report| report.losses),
         total(|report| report.steps),
         total(|report| report.events),
         rerun.min(reports.len() as u64),

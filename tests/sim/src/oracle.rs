@@ -90,6 +90,10 @@ pub(crate) struct Oracle {
     orders: BTreeMap<(StreamId, usize), u64>,
     /// The least and the greatest offset at which a group's cursor can be, by stream.
     cursors: BTreeMap<StreamId, (Offset, Offset)>,
+    /// The least and the greatest offset that seeks of unknown outcome may still move a cursor to, by stream.
+    late_seeks: BTreeMap<StreamId, (Offset, Offset)>,
+    /// A name whose messages may end at any time: a purge or deletion of unknown outcome may yet arrive.
+    doomed: Option<&'static str>,
     pub(crate) violation: Option<String>,
 }
 
@@ -127,6 +131,16 @@ impl Oracle {
             message.not_before_micros = 0;
             message.fenced = false;
         }
+    }
+
+    /// A purge or deletion has an unknown outcome: whatever is sent to the name from now on may end by it.
+    pub(crate) fn doom(&mut self, target: &'static str) {
+        self.doomed = Some(target);
+        self.may_end(target);
+    }
+
+    pub(crate) fn is_doomed(&self, target: &str) -> bool {
+        self.doomed == Some(target)
     }
 
     /// Everything sent to a name so far may be gone.

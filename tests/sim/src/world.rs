@@ -1,13 +1,17 @@
 //! One world: virtual time, hosts with hostile disks whose brokers die or stop and come back, a network, clients.
 
 mod broker;
+mod consensus;
+mod consensus_log;
 mod due;
 mod faults;
 mod host;
 mod life;
 mod load;
+mod loss;
 mod network;
 mod reach;
+mod replicas;
 mod shards;
 
 use std::{collections::BinaryHeap, fmt};
@@ -18,6 +22,7 @@ use pondage_storage::HostileDisk;
 
 pub(crate) use self::host::HostId;
 use self::{
+    consensus_log::ConsensusLog,
     due::{Due, HostDue, Scheduled},
     faults::Plan,
     host::{Clock, Host},
@@ -25,7 +30,7 @@ use self::{
     network::Network,
     reach::Contact,
 };
-use crate::{chance::Chance, clients::Clients, oracle::Oracle, trace::Trace};
+use crate::{chance::Chance, clients::Clients, invariants::Invariants, oracle::Oracle, trace::Trace};
 
 /// Simulated seconds in which everything must come to rest once faults have ended.
 const HEALING_SECONDS: u64 = 120;
@@ -46,6 +51,7 @@ pub(crate) struct Report {
     pub(crate) fenced: u64,
     pub(crate) stops: u64,
     pub(crate) kept: u64,
+    pub(crate) losses: u64,
     pub(crate) violation: Option<String>,
 }
 
@@ -54,7 +60,7 @@ impl fmt::Display for Report {
         write!(
             f,
             "seed {}: {} hosts, {} acknowledged, {} settled, {} crashes, {} fenced, {} orderly stops, {} leases kept, \
-             {} steps, {} events, trace {:016x}: {}",
+             {} disks lost, {} steps, {} events, trace {:016x}: {}",
             self.seed,
             self.hosts,
             self.acknowledged,
@@ -63,6 +69,7 @@ impl fmt::Display for Report {
             self.fenced,
             self.stops,
             self.kept,
+            self.losses,
             self.steps,
             self.events,
             self.hash,
@@ -77,12 +84,14 @@ pub(crate) struct World {
     pub(crate) chance: Chance,
     pub(crate) trace: Trace,
     pub(crate) oracle: Oracle,
+    invariants: Invariants,
     heap: BinaryHeap<Scheduled>,
     order: u64,
     steps: u64,
     hosts: Vec<Host>,
     network: Network,
     faults: Plan,
+    consensus: ConsensusLog,
     load: Load,
     contacts: Vec<Contact>,
     cluster: Uuid,
@@ -92,6 +101,7 @@ pub(crate) struct World {
     fenced: u64,
     stops: u64,
     kept: u64,
+    losses: u64,
     segment_bytes: u64,
     fatal: Option<String>,
     /// How often a wall clock jumped.
@@ -99,9 +109,18 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// Simulates a seed under faults for so many seconds and through healing: a third of the seeds with one host, the
+    /// others with 3 to 5.
+    #[cfg(feature = "planted")]
     pub(crate) fn run(seed: u64, seconds: u64, print: bool) -> Report {
+        Self::run_on(seed, seconds, None, print)
+    }
+
+    /// As [`Self::run`], with this many hosts if it is said.
+    pub(crate) fn run_on(seed: u64, seconds: u64, hosts: Option<usize>, print: bool) -> Report {
         let mut chance = Chance::new(seed);
-        let hosts = 1;
+        let drawn = if chance.once_in(3) { 1 } else { 3 + chance.below(3) as usize };
+        let hosts = hosts.unwrap_or(drawn);
         let faults = Plan::drawn(hosts, &mut chance);
         let segment_bytes = [4 << 10, 16 << 10, 64 << 10, 1 << 20][chance.below(4) as usize];
         let host = |number: usize, chance: &mut Chance| {
@@ -112,12 +131,14 @@ impl World {
             micros: 0,
             trace: Trace::new(print),
             oracle: Oracle::default(),
+            invariants: Invariants::default(),
             heap: BinaryHeap::new(),
             order: 0,
             steps: 0,
             hosts: (0..hosts).map(|number| host(number, &mut chance)).collect(),
             network: Network::new(faults.weather),
             faults,
+            consensus: ConsensusLog::new(hosts),
             load: Load::new(),
             contacts: Vec::new(),
             cluster: chance.uuid(),
@@ -127,6 +148,7 @@ impl World {
             fenced: 0,
             stops: 0,
             kept: 0,
+            losses: 0,
             segment_bytes,
             fatal: None,
             clock_jumps: 0,
@@ -140,9 +162,12 @@ impl World {
         for client in clients.ids() {
             world.plan_client(0, client);
         }
+        if hosts > 1 {
+            world.begin_consensus();
+        }
         world.plan_fault();
         world.simulate(&mut clients);
-        let violation = world.fatal.clone().or_else(|| world.oracle.violation.clone());
+        let violation = world.violation().cloned();
         Report {
             seed,
             hosts,
@@ -155,6 +180,7 @@ impl World {
             fenced: world.fenced,
             stops: world.stops,
             kept: world.kept,
+            losses: world.losses,
             violation,
         }
     }
@@ -168,7 +194,7 @@ impl World {
                 self.heal(clients);
             }
             self.happen(*due, clients);
-            if self.oracle.violation.is_some() || self.fatal.is_some() {
+            if self.violation().is_some() {
                 return;
             }
             if clients.healing && clients.finished(&mut self.oracle) {
@@ -219,7 +245,12 @@ impl World {
             Due::GiveUp(client, ticket) => self.give_up(client, ticket, clients),
             Due::Fault => self.strike(clients),
             Due::Mend(cut) => self.network.mend(cut),
+            Due::Consensus(due) => self.consensus_happens(due, clients),
         }
+    }
+
+    fn violation(&self) -> Option<&String> {
+        self.fatal.as_ref().or(self.invariants.violation.as_ref()).or(self.oracle.violation.as_ref())
     }
 
     pub(crate) const fn is_healing(&self) -> bool {

@@ -26,6 +26,8 @@ pub(super) struct Admin {
     partitions: u32,
     scratch: bool,
     rounds: u32,
+    /// A deletion of unknown outcome may still arrive until then: the queue has to be made again.
+    remake_after: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -79,7 +81,15 @@ fn beginning(step: usize) -> Option<AdminRequest> {
 
 impl Admin {
     pub(super) fn new() -> Self {
-        Self { begun: 0, doing: None, waiting: false, partitions: 2, scratch: false, rounds: 0 }
+        Self {
+            begun: 0,
+            doing: None,
+            waiting: false,
+            partitions: 2,
+            scratch: false,
+            rounds: 0,
+            remake_after: None,
+        }
     }
 
     pub(super) fn act(&mut self, world: &mut World, id: ClientId, healing: bool) {
@@ -91,7 +101,7 @@ impl Admin {
             self.doing = self.choose(world, healing, scratch.map(|(stream, _)| stream));
         }
         let Some(doing) = &mut self.doing else {
-            if !healing {
+            if !healing || self.remake_after.is_some() {
                 let pause = world.chance.between(200_000, 1_500_000);
                 world.plan_client(pause, id);
             }
@@ -129,7 +139,7 @@ impl Admin {
         self.waiting = world.admin(id, request);
     }
 
-    fn choose(&self, world: &mut World, healing: bool, scratch: Option<StreamId>) -> Option<Doing> {
+    fn choose(&mut self, world: &mut World, healing: bool, scratch: Option<StreamId>) -> Option<Doing> {
         if let Some(request) = beginning(self.begun) {
             return Some(Doing::Apply(request));
         }
@@ -137,6 +147,10 @@ impl Admin {
             return Some(Doing::Make);
         }
         if healing {
+            if self.remake_after.is_some_and(|after| world.micros >= after) {
+                self.remake_after = None;
+                return Some(Doing::Make);
+            }
             return None;
         }
         match world.chance.below(10) {
@@ -206,6 +220,10 @@ impl Admin {
     pub(super) fn lost(&mut self, world: &mut World) {
         if self.waiting && matches!(self.doing, Some(Doing::Purge(_) | Doing::Delete(_))) {
             world.oracle.may_end(SCRATCH);
+            if world.is_cluster() {
+                world.oracle.doom(SCRATCH);
+                self.remake_after = Some(world.end_of_late_requests());
+            }
         }
         if matches!(self.doing, Some(Doing::Purge(_))) {
             self.doing = None;
@@ -214,6 +232,6 @@ impl Admin {
     }
 
     pub(super) fn is_done(&self) -> bool {
-        self.doing.is_none() && self.scratch && beginning(self.begun).is_none()
+        self.doing.is_none() && self.scratch && self.remake_after.is_none() && beginning(self.begun).is_none()
     }
 }

@@ -167,7 +167,7 @@ impl Publisher {
                 target: self.target,
                 idempotent: self.idempotent,
                 fenced: late && !world.clocks_disagree(),
-                may_end: ttl_millis.is_some(),
+                may_end: ttl_millis.is_some() || world.oracle.is_doomed(self.target),
                 not_before_micros: if timed { not_before_micros } else { 0 },
                 ..Message::default()
             };
@@ -242,7 +242,7 @@ impl Publisher {
                 self.session = None;
             }
             // It may be made anew; the session begins anew there.
-            Code::NotFound if self.target == SCRATCH => {}
+            Code::NotFound if self.target == SCRATCH || world.is_cluster() => {}
             _ if refusal.retriable() || *refusal == Refusal::Interrupted => {}
             _ => world.violate(format!("publisher {} was refused: {refusal}", self.index)),
         }

@@ -180,6 +180,15 @@ impl Reader {
                 self.step = Step::Read;
             }
             (_, ShardReply::Refused(_)) => {}
+            // A claim or seek that it had given up arrived after all.
+            (Step::Commit(_), ShardReply::Delivery(Reply::Refused(refusal)))
+                if refusal.code() == Code::Fenced && world.is_cluster() =>
+            {
+                self.step = Step::Claim;
+            }
+            // The routes came from one who knew more than this leader.
+            (_, ShardReply::Delivery(Reply::Refused(refusal)))
+                if refusal.code() == Code::NotFound && world.is_cluster() => {}
             (step, other) => world.violate(format!("{step:?} of partition {} got {other:?}", self.partition)),
         }
     }
@@ -195,8 +204,11 @@ impl Reader {
         world.plan_client(1, id);
     }
 
-    pub(super) fn lost(&mut self) {
+    pub(super) fn lost(&mut self, world: &mut World) {
         self.waiting = false;
+        if let (Step::Seek(offset), Some(stream)) = (self.step, self.stream) {
+            world.oracle.cursor_may_move(stream, offset);
+        }
         self.step = Step::Claim;
     }
 

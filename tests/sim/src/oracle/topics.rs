@@ -34,9 +34,17 @@ impl Oracle {
         (*least, *most) = (offset.min(*least), offset.max(*most));
     }
 
+    /// A seek has an unknown outcome: it may take effect whenever it arrives.
+    pub(crate) fn cursor_may_move(&mut self, stream: StreamId, offset: Offset) {
+        self.cursor_asked(stream, offset);
+        let (least, most) = self.late_seeks.entry(stream).or_insert((offset, offset));
+        (*least, *most) = (offset.min(*least), offset.max(*most));
+    }
+
     /// A group member was told where the cursor is.
     pub(crate) fn cursor_is(&mut self, stream: StreamId, offset: Offset) {
-        self.cursors.insert(stream, (offset, offset));
+        let (least, most) = self.late_seeks.get(&stream).copied().unwrap_or((offset, offset));
+        self.cursors.insert(stream, (least.min(offset), most.max(offset)));
     }
 
     /// A group member that claims a partition was told where to go on; retention may have taken what was before.

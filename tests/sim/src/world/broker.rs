@@ -1,12 +1,12 @@
 //! The broker of a host: what is due on it, and what its coordinator decides.
 
-use pondage_model::{BrokerId, Refusal, ShardId};
+use pondage_model::{BrokerId, Epoch, RawEntry, Refusal, ShardId};
 use pondage_node::{
     boot::{OpenedShard, open_shard, remove_shard_folder},
     coordinator::{CoordinatorEffect, CoordinatorEvent},
     shard::{RequestId, ShardEvent, ShardReply, ShardRequest},
 };
-use pondage_storage::LogOptions;
+use pondage_storage::{HostileDisk, LogOptions, LogReader, log::ReadError};
 
 use super::{
     World,
@@ -35,8 +35,9 @@ impl World {
             HostDue::ShardSync(shard) => self.synced(host, shard, clients),
             HostDue::CatalogSync => {
                 let Some(up) = self.hosts[host].running.as_mut() else { return };
-                let Some(written) = up.catalog.written.take() else { return };
-                match up.catalog.writer.sync(written) {
+                let Some(log) = up.brain.log() else { return };
+                let Some(written) = log.written.take() else { return };
+                match log.writer.sync(written) {
                     Ok(synced) => self.coordinator(host, CoordinatorEvent::Synced(synced), clients),
                     Err(fault) => self.fence(host, &fault.to_string(), None, clients),
                 }
@@ -65,6 +66,20 @@ impl World {
                     self.fence(host, &error.to_string(), None, clients);
                 }
             }
+            HostDue::Tick => self.tick(host, clients),
+            HostDue::CoordinatorPeer { from, message } => {
+                self.coordinator(host, CoordinatorEvent::Peer { from, message }, clients);
+            }
+            HostDue::ReplicaPeer { shard, from, message } => {
+                self.shard(host, shard, ShardEvent::Peer { from, message }, clients);
+            }
+            HostDue::Truncate { shard, to } => self.truncate(host, shard, to, clients),
+            HostDue::Persist { shard, epoch } => self.persist(host, shard, epoch, clients),
+            HostDue::ReadFor { shard, to, from, bytes_max } => {
+                self.read_for(host, shard, (to, from, bytes_max), clients);
+            }
+            HostDue::PeerGone(member) => self.peer_gone(host, member, clients),
+            HostDue::LastSessions => self.last_sessions(host, clients),
             HostDue::Flush => self.flush(host),
             HostDue::EndShard(shard) => self.end_shard(host, shard, clients),
         }
@@ -74,9 +89,16 @@ impl World {
         let now = self.hosts[host].clock.read(self.micros);
         let Some(up) = self.hosts[host].running.as_mut().filter(|up| !up.stopping) else { return };
         let mut effects = Vec::new();
-        up.coordinator.step(now, event, &mut effects);
+        up.brain.step(now, event, &mut effects);
         up.decided.extend(effects.into_iter().map(Decided::Coordinator));
+        self.consensus_asked(host);
         self.carry_out(host, clients);
+    }
+
+    fn tick(&mut self, host: HostId, clients: &mut Clients) {
+        let pause = self.chance.between(50_000, 100_000);
+        self.plan_host(pause, host, HostDue::Tick);
+        self.coordinator(host, CoordinatorEvent::Tick, clients);
     }
 
     /// Does what the machines of a host decided, in order, unless the process dies or pauses in between.
@@ -117,18 +139,50 @@ impl World {
     fn perform_coordinator(&mut self, host: HostId, effect: CoordinatorEffect, clients: &mut Clients) {
         let Some(up) = self.hosts[host].running.as_mut() else { return };
         match effect {
-            CoordinatorEffect::Write(entries) => match up.catalog.writer.write(&entries) {
-                Ok(written) => {
-                    up.catalog.written = Some(written);
-                    let pause = self.sync_micros();
-                    self.plan_host(pause, host, HostDue::CatalogSync);
+            CoordinatorEffect::Write(entries) => self.write_catalog(host, &entries, clients),
+            CoordinatorEffect::WriteIdentity { incarnation, nonce } => {
+                let identity = up.volume.identity().copied();
+                let written = identity.map(|known| {
+                    up.volume.write_identity(pondage_storage::volume::Identity {
+                        incarnation,
+                        nonce,
+                        ..known
+                    })
+                });
+                match written {
+                    Some(Ok(())) => self.coordinator(host, CoordinatorEvent::IdentityWritten, clients),
+                    Some(Err(error)) => self.fence(host, &error.to_string(), None, clients),
+                    None => self.fatal = Some(format!("host {host} runs on a volume without identity")),
                 }
-                Err(fault) => self.fence(host, &fault.to_string(), None, clients),
-            },
-            CoordinatorEffect::StartShard(shard, epoch) => {
-                self.open(host, shard, clients);
-                self.shard(host, shard, ShardEvent::Lead(epoch), clients);
             }
+            CoordinatorEffect::Registered(member) => {
+                up.member = Some(member);
+                self.hosts[host].broker = Some(member.broker);
+                self.consensus.is_broker(host, member.broker);
+            }
+            CoordinatorEffect::Reformat => self.reformat(host, clients),
+            CoordinatorEffect::Assign(shard, assignment) => self.assign(host, shard, assignment, clients),
+            CoordinatorEffect::AskPosition(shard) => self.tell_position(host, shard, clients),
+            CoordinatorEffect::HandOver { shard, epoch, to } => {
+                self.hand_over(host, shard, epoch, to, clients);
+            }
+            CoordinatorEffect::KeepLeading(shard) => {
+                self.shard(host, shard, ShardEvent::KeepLeading, clients)
+            }
+            CoordinatorEffect::Send { to, message } => {
+                let Some(from) = up.member else { return };
+                let Some(target) = self.host_of(to) else { return };
+                for delay in self.network.arrivals(host, target, &mut self.chance).into_iter().flatten() {
+                    let message = message.clone();
+                    self.plan_host(delay, target, HostDue::CoordinatorPeer { from, message });
+                }
+            }
+            CoordinatorEffect::Report(behind) => {
+                if self.losses == 0 {
+                    self.fatal = Some(format!("an in-sync replica lacks what is committed: {behind:?}"));
+                }
+            }
+            CoordinatorEffect::Stopped => self.stopped(host),
             CoordinatorEffect::RemoveShard(shard) => self.remove_shard(host, shard, clients),
             CoordinatorEffect::Ensure { id, shard, streams, complete } => {
                 self.ask(host, shard, ShardRequest::Ensure { streams, complete }, Waiter::Ensure(id));
@@ -151,8 +205,8 @@ impl World {
                 other => self.fatal = Some(format!("the coordinator of host {host} gave up: {other}")),
             },
             CoordinatorEffect::DropSegments(position) => {
-                if up.catalog.written.is_none()
-                    && let Err(fault) = up.catalog.writer.drop_segments_below(position)
+                if let Some(log) = up.brain.log().filter(|log| log.written.is_none())
+                    && let Err(fault) = log.writer.drop_segments_below(position)
                 {
                     self.fence(host, &fault.to_string(), None, clients);
                 }
@@ -163,17 +217,41 @@ impl World {
         }
     }
 
+    fn write_catalog(&mut self, host: HostId, entries: &[RawEntry], clients: &mut Clients) {
+        let Some(log) = self.hosts[host].running.as_mut().and_then(|up| up.brain.log()) else { return };
+        match log.writer.write(entries) {
+            Ok(written) => {
+                log.written = Some(written);
+                let pause = self.sync_micros();
+                self.plan_host(pause, host, HostDue::CatalogSync);
+            }
+            Err(fault) => self.fence(host, &fault.to_string(), None, clients),
+        }
+    }
+
     /// Opens a shard's log if it is not open.
-    fn open(&mut self, host: HostId, shard: ShardId, clients: &mut Clients) {
+    pub(super) fn open(&mut self, host: HostId, shard: ShardId, clients: &mut Clients) {
         let now = self.hosts[host].clock.read(self.micros);
         let options = self.log_options();
         let disk = self.hosts[host].disk.clone();
         let Some(up) = self.hosts[host].running.as_mut().filter(|up| !up.shards.contains_key(&shard)) else {
             return;
         };
-        match open_shard(&disk, &options, shard, now) {
+        let Some(me) = up.member else {
+            self.fatal = Some(format!("host {host} opens {shard:?} before it is registered"));
+            return;
+        };
+        match open_shard(&disk, &options, shard, me, up.promises.get(shard), now) {
             Ok(OpenedShard { shard: machine, writer, reader }) => {
+                let found = log_of(&reader);
+                let end = reader.end();
                 up.shards.insert(shard, (machine, Side::new(writer, reader)));
+                match found {
+                    Ok(entries) => {
+                        self.invariants.found(self.hosts[host].volume(host), shard, &entries, end);
+                    }
+                    Err(error) => self.fatal = Some(format!("host {host} {shard:?}: {error}")),
+                }
                 let pause = self.chance.between(500_000, 4_000_000);
                 self.plan_host(pause, host, HostDue::Segments(shard));
             }
@@ -184,6 +262,8 @@ impl World {
     fn remove_shard(&mut self, host: HostId, shard: ShardId, clients: &mut Clients) {
         let Some(up) = self.hosts[host].running.as_mut() else { return };
         up.shards.remove(&shard);
+        self.invariants.removed(self.hosts[host].volume(host), shard);
+        let Some(up) = self.hosts[host].running.as_mut() else { return };
         let waiting: Vec<_> = up.waiters.keys().filter(|(at, _)| *at == shard).copied().collect();
         for (_, id) in waiting {
             self.reply(host, shard, id, ShardReply::Refused(Refusal::Interrupted), clients);
@@ -192,8 +272,8 @@ impl World {
         self.plan_host(pause, host, HostDue::RemoveFolder(shard));
     }
 
-    pub(super) fn shard_serves(&mut self, host: HostId, shard: ShardId, clients: &mut Clients) {
-        self.coordinator(host, CoordinatorEvent::Serving(shard), clients);
+    pub(super) fn shard_serves(&mut self, host: HostId, shard: ShardId, epoch: Epoch, clients: &mut Clients) {
+        self.coordinator(host, CoordinatorEvent::Serving(shard, epoch), clients);
     }
 
     pub(super) fn ensured(&mut self, host: HostId, id: RequestId, reply: ShardReply, clients: &mut Clients) {
@@ -201,16 +281,9 @@ impl World {
         self.coordinator(host, CoordinatorEvent::Ensured { id, result }, clients);
     }
 
-    /// The host of a broker.
+    /// The host whose disk is this broker.
     pub(super) fn host_of(&self, broker: BrokerId) -> Option<HostId> {
-        let is_it = |host: &HostId| {
-            let up = self.hosts[*host].running.as_ref();
-            up.is_some_and(|up| {
-                let volume = up.coordinator.identity().volume;
-                up.coordinator.catalog().broker_of(volume).is_some_and(|found| found.id == broker)
-            })
-        };
-        (0..self.hosts.len()).find(is_it)
+        self.hosts.iter().position(|host| host.broker == Some(broker))
     }
 
     pub(super) fn log_options(&self) -> LogOptions {
@@ -231,4 +304,16 @@ impl World {
             (false, _) => self.chance.between(50, 500),
         }
     }
+}
+
+/// Everything that a log holds.
+fn log_of(reader: &LogReader<HostileDisk>) -> Result<Vec<RawEntry>, ReadError> {
+    let (mut entries, mut next) = (Vec::new(), reader.start());
+    while next < reader.end() {
+        let more = reader.read_from(next, 1 << 20)?;
+        let Some(last) = more.last() else { break };
+        next = last.position.next();
+        entries.extend(more);
+    }
+    Ok(entries)
 }

@@ -2,14 +2,17 @@
 
 use std::cmp::Ordering;
 
-use pondage_model::{Epoch, Lease, Offset, Position, Refusal, ShardId, StreamId, entry::Move};
+use pondage_model::{
+    BrokerId, Epoch, Lease, Member, Offset, Position, Refusal, ShardId, StreamId, entry::Move,
+};
 use pondage_node::{
-    coordinator::{AdminReply, AdminRequest},
+    coordinator::{AdminReply, AdminRequest, PeerMessage},
     delivery::ConsumerId,
     shard::{ReaderId, RequestId, ShardReply, ShardRequest},
 };
+use pondage_replication::Message;
 
-use super::{host::HostId, reach::Ticket};
+use super::{consensus::ConsensusDue, host::HostId, reach::Ticket};
 use crate::clients::ClientId;
 
 /// What is due somewhere in the world.
@@ -36,6 +39,7 @@ pub(super) enum Due {
     Fault,
     /// A cut of the network ends.
     Mend(u64),
+    Consensus(ConsensusDue),
 }
 
 /// What is due on one host.
@@ -72,6 +76,40 @@ pub(super) enum HostDue {
     },
     /// A deleted shard's folder is removed.
     RemoveFolder(ShardId),
+    /// Time passes for the coordinator and every shard.
+    Tick,
+    /// Another coordinator says something.
+    CoordinatorPeer {
+        from: Member,
+        message: PeerMessage,
+    },
+    /// Another replica says something.
+    ReplicaPeer {
+        shard: ShardId,
+        from: Member,
+        message: Message,
+    },
+    /// A log's end is cut.
+    Truncate {
+        shard: ShardId,
+        to: Position,
+    },
+    /// A promise is made durable.
+    Persist {
+        shard: ShardId,
+        epoch: Epoch,
+    },
+    /// Entries are read for a follower.
+    ReadFor {
+        shard: ShardId,
+        to: BrokerId,
+        from: Position,
+        bytes_max: usize,
+    },
+    /// A start of another broker is gone for certain.
+    PeerGone(Member),
+    /// A stopping broker ends its sessions.
+    LastSessions,
     /// A stopping broker logs its leases.
     Flush,
     /// A shard of a stopping broker ends once nothing of it is being written.
@@ -106,6 +144,11 @@ pub(super) enum Told {
         reader: ReaderId,
         start: Offset,
         end: Offset,
+    },
+    /// The host leads the shard no more.
+    SessionsEnd {
+        host: HostId,
+        shard: ShardId,
     },
 }
 

@@ -4,6 +4,7 @@ use pondage_storage::Faults;
 
 use super::{
     World,
+    consensus::Unkindness,
     due::Due,
     host::HostId,
     network::{Network, Weather},
@@ -16,7 +17,10 @@ pub(super) struct Plan {
     pub(super) disk: Faults,
     pub(super) slow_disk: bool,
     pub(super) weather: Weather,
+    pub(super) consensus: Unkindness,
     crashes: bool,
+    /// Disks are emptied or go back to an old image at a start.
+    pub(super) losses: bool,
     stops: bool,
     pauses: bool,
     cuts: bool,
@@ -59,6 +63,8 @@ impl Plan {
             disk,
             slow_disk: chance.once_in(3),
             weather,
+            consensus: if cluster { Unkindness::drawn(chance) } else { Unkindness::default() },
+            losses: cluster && chance.once_in(3),
             crashes: !chance.once_in(4),
             stops: chance.once_in(2),
             pauses: chance.once_in(2),
@@ -89,6 +95,7 @@ impl World {
         let host = self.chance.below(self.hosts.len() as u64) as HostId;
         match self.chance.below(8) {
             0..=2 if faults.crashes => self.crash(host, clients),
+            3 if faults.losses && self.chance.once_in(2) => self.take_image(host),
             3 if faults.stops => self.stop(host, clients),
             4 if faults.pauses => self.pause(host),
             5 | 6 if faults.cuts => {
@@ -126,6 +133,7 @@ impl World {
         }
         self.trace.say(self.micros, format_args!("host {host} resumes"));
         self.carry_out(host, clients);
+        self.consensus_moves(host, clients);
         let start = self.hosts[host].start;
         while self.hosts[host].start == start && !self.hosts[host].paused {
             let Some(due) = self.hosts[host].stalled.pop_front() else { break };

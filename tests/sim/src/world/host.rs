@@ -2,19 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use pondage_model::{Epoch, Name, Position, ShardId, StreamId};
+use pondage_catalog::Catalog;
+use pondage_model::{BrokerId, Epoch, Member, Name, Position, ShardId, StreamId};
 use pondage_node::{
     Now,
-    coordinator::{Coordinator, CoordinatorEffect},
+    coordinator::{Coordinator, CoordinatorEffect, CoordinatorEvent},
     shard::{RequestId, Shard, ShardEffect},
 };
-use pondage_storage::{HostileDisk, LogReader, LogWriter, Volume, Written};
+use pondage_storage::{HostileDisk, LogReader, LogWriter, Volume, Written, promises::Promises};
 
 use super::{
+    consensus_log::ModelVoter,
     due::{HostDue, Waiter},
     reach::Ticket,
 };
-use crate::{chance::Chance, clients::ClientId};
+use crate::{chance::Chance, clients::ClientId, invariants};
 
 /// A host's place in the list.
 pub(crate) type HostId = usize;
@@ -92,17 +94,55 @@ pub(super) enum Decided {
     Coordinator(CoordinatorEffect),
 }
 
+/// The coordinator of a lone broker, or of a cluster's member.
+pub(super) enum Brain {
+    Lone {
+        coordinator: Box<Coordinator>,
+        /// The catalog's own log.
+        log: Side,
+    },
+    Member(Box<Coordinator<ModelVoter>>),
+}
+
+impl Brain {
+    pub(super) fn step(&mut self, now: Now, event: CoordinatorEvent, effects: &mut Vec<CoordinatorEffect>) {
+        match self {
+            Self::Lone { coordinator, .. } => coordinator.step(now, event, effects),
+            Self::Member(coordinator) => coordinator.step(now, event, effects),
+        }
+    }
+
+    pub(super) const fn catalog(&self) -> &Catalog {
+        match self {
+            Self::Lone { coordinator, .. } => coordinator.catalog(),
+            Self::Member(coordinator) => coordinator.catalog(),
+        }
+    }
+
+    /// The catalog's own log, if it lies here.
+    pub(super) const fn log(&mut self) -> Option<&mut Side> {
+        match self {
+            Self::Lone { log, .. } => Some(log),
+            Self::Member(_) => None,
+        }
+    }
+}
+
 /// A broker that is up.
 pub(super) struct Running {
-    pub(super) _volume: Volume<HostileDisk>,
-    pub(super) coordinator: Coordinator,
-    pub(super) catalog: Side,
+    pub(super) volume: Volume<HostileDisk>,
+    pub(super) brain: Brain,
+    pub(super) promises: Promises<HostileDisk>,
+    /// As the catalog knows this start, once it does.
+    pub(super) member: Option<Member>,
     pub(super) shards: BTreeMap<ShardId, (Shard, Side)>,
     pub(super) routes: BTreeMap<String, Vec<(StreamId, ShardId)>>,
     pub(super) groups: BTreeSet<Name>,
     pub(super) waiters: BTreeMap<(ShardId, RequestId), Waiter>,
     pub(super) admin_waiters: HashMap<RequestId, (ClientId, Ticket)>,
     pub(super) ready: bool,
+    /// It was asked to stop.
+    pub(super) asked_to_stop: bool,
     /// Its coordinator has ended, its shards are about to.
     pub(super) stopping: bool,
     /// Decided in this order and to be done in this order.
@@ -117,6 +157,14 @@ pub(super) struct Host {
     pub(super) clock: Clock,
     /// Grows with every start and every end of its broker.
     pub(super) start: u64,
+    /// Grows when the disk is emptied or goes back to an old image.
+    pub(super) generation: u64,
+    /// The broker that its disk is, as far as it registered.
+    pub(super) broker: Option<BrokerId>,
+    /// The broker that its disk was before it was emptied or went back.
+    pub(super) replaces: Option<BrokerId>,
+    /// The disk as it once was.
+    pub(super) image: Option<HostileDisk>,
     pub(super) running: Option<Running>,
     /// Nothing moves on it, until it resumes.
     pub(super) paused: bool,
@@ -124,11 +172,31 @@ pub(super) struct Host {
     pub(super) stalled: VecDeque<HostDue>,
     /// When what it tells clients reaches them: one connection keeps its order.
     pub(super) told_until: u64,
+    /// Its clients' connections are about to be found broken.
+    pub(super) connections_break: bool,
 }
 
 impl Host {
     pub(super) const fn new(disk: HostileDisk, clock: Clock) -> Self {
-        Self { disk, clock, start: 0, running: None, paused: false, stalled: VecDeque::new(), told_until: 0 }
+        Self {
+            disk,
+            clock,
+            start: 0,
+            generation: 0,
+            broker: None,
+            replaces: None,
+            image: None,
+            running: None,
+            paused: false,
+            stalled: VecDeque::new(),
+            told_until: 0,
+            connections_break: false,
+        }
+    }
+
+    /// What its disk holds now, as the invariants call it.
+    pub(super) const fn volume(&self, host: HostId) -> invariants::Volume {
+        invariants::Volume { host, generation: self.generation }
     }
 
     /// Whether clients can work with its broker.

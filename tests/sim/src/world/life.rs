@@ -2,19 +2,30 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use pondage_model::{Refusal, ShardId};
+use pondage_catalog::Catalog;
+use pondage_model::{Member, Refusal, ShardId};
 use pondage_node::{
-    boot::{Booted, Fresh, boot},
-    coordinator::CoordinatorEvent,
+    boot::{BootError, Booted, BootedMember, Fresh, Place, boot, boot_member, reformat},
+    coordinator::{Coordinator, CoordinatorEvent},
     shard::{ShardEvent, ShardReply, ShardRequest},
+};
+use pondage_storage::{
+    HostileDisk, Volume,
+    promises::{self, Promises},
 };
 
 use super::{
     World,
     due::{Due, HostDue, Waiter},
-    host::{HostId, Running, Side},
+    host::{Brain, HostId, Running, Side},
 };
 use crate::clients::Clients;
+
+/// What a start finds on its disk.
+type Booting = (Volume<HostileDisk>, Brain, Promises<HostileDisk>);
+
+/// How long an orderly stop may take.
+const STOP_MICROS_MAX: u64 = 5_000_000;
 
 impl World {
     pub(super) fn restart(&mut self, host: HostId, clients: &mut Clients) {
@@ -31,30 +42,71 @@ impl World {
             self.clock_jumps += 1;
             self.oracle.forget_times();
         }
-        let cluster = self.cluster;
-        let fresh = Fresh { cluster, volume: self.chance.uuid(), nonce: self.chance.uuid() };
-        let options = self.log_options();
-        match boot(&self.hosts[host].disk, &options, fresh, format!("host-{host}:0")) {
-            Ok(Booted { volume, coordinator, catalog_writer, catalog_reader, .. }) => {
+        self.lose_disk(host);
+        match self.boot(host) {
+            Ok((volume, brain, promises)) => {
                 let start = self.hosts[host].start;
                 self.trace.say(self.micros, format_args!("host {host} start {start}"));
                 self.hosts[host].running = Some(Running {
-                    _volume: volume,
-                    coordinator,
-                    catalog: Side::new(catalog_writer, catalog_reader),
+                    volume,
+                    brain,
+                    promises,
+                    member: None,
                     shards: BTreeMap::new(),
                     routes: BTreeMap::new(),
                     groups: BTreeSet::new(),
                     waiters: BTreeMap::new(),
                     admin_waiters: HashMap::new(),
                     ready: false,
+                    asked_to_stop: false,
                     stopping: false,
                     decided: VecDeque::new(),
                     doing: false,
                 });
+                self.plan_host(50_000, host, HostDue::Tick);
                 self.coordinator(host, CoordinatorEvent::Start, clients);
             }
             Err(error) => self.start_failed(host, &error.to_string(), clients),
+        }
+    }
+
+    fn boot(&mut self, host: HostId) -> Result<Booting, BootError> {
+        let fresh = self.fresh();
+        let disk = self.hosts[host].disk.clone();
+        let address = format!("host-{host}:0");
+        if self.hosts.len() == 1 {
+            let Booted { volume, coordinator, catalog_writer, catalog_reader, .. } =
+                boot(&disk, &self.log_options(), fresh, address)?;
+            let log = Side::new(catalog_writer, catalog_reader);
+            let promises = promises::open(disk)?;
+            return Ok((volume, Brain::Lone { coordinator: Box::new(coordinator), log }, promises));
+        }
+        let place = Place { address, rack: None, replaces: self.hosts[host].replaces };
+        let BootedMember { volume, identity, next_nonce, held, .. } = boot_member(&disk, fresh, place)?;
+        let voter = self.consensus.join(host, self.hosts[host].start);
+        let coordinator = Coordinator::member(identity, next_nonce, voter, Catalog::default(), held);
+        Ok((volume, Brain::Member(Box::new(coordinator)), promises::open(disk)?))
+    }
+
+    fn fresh(&mut self) -> Fresh {
+        Fresh { cluster: self.cluster, volume: self.chance.uuid(), nonce: self.chance.uuid() }
+    }
+
+    /// The volume is a copy's or a backup's: it is emptied and begins anew.
+    pub(super) fn reformat(&mut self, host: HostId, clients: &mut Clients) {
+        self.trace.say(self.micros, format_args!("host {host} empties its volume"));
+        if self.losses == 0 {
+            self.fatal = Some(format!("host {host} empties a volume that is no copy"));
+        }
+        let fresh = self.fresh();
+        let disk = self.hosts[host].disk.clone();
+        let Some(up) = self.hosts[host].running.as_mut() else { return };
+        match reformat(&disk, &mut up.volume, fresh) {
+            Ok(()) => {
+                self.forget_disk(host);
+                self.end(host, false, clients);
+            }
+            Err(error) => self.fence(host, &error.to_string(), None, clients),
         }
     }
 
@@ -89,6 +141,7 @@ impl World {
     }
 
     fn end(&mut self, host: HostId, power: bool, clients: &mut Clients) {
+        let member = self.hosts[host].running.as_ref().and_then(|up| up.member);
         let found = &mut self.hosts[host];
         found.running = None;
         found.stalled.clear();
@@ -104,10 +157,23 @@ impl World {
         } else {
             let pause = self.chance.between(0, if power { 3_000_000 } else { 5_000 });
             self.plan(pause, Due::HostLost(host));
+            if let Some(member) = member.filter(|_| !power) {
+                self.tell_gone(host, member);
+            }
         }
         let longest = if self.is_healing() || self.chance.once_in(2) { 500_000 } else { 8_000_000 };
         let pause = self.chance.between(1_000, longest);
         self.plan(pause, Due::Restart(host));
+    }
+
+    /// A process that ends resets its connections, and its address refuses new ones.
+    fn tell_gone(&mut self, host: HostId, member: Member) {
+        for other in (0..self.hosts.len()).filter(|other| *other != host) {
+            if self.network.both_ways(host, other) {
+                let delay = self.network.delay(&mut self.chance);
+                self.plan_host(delay, other, HostDue::PeerGone(member));
+            }
+        }
     }
 
     /// A write or sync failed: the broker says so and exits; the disk may have forgotten what it held.
@@ -131,13 +197,36 @@ impl World {
         }
     }
 
-    /// The broker is asked to stop: its coordinator ends, its sessions end in order, then its leases are logged.
+    /// The broker is asked to stop: what it leads goes to others if there are any, its coordinator ends, its sessions
+    /// end in order, then its leases are logged.
     pub(super) fn stop(&mut self, host: HostId, clients: &mut Clients) {
-        let Some(up) = self.hosts[host].running.as_mut().filter(|up| up.ready && !up.stopping) else {
+        let alone = self.hosts.len() == 1;
+        let Some(up) = self.hosts[host].running.as_mut().filter(|up| up.ready && !up.asked_to_stop) else {
             return;
         };
-        up.stopping = true;
+        up.asked_to_stop = true;
         self.trace.say(self.micros, format_args!("host {host} stops"));
+        if alone {
+            let pause = self.chance.between(100, 5_000);
+            self.plan_host(pause, host, HostDue::LastSessions);
+        } else {
+            // An orderly stop takes as long as it is given, and no longer.
+            self.plan_host(STOP_MICROS_MAX, host, HostDue::LastSessions);
+            self.coordinator(host, CoordinatorEvent::Stop, clients);
+        }
+    }
+
+    /// Nothing is led here any more.
+    pub(super) fn stopped(&mut self, host: HostId) {
+        let pause = self.chance.between(100, 5_000);
+        self.plan_host(pause, host, HostDue::LastSessions);
+    }
+
+    pub(super) fn last_sessions(&mut self, host: HostId, clients: &mut Clients) {
+        let Some(up) = self.hosts[host].running.as_mut() else { return };
+        if std::mem::replace(&mut up.stopping, true) {
+            return;
+        }
         clients.broker_stops(self, host);
         let pause = self.chance.between(100, 5_000);
         self.plan_host(pause, host, HostDue::Flush);

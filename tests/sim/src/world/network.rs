@@ -50,7 +50,6 @@ impl Network {
     }
 
     /// Whether hosts hear each other.
-    #[cfg_attr(not(test), expect(dead_code, reason = "brokers do not talk to each other yet"))]
     pub(super) fn both_ways(&self, one: HostId, other: HostId) -> bool {
         let (one, other) = (End::Host(one), End::Host(other));
         one == other || (self.passes(one, other) && self.passes(other, one))
@@ -67,7 +66,6 @@ impl Network {
     }
 
     /// When the copies of a message between hosts arrive, from now: none if it is lost.
-    #[cfg_attr(not(test), expect(dead_code, reason = "brokers do not talk to each other yet"))]
     pub(super) fn arrivals(&self, from: HostId, to: HostId, chance: &mut Chance) -> [Option<u64>; 2] {
         if !self.passes(End::Host(from), End::Host(to)) {
             return [None; 2];

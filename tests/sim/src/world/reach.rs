@@ -33,7 +33,7 @@ pub(super) struct Contact {
     /// Where its request is.
     asked: Option<HostId>,
     /// Where its session is: it attached there, or follows a stream.
-    session: Option<HostId>,
+    session: Option<(HostId, ShardId)>,
 }
 
 impl World {
@@ -83,7 +83,7 @@ impl World {
     fn leader_of(&self, shard: ShardId) -> Option<HostId> {
         let asked = self.some_host()?;
         let up = self.hosts[asked].running.as_ref()?;
-        let leader = up.coordinator.catalog().shard(shard)?.leader?;
+        let leader = up.brain.catalog().shard(shard)?.leader?;
         self.host_of(leader).filter(|host| self.hosts[*host].running.is_some())
     }
 
@@ -102,7 +102,8 @@ impl World {
     /// As [`Self::request`]; the client stays there for what follows.
     pub(crate) fn open_session(&mut self, client: ClientId, shard: ShardId, request: ShardRequest) -> bool {
         let asked = self.request(client, shard, request);
-        self.contacts[client].session = self.contacts[client].asked.filter(|_| asked);
+        let host = self.contacts[client].asked.filter(|_| asked);
+        self.contacts[client].session = host.map(|host| (host, shard));
         asked
     }
 
@@ -113,7 +114,7 @@ impl World {
 
     /// Where the client's session is, unless the shard is led elsewhere by now.
     pub(crate) fn session(&self, client: ClientId, shard: ShardId) -> Option<HostId> {
-        let session = self.contacts[client].session?;
+        let (session, _) = self.contacts[client].session.filter(|(_, at)| *at == shard)?;
         self.leader_of(shard).is_none_or(|leader| leader == session).then_some(session)
     }
 
@@ -152,6 +153,16 @@ impl World {
         let delay = self.network.delay(&mut self.chance);
         if self.network.passes(End::Clients, End::Host(host)) {
             self.plan_host(delay, host, due);
+        } else {
+            self.connections_break(host);
+        }
+    }
+
+    /// Something between the host and its clients was lost, which a connection does not survive.
+    fn connections_break(&mut self, host: HostId) {
+        if !std::mem::replace(&mut self.hosts[host].connections_break, true) {
+            let pause = self.chance.between(0, 2 * KEEPALIVE_MICROS);
+            self.plan(pause, Due::HostLost(host));
         }
     }
 
@@ -159,7 +170,7 @@ impl World {
     pub(super) fn tell_clients(&mut self, host: HostId, told: Told) {
         let delay = self.network.delay(&mut self.chance);
         if !self.network.passes(End::Host(host), End::Clients) {
-            return;
+            return self.connections_break(host);
         }
         let at = (self.micros + delay).max(self.hosts[host].told_until);
         self.hosts[host].told_until = at;
@@ -185,6 +196,13 @@ impl World {
                     clients.served(self, consumer);
                 }
             }
+            Told::SessionsEnd { host, shard } => {
+                for client in clients.ids() {
+                    if self.contacts[client].session == Some((host, shard)) {
+                        self.lose(client, clients);
+                    }
+                }
+            }
             Told::Progress { reader, start, end } => clients.progress(self, reader, start, end),
         }
     }
@@ -198,11 +216,12 @@ impl World {
         awaited
     }
 
-    /// A life of the host ended: whoever had a connection to it has none.
+    /// The host ended, or the way to it: whoever had a connection to it has none.
     pub(super) fn host_lost(&mut self, host: HostId, clients: &mut Clients) {
+        self.hosts[host].connections_break = false;
         for client in clients.ids() {
             let contact = self.contacts[client];
-            if contact.asked == Some(host) || contact.session == Some(host) {
+            if contact.asked == Some(host) || contact.session.is_some_and(|(at, _)| at == host) {
                 self.lose(client, clients);
             }
         }
@@ -260,6 +279,16 @@ impl World {
             }
         };
         raw.into_iter().filter_map(|entry| entry.decode().ok()).collect()
+    }
+
+    /// When nothing that was asked before can arrive any more: a while after every host runs again.
+    pub(crate) const fn end_of_late_requests(&self) -> u64 {
+        self.faults_until + 3_000_000
+    }
+
+    /// Whether there are several brokers: then requests that were given up may arrive late, and routes may be old.
+    pub(crate) const fn is_cluster(&self) -> bool {
+        self.hosts.len() > 1
     }
 
     /// Whether wall clocks of hosts may stand years apart: then log time leaps when another host leads.

@@ -1,14 +1,16 @@
 //! The shards of a host's broker: their machines step, and what they decide is done to disk, network and clients.
 
 use pondage_model::{
-    Body, Entry, Epoch, Name, Offset, RawEntry, Refusal, ShardId, StreamId,
+    Body, Entry, Epoch, Name, Offset, Refusal, ShardId, StreamId,
     entry::{Move, MovedFrom, Publish},
 };
 use pondage_node::{
+    coordinator::CoordinatorEvent,
     dead_letter::dead_letter,
     delivery::{self, Dispatch},
     shard::{RequestId, ShardEffect, ShardEvent, ShardReply, ShardRequest},
 };
+use pondage_replication::Batch;
 
 use super::{
     World,
@@ -22,7 +24,10 @@ impl World {
         let Some(side) = self.hosts[host].side(shard) else { return };
         let Some(written) = side.written.take() else { return };
         match side.writer.sync(written) {
-            Ok(synced) => self.shard(host, shard, ShardEvent::Synced(synced), clients),
+            Ok(synced) => {
+                self.invariants.synced(self.hosts[host].volume(host), shard, synced.end());
+                self.shard(host, shard, ShardEvent::Synced(synced), clients);
+            }
             Err(fault) => return self.fence(host, &fault.to_string(), Some(shard), clients),
         }
         self.drop_segments(host, shard, clients);
@@ -37,6 +42,7 @@ impl World {
             self.fatal = Some(format!("host {host} {shard:?}: {broken}"));
             return;
         }
+        self.observe(host, shard);
         for effect in &effects {
             // What it says now was said, whether or not it gets to say it.
             if let ShardEffect::Deliver { epoch, dispatch } = effect {
@@ -73,7 +79,29 @@ impl World {
         clients: &mut Clients,
     ) {
         match effect {
-            ShardEffect::Write(entries) => self.write(host, shard, &entries, clients),
+            ShardEffect::Write(batch) => self.write(host, shard, &batch, clients),
+            ShardEffect::Truncate(to) => {
+                let (volume, row) = (self.hosts[host].volume(host), self.row(shard));
+                self.invariants.truncates(volume, shard, to, row.as_ref());
+                let pause = self.sync_micros();
+                self.plan_host(pause, host, HostDue::Truncate { shard, to });
+            }
+            ShardEffect::Persist(epoch) => {
+                let pause = self.sync_micros();
+                self.plan_host(pause, host, HostDue::Persist { shard, epoch });
+            }
+            ShardEffect::Send { to, message } => self.send_to_replica(host, shard, to, &message),
+            ShardEffect::Read { to, from, bytes_max } => {
+                let pause = self.chance.between(10, 2_000);
+                self.plan_host(pause, host, HostDue::ReadFor { shard, to, from, bytes_max });
+            }
+            ShardEffect::RequestIsr(request) => self.request_isr(host, shard, request, clients),
+            ShardEffect::HandOver { epoch, version, to } => {
+                let event = CoordinatorEvent::HandedOver { shard, epoch, version, to };
+                self.coordinator(host, event, clients);
+            }
+            ShardEffect::Following(_) => self.follows(host, shard),
+            ShardEffect::Report(finding) => self.replica_reports(host, shard, &finding),
             ShardEffect::Replay { from } => {
                 let pause = self.chance.between(10, 2_000);
                 self.plan_host(pause, host, HostDue::Replay { shard, from });
@@ -82,7 +110,7 @@ impl World {
                 if let Some(side) = self.hosts[host].side(shard) {
                     side.serves = Some(epoch);
                 }
-                self.shard_serves(host, shard, clients);
+                self.shard_serves(host, shard, epoch, clients);
             }
             ShardEffect::Reply { id, reply } => self.reply(host, shard, id, reply, clients),
             ShardEffect::Deliver { epoch, dispatch } => {
@@ -121,12 +149,13 @@ impl World {
         }
     }
 
-    fn write(&mut self, host: HostId, shard: ShardId, entries: &[RawEntry], clients: &mut Clients) {
+    fn write(&mut self, host: HostId, shard: ShardId, batch: &Batch, clients: &mut Clients) {
         let Some(side) = self.hosts[host].side(shard) else { return };
         assert!(side.written.is_none(), "two batches at once");
-        match side.writer.write(entries) {
+        match side.writer.write_with_epochs(&batch.epochs, &batch.entries) {
             Ok(written) => {
                 side.written = Some(written);
+                self.invariants.wrote(self.hosts[host].volume(host), shard, &batch.entries);
                 let pause = self.sync_micros();
                 self.plan_host(pause, host, HostDue::ShardSync(shard));
             }
@@ -135,10 +164,11 @@ impl World {
     }
 
     fn drop_segments(&mut self, host: HostId, shard: ShardId, clients: &mut Clients) {
+        let volume = self.hosts[host].volume(host);
         let Some(side) = self.hosts[host].side(shard).filter(|side| side.written.is_none()) else { return };
-        if let Some(position) = side.to_drop.take()
-            && let Err(fault) = side.writer.drop_segments_below(position)
-        {
+        let Some(position) = side.to_drop.take() else { return };
+        self.invariants.may_drop(volume, shard, position);
+        if let Err(fault) = side.writer.drop_segments_below(position) {
             self.fence(host, &fault.to_string(), Some(shard), clients);
         }
     }
