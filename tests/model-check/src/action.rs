@@ -242,7 +242,7 @@ fn restart(configuration: &Configuration, world: &mut World, slot: usize, disk: 
     let answered = if damaged { disk.promised } else { before.answered };
     let damaged = damaged || before.damaged;
     world.replace(slot, Node { answered, damaged, ..Node::start(member, disk) });
-    if !matches!(configuration.planted, Some(Planted::StartsForgetTheCatalog | Planted::PromiseNotKept)) {
+    if configuration.starts_with_catalog {
         let version = world.catalog.row().version;
         learn(configuration, world, slot, version);
     }

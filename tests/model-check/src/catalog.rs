@@ -1,4 +1,7 @@
 //! The catalog's row of the shard, with the rules by which it changes.
+//!
+//! The product's catalog knows a hundred other things, so this is its row alone; `tests/catalog.rs` drives both through
+//! the same commands and compares what becomes of them.
 
 use std::collections::BTreeMap;
 
@@ -69,19 +72,26 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Brokers in their first start, all in sync, the first one leading in epoch 1.
-    pub fn new(brokers: u32, min_in_sync_replicas: u32) -> Self {
-        let replicas: Vec<_> = (0..brokers).map(BrokerId).collect();
-        let incarnation = Incarnation(1);
-        let row = Assignment {
+    /// Brokers in their first start, the first ones in sync, the very first leading in epoch 1.
+    pub fn new(brokers: u32, in_sync: u32, min_in_sync_replicas: u32) -> Self {
+        let start = |broker| Member { broker: BrokerId(broker), incarnation: Incarnation(1) };
+        Self::at(Assignment {
             epoch: Epoch(1),
             version: 1,
             leader: Some(BrokerId(0)),
-            isr: replicas.iter().map(|&broker| Member { broker, incarnation }).collect(),
-            replicas,
+            replicas: (0..brokers).map(BrokerId).collect(),
+            isr: (0..in_sync).map(start).collect(),
             min_in_sync_replicas,
+        })
+    }
+
+    /// A row whose replicas are in their first start, or in the one that is in sync.
+    pub fn at(row: Assignment) -> Self {
+        let start = |broker: &BrokerId| {
+            let incarnation = row.in_sync(*broker).map_or(Incarnation(1), |member| member.incarnation);
+            (*broker, incarnation)
         };
-        let starts = row.replicas.iter().map(|broker| (*broker, incarnation)).collect();
+        let starts = row.replicas.iter().map(start).collect();
         Self { rows: vec![Shared::new(row)], starts, wishes: Bag::default() }
     }
 
@@ -107,7 +117,8 @@ impl Catalog {
         self.starts.get(&member.broker) == Some(&member.incarnation)
     }
 
-    fn current(&self, broker: BrokerId) -> Option<Member> {
+    /// A broker's current start.
+    pub fn current(&self, broker: BrokerId) -> Option<Member> {
         self.starts.get(&broker).map(|&incarnation| Member { broker, incarnation })
     }
 

@@ -49,8 +49,7 @@ pub enum Disks {
 pub enum Planted {
     /// A shell says "durable" before the sync returned.
     DurableBeforeSync,
-    /// A shell says that a promise is kept and does not write it, and starts without the catalog: either alone would
-    /// tell a start which epochs are over.
+    /// A shell says that a promise is kept and does not write it.
     PromiseNotKept,
     /// The catalog elects whoever answers.
     AnybodyIsElected,
@@ -58,8 +57,6 @@ pub enum Planted {
     TheUnprovenAreElected,
     /// The catalog carries out requests of older versions.
     CatalogForgetsVersions,
-    /// A broker opens its shards before it knows the catalog as of its registration.
-    StartsForgetTheCatalog,
 }
 
 /// Something good that a row must be able to reach: a space in which nothing happens is no proof.
@@ -86,8 +83,10 @@ pub enum Reach {
 pub struct Configuration {
     /// What it is about.
     pub name: &'static str,
-    /// Replicas, all in sync at first.
+    /// Replicas.
     pub replicas: u32,
+    /// Those that are in sync at first.
+    pub in_sync: u32,
     /// In-sync replicas without which nothing is committed.
     pub min_in_sync_replicas: u32,
     /// Where it begins.
@@ -98,6 +97,8 @@ pub struct Configuration {
     pub budgets: Budgets,
     /// What must be reachable.
     pub reaches: &'static [Reach],
+    /// Whether a start goes by the catalog as of its registration from the beginning, and not only once it learns it.
+    pub starts_with_catalog: bool,
     /// Steps after which the quick run ends although there is more.
     pub steps_max: Option<usize>,
     /// What is broken.

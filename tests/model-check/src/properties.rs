@@ -9,7 +9,7 @@
 //! | LeaderCompletenessProperty | [`leaders_are_complete`] |
 //! | LeaderCandidateCompletenessProperty | [`candidates_are_complete`] |
 //! | ReplicationQuorumSupersetProperty | [`quorum_covers_the_in_sync`] |
-//! | ConsistentReadProperty | [`Rule::CommittedForEver`], [`Rule::OvertakenIsSilent`] |
+//! | ConsistentReadProperty | [`serving_leaders_know_what_is_committed`], [`Rule::CommittedForEver`], [`Rule::OvertakenIsSilent`] |
 //! | NoCommittedRecordLostGlobally | [`nothing_committed_is_lost`], when it is committed [`Rule::CommittedIsDurable`] |
 //! | MetadataLogMatchingProperty | [`rows_come_from_the_catalog`]; the order of its log is the consensus library's |
 //! | ValidReplicaState, ValidControllerState | `invariants::check` after every step, [`the_row_is_valid`] |
@@ -40,6 +40,7 @@ pub const RULES: &[(&str, Holds)] = &[
     ("nothing to report while disks work", |_, world| world.broken != Some(Rule::NothingToReport)),
     ("replicas agree", replicas_agree),
     ("leaders are complete", leaders_are_complete),
+    ("who serves knows what is committed", serving_leaders_know_what_is_committed),
     ("candidates are complete", candidates_are_complete),
     ("the quorum covers the in-sync set", quorum_covers_the_in_sync),
     ("nothing committed is lost", nothing_committed_is_lost),
@@ -72,6 +73,14 @@ pub fn leaders_are_complete(_: &Shard, world: &World) -> bool {
             let listed = node.replica.end() > place && node.replica.epochs().at(place) == entry.epoch;
             listed && (node.durable() <= place || world.history.holds(&node.disk.log, position))
         })
+    })
+}
+
+/// A leader that serves counts everything as committed that leaders of older epochs did: nobody reads backwards.
+pub fn serving_leaders_know_what_is_committed(_: &Shard, world: &World) -> bool {
+    world.nodes.iter().filter(|node| node.replica.is_serving() && !node.fenced).all(|node| {
+        let older = world.history.committed.iter().filter(|entry| entry.by < node.replica.epoch());
+        node.replica.high_watermark() >= Position(older.count() as u64)
     })
 }
 

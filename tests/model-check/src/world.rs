@@ -46,10 +46,14 @@ pub struct World {
 impl World {
     /// Brokers that have learned nothing yet.
     pub fn new(configuration: &Configuration) -> Self {
-        let catalog = Catalog::new(configuration.replicas, configuration.min_in_sync_replicas);
-        let node = |member: &Member| Shared::new(Node::start(*member, Disk::default()));
+        let catalog =
+            Catalog::new(configuration.replicas, configuration.in_sync, configuration.min_in_sync_replicas);
+        let node = |broker: &BrokerId| {
+            let member = catalog.current(*broker).expect("a replica's broker is registered");
+            Shared::new(Node::start(member, Disk::default()))
+        };
         Self {
-            nodes: catalog.row().isr.iter().map(node).collect(),
+            nodes: catalog.row().replicas.iter().map(node).collect(),
             network: Bag::default(),
             catalog: Shared::new(catalog),
             history: Shared::new(History::default()),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pondage_model_check::{
     check::{Dose, Order, explore},
+    configuration::Configuration,
     rows, story,
 };
 
@@ -41,11 +42,9 @@ fn every_planted_mistake_is_found() {
         };
         let told = story::tell(&row, actions);
         assert!(told.len() == actions.len() + 1, "{}: the history can't be told again", row.name);
-        let sound = explore(
-            &pondage_model_check::configuration::Configuration { planted: None, ..row.clone() },
-            Dose { steps_max: Some(20_000), ..DOSE },
-            Order::BreadthFirst,
-        );
+        // The same row without the mistake, and with what it assumes, holds as far as it is looked at.
+        let sound = Configuration { planted: None, starts_with_catalog: true, ..row.clone() };
+        let sound = explore(&sound, Dose { steps_max: Some(20_000), ..DOSE }, Order::BreadthFirst);
         assert!(sound.broken.is_empty(), "{}: breaks {:?} unplanted", row.name, sound.broken);
     }
 }
