@@ -176,6 +176,10 @@ impl Admin {
             (Doing::Delete(stream), Err(refusal)) if refusal.code() == Code::NotFound => {
                 self.deleted(world, stream);
             }
+            // An earlier one that it had given up arrived after all, and made it otherwise.
+            (Doing::Make, Err(refusal)) if refusal.code() == Code::InvalidArgument && world.is_cluster() => {
+                self.scratch = true;
+            }
             (_, Err(refusal)) if refusal.retriable() => return,
             (doing, result) => {
                 return world.violate(format!("admin: {doing:?} was answered with {result:?}"));
