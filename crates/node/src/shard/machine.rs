@@ -439,7 +439,10 @@ impl Shard {
     }
 
     fn arm(&mut self, now: Now, log_time: LogTime, effects: &mut Vec<ShardEffect>) {
-        let delivery = if let State::Leading(led) = &self.state {
+        // What may not be appended is not waited for either, or a wake would follow the other at once.
+        let delivery = if let State::Leading(led) = &self.state
+            && self.replica.check_leader().is_ok()
+        {
             let timed = led.leading.next_wake();
             let timed = timed.map(|at| now.monotonic_millis + at.millis_since(log_time).max(1));
             // While a batch is written its end is the next chance to log leases, and it wakes by itself.

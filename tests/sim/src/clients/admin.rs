@@ -173,8 +173,13 @@ impl Admin {
             (Doing::Apply(request), Ok(_)) => self.applied(world, &request),
             (Doing::Make, Ok(_)) => self.scratch = true,
             (Doing::Delete(stream), Ok(_)) => self.deleted(world, stream),
+            // The catalog knows it no more; only an answer of success says that the shard's leader does not either.
             (Doing::Delete(stream), Err(refusal)) if refusal.code() == Code::NotFound => {
-                self.deleted(world, stream);
+                self.deleted(world, stream.filter(|_| !world.is_cluster()));
+            }
+            // An earlier one that it had given up arrived after all, and made it otherwise.
+            (Doing::Make, Err(refusal)) if refusal.code() == Code::InvalidArgument && world.is_cluster() => {
+                self.scratch = true;
             }
             (_, Err(refusal)) if refusal.retriable() => return,
             (doing, result) => {

@@ -53,6 +53,9 @@ impl World {
                 }
             }
             HostDue::Forward { shard, source, moving } => self.forward(host, shard, source, &moving),
+            HostDue::Forwarded { shard, source, moving, published } => {
+                self.forwarded(host, (shard, source), &moving, published, clients);
+            }
             HostDue::Ask { shard, request, waiter } => self.arrive(host, shard, request, waiter, clients),
             HostDue::AskCatalog { request, client, ticket } => {
                 let id = self.new_request();
@@ -78,6 +81,7 @@ impl World {
             HostDue::ReadFor { shard, to, from, bytes_max } => {
                 self.read_for(host, shard, (to, from, bytes_max), clients);
             }
+            HostDue::PeerThere(broker) => self.link(host, broker, true, clients),
             HostDue::PeerGone(member) => self.peer_gone(host, member, clients),
             HostDue::LastSessions => self.last_sessions(host, clients),
             HostDue::Flush => self.flush(host),
@@ -158,7 +162,9 @@ impl World {
             CoordinatorEffect::Registered(member) => {
                 up.member = Some(member);
                 self.hosts[host].broker = Some(member.broker);
+                self.hosts[host].replaces = None;
                 self.consensus.is_broker(host, member.broker);
+                self.tell_links(host, member.broker);
             }
             CoordinatorEffect::Reformat => self.reformat(host, clients),
             CoordinatorEffect::Assign(shard, assignment) => self.assign(host, shard, assignment, clients),

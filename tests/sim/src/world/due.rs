@@ -62,6 +62,13 @@ pub(super) enum HostDue {
         source: StreamId,
         moving: Move,
     },
+    /// What came of a dead letter's publish at its target, or nothing did in time.
+    Forwarded {
+        shard: ShardId,
+        source: StreamId,
+        moving: Move,
+        published: bool,
+    },
     /// A request arrives at a shard.
     Ask {
         shard: ShardId,
@@ -106,6 +113,8 @@ pub(super) enum HostDue {
         from: Position,
         bytes_max: usize,
     },
+    /// There is a connection to another broker.
+    PeerThere(BrokerId),
     /// A start of another broker is gone for certain.
     PeerGone(Member),
     /// A stopping broker ends its sessions.
@@ -159,6 +168,9 @@ pub(super) enum Waiter {
     Ensure(RequestId),
     /// A dead letter's publish at its target: then it is settled at its source.
     Forwarded {
+        /// Who forwards, and its life.
+        host: HostId,
+        start: u64,
         shard: ShardId,
         source: StreamId,
         moving: Move,

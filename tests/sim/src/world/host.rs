@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use pondage_catalog::Catalog;
-use pondage_model::{BrokerId, Epoch, Member, Name, Position, ShardId, StreamId};
+use pondage_model::{BrokerId, Epoch, Member, MoveSeq, Name, Position, ShardId, StreamId};
 use pondage_node::{
     Now,
     coordinator::{Coordinator, CoordinatorEffect, CoordinatorEvent},
@@ -140,6 +140,8 @@ pub(super) struct Running {
     pub(super) groups: BTreeSet<Name>,
     pub(super) waiters: BTreeMap<(ShardId, RequestId), Waiter>,
     pub(super) admin_waiters: HashMap<RequestId, (ClientId, Ticket)>,
+    /// Dead letters on their way to other queues, by source.
+    pub(super) forwards: BTreeMap<(ShardId, StreamId), MoveSeq>,
     pub(super) ready: bool,
     /// It was asked to stop.
     pub(super) asked_to_stop: bool,
@@ -163,6 +165,8 @@ pub(super) struct Host {
     pub(super) broker: Option<BrokerId>,
     /// The broker that its disk was before it was emptied or went back.
     pub(super) replaces: Option<BrokerId>,
+    /// The disk went back to how it was: what it is now, it has to find out.
+    pub(super) went_back: bool,
     /// The disk as it once was.
     pub(super) image: Option<HostileDisk>,
     pub(super) running: Option<Running>,
@@ -185,6 +189,7 @@ impl Host {
             generation: 0,
             broker: None,
             replaces: None,
+            went_back: false,
             image: None,
             running: None,
             paused: false,

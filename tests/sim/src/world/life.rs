@@ -57,6 +57,7 @@ impl World {
                     groups: BTreeSet::new(),
                     waiters: BTreeMap::new(),
                     admin_waiters: HashMap::new(),
+                    forwards: BTreeMap::new(),
                     ready: false,
                     asked_to_stop: false,
                     stopping: false,
@@ -81,7 +82,8 @@ impl World {
             let promises = promises::open(disk)?;
             return Ok((volume, Brain::Lone { coordinator: Box::new(coordinator), log }, promises));
         }
-        let place = Place { address, rack: None, replaces: self.hosts[host].replaces };
+        let replaces = self.hosts[host].replaces.filter(|_| !self.hosts[host].went_back);
+        let place = Place { address, rack: None, replaces };
         let BootedMember { volume, identity, next_nonce, held, .. } = boot_member(&disk, fresh, place)?;
         let voter = self.consensus.join(host, self.hosts[host].start);
         let coordinator = Coordinator::member(identity, next_nonce, voter, Catalog::default(), held);
@@ -104,6 +106,7 @@ impl World {
         match reformat(&disk, &mut up.volume, fresh) {
             Ok(()) => {
                 self.forget_disk(host);
+                self.hosts[host].went_back = false;
                 self.end(host, false, clients);
             }
             Err(error) => self.fence(host, &error.to_string(), None, clients),

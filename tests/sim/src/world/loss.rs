@@ -26,6 +26,7 @@ impl World {
             self.micros,
             format_args!("host {host}: its disk {}", if old.is_some() { "goes back" } else { "is emptied" }),
         );
+        self.hosts[host].went_back = old.is_some();
         let seed = self.chance.any();
         let disk = old.unwrap_or_else(|| HostileDisk::new(seed, self.faults.disk));
         disk.crash();

@@ -148,16 +148,35 @@ impl World {
         self.invariants = invariants;
     }
 
-    /// The connection to a broker's start broke: its address refuses another.
-    pub(super) fn peer_gone(&mut self, host: HostId, member: Member, clients: &mut Clients) {
-        self.coordinator(host, CoordinatorEvent::Gone(member), clients);
+    /// A broker that is there now connects to the others, and they to it.
+    pub(super) fn tell_links(&mut self, host: HostId, broker: BrokerId) {
+        for other in (0..self.hosts.len()).filter(|other| *other != host) {
+            let Some(known) = self.hosts[other].broker.filter(|_| self.network.both_ways(host, other)) else {
+                continue;
+            };
+            let delay = self.network.delay(&mut self.chance);
+            self.plan_host(delay, other, HostDue::PeerThere(broker));
+            if self.hosts[other].running.is_some() {
+                self.plan_host(delay, host, HostDue::PeerThere(known));
+            }
+        }
+    }
+
+    /// Every replica here hears that a connection is there, or is not.
+    pub(super) fn link(&mut self, host: HostId, broker: BrokerId, up: bool, clients: &mut Clients) {
         let shards: Vec<ShardId> = self.hosts[host]
             .running
             .as_ref()
             .map(|up| up.shards.keys().copied().collect())
             .unwrap_or_default();
         for shard in shards {
-            self.shard(host, shard, ShardEvent::Link { broker: member.broker, up: false }, clients);
+            self.shard(host, shard, ShardEvent::Link { broker, up }, clients);
         }
+    }
+
+    /// The connection to a broker's start broke: its address refuses another.
+    pub(super) fn peer_gone(&mut self, host: HostId, member: Member, clients: &mut Clients) {
+        self.coordinator(host, CoordinatorEvent::Gone(member), clients);
+        self.link(host, member.broker, false, clients);
     }
 }

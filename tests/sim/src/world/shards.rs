@@ -14,10 +14,16 @@ use pondage_replication::Batch;
 
 use super::{
     World,
-    due::{HostDue, Told, Waiter},
+    due::{Due, HostDue, Told, Waiter},
     host::{Decided, HostId},
+    network::End,
 };
 use crate::clients::{Clients, grants};
+
+/// How long the answer to a dead letter may take.
+const FORWARD_MICROS_MAX: u64 = 2_000_000;
+/// No timer is finer.
+const TIMER_MICROS_MIN: u64 = 100;
 
 impl World {
     pub(super) fn synced(&mut self, host: HostId, shard: ShardId, clients: &mut Clients) {
@@ -144,7 +150,8 @@ impl World {
                 if let Some(side) = self.hosts[host].side(shard) {
                     side.wake = number;
                 }
-                self.plan_host(at.saturating_sub(self.micros), host, HostDue::Wake { shard, number });
+                let pause = at.saturating_sub(self.micros).max(TIMER_MICROS_MIN);
+                self.plan_host(pause, host, HostDue::Wake { shard, number });
             }
         }
     }
@@ -209,16 +216,14 @@ impl World {
                 self.tell_clients(host, Told::Answer { client, ticket, reply, epoch });
             }
             Some(Waiter::Ensure(id)) => self.ensured(host, id, reply, clients),
-            Some(Waiter::Forwarded { shard, source, moving }) => match reply {
-                ShardReply::Delivery(delivery::Reply::Published { .. }) => {
-                    let request = delivery::Request::Moved { stream: source, seq: moving.seq };
-                    self.ask(host, shard, ShardRequest::Delivery(request), Waiter::Moved { shard, source });
+            Some(Waiter::Forwarded { host: from, start, shard, source, moving }) => {
+                let published = matches!(reply, ShardReply::Delivery(delivery::Reply::Published { .. }));
+                if from == host || self.network.passes(End::Host(host), End::Host(from)) {
+                    let delay = self.network.delay(&mut self.chance);
+                    let due = HostDue::Forwarded { shard, source, moving, published };
+                    self.plan(delay, Due::Host { host: from, start, due });
                 }
-                _ => {
-                    let gone = !self.is_routed(host, moving.target);
-                    self.shard(host, shard, ShardEvent::ForwardRefused { source, gone }, clients);
-                }
-            },
+            }
             Some(Waiter::Moved { shard, source }) => {
                 if !matches!(reply, ShardReply::Delivery(delivery::Reply::Done)) {
                     self.shard(host, shard, ShardEvent::ForwardRefused { source, gone: false }, clients);
@@ -226,6 +231,51 @@ impl World {
             }
             Some(Waiter::Flushed) => self.flushed(host, shard, &reply, clients),
             Some(Waiter::Nobody) | None => {}
+        }
+    }
+
+    /// Publishes a dead letter where its queue is led.
+    fn publish_dead_letter(
+        &mut self,
+        host: HostId,
+        (shard, source): (ShardId, StreamId),
+        moving: &Move,
+        request: delivery::Request,
+    ) {
+        let start = self.hosts[host].start;
+        let Some(up) = self.hosts[host].running.as_mut() else { return };
+        up.forwards.insert((shard, source), moving.seq);
+        let row = up.brain.catalog().shard(moving.target_shard);
+        let target = row.and_then(|row| row.leader).and_then(|leader| self.host_of(leader));
+        let unanswered = HostDue::Forwarded { shard, source, moving: *moving, published: false };
+        self.plan_host(FORWARD_MICROS_MAX, host, unanswered);
+        let Some(target) = target else { return };
+        if target == host || self.network.passes(End::Host(host), End::Host(target)) {
+            let waiter = Waiter::Forwarded { host, start, shard, source, moving: *moving };
+            self.ask(target, moving.target_shard, ShardRequest::Delivery(request), waiter);
+        }
+    }
+
+    /// A dead letter is at its target and is settled at its source, or it is tried again.
+    pub(super) fn forwarded(
+        &mut self,
+        host: HostId,
+        (shard, source): (ShardId, StreamId),
+        moving: &Move,
+        published: bool,
+        clients: &mut Clients,
+    ) {
+        let Some(up) = self.hosts[host].running.as_mut() else { return };
+        if up.forwards.get(&(shard, source)) != Some(&moving.seq) {
+            return;
+        }
+        up.forwards.remove(&(shard, source));
+        if published {
+            let request = delivery::Request::Moved { stream: source, seq: moving.seq };
+            self.ask(host, shard, ShardRequest::Delivery(request), Waiter::Moved { shard, source });
+        } else {
+            let gone = !self.is_routed(host, moving.target);
+            self.shard(host, shard, ShardEvent::ForwardRefused { source, gone }, clients);
         }
     }
 
@@ -267,8 +317,7 @@ impl World {
                     ttl_millis: None,
                     moved: Some(MovedFrom { source, seq: moving.seq }),
                 };
-                let waiter = Waiter::Forwarded { shard, source, moving: *moving };
-                self.ask(host, moving.target_shard, ShardRequest::Delivery(request), waiter);
+                self.publish_dead_letter(host, (shard, source), moving, request);
             }
             Err(refusal) => self.fatal = Some(format!("a dead letter can't be built: {refusal}")),
         }
