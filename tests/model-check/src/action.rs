@@ -27,7 +27,9 @@ pub enum Action {
     Persist(usize),
     /// A replica learns a version of the row.
     Learn(usize, u64),
-    /// A leader finds that time has passed.
+    /// A leader looks at its followers.
+    Look(usize),
+    /// A leader finds that much time has passed, and looks at its followers.
     Tick(usize),
     /// A client's entry is appended.
     Append(usize),
@@ -96,7 +98,7 @@ fn live(world: &World, slot: usize, node: &Node, actions: &mut Vec<Action>) {
         return;
     }
     if left.ticks > 0 {
-        actions.push(Action::Tick(slot));
+        actions.extend([Action::Look(slot), Action::Tick(slot)]);
     }
     if left.appends > 0 && node.replica.check_leader().is_ok() {
         actions.push(Action::Append(slot));
@@ -153,6 +155,12 @@ fn happen(configuration: &Configuration, world: &mut World, action: &Action) -> 
             feed(&mut node.replica, now, input, effects);
         }),
         Action::Learn(slot, version) => learn(configuration, world, slot, version),
+        Action::Look(slot) => {
+            world.left.ticks -= 1;
+            world.drive(configuration, slot, |node, now, effects| {
+                node.replica.step(now, Input::Tick, effects);
+            })
+        }
         Action::Tick(slot) => {
             world.left.ticks -= 1;
             world.drive(configuration, slot, |node, _, effects| {

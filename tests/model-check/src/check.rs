@@ -6,7 +6,7 @@ use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use crate::{
     action::{self, Action},
-    configuration::Configuration,
+    configuration::{Configuration, Order},
     properties,
     world::World,
 };
@@ -68,15 +68,6 @@ pub struct Figures {
     pub broken: Vec<(&'static str, Vec<Action>)>,
     /// What had to be reachable and was not found.
     pub unreached: Vec<&'static str>,
-}
-
-/// The order in which a space is explored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
-    /// Needs little memory.
-    DepthFirst,
-    /// Finds the shortest history that breaks a rule.
-    BreadthFirst,
 }
 
 /// Explores a configuration.

@@ -8,7 +8,7 @@ pub struct Budgets {
     pub appends: u8,
     /// New leaders by the catalog's rule, whether or not the old one is gone.
     pub elections: u8,
-    /// Moments in which a leader finds that much time has passed.
+    /// Moments in which a leader looks at its followers, after a long time or a short one.
     pub ticks: u8,
     /// Crashes with a start of the same volume, losing any part of what was not synced.
     pub restarts: u8,
@@ -42,6 +42,15 @@ pub enum Disks {
     Instant,
     /// Whenever they like.
     Slow,
+}
+
+/// The order in which a space is explored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Needs little memory; of a space that is too large, a few long histories.
+    DepthFirst,
+    /// Finds the shortest history that breaks a rule; of a space that is too large, all short histories.
+    BreadthFirst,
 }
 
 /// A mistake in the world around the replicas, made on purpose: the checker must find what it breaks.
@@ -99,6 +108,8 @@ pub struct Configuration {
     pub reaches: &'static [Reach],
     /// Whether a start goes by the catalog as of its registration from the beginning, and not only once it learns it.
     pub starts_with_catalog: bool,
+    /// In which order it is explored.
+    pub order: Order,
     /// Steps after which the quick run ends although there is more.
     pub steps_max: Option<usize>,
     /// What is broken.

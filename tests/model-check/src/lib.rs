@@ -22,7 +22,17 @@
 //! registration; the failover rule is [`catalog::Catalog::plan`]. Both are needed: [`rows::planted`] shows
 //! what happens without them.
 //!
-//! That the rules can fail is tested with mistakes in the world around the replicas ([`configuration::Planted`]).
+//! That the rules can fail is tested with mistakes in the world around the replicas ([`configuration::Planted`]). Rules
+//! of the protocol itself, broken by hand, and what came of it:
+//!
+//! | broken | found by |
+//! |---|---|
+//! | commit and rounds count the granted set only, not the requested one | "the quorum covers the in-sync set" |
+//! | answers before the promise is durable | "no answer in an older epoch", where starts hear of the catalog late |
+//! | a round confirms decisions that came after it began | "an overtaken leader is silent" |
+//! | a follower joins at the high watermark, without an entry of the epoch | "candidates are complete" |
+//! | a leader counts commits of older epochs before its own first entry | nothing: all who may be elected hold them |
+//! | messages of the epoch before are heard | nothing: whoever follows another leader does not listen |
 
 pub mod action;
 pub mod catalog;

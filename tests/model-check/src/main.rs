@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use pondage_model_check::{
-    check::{Dose, Figures, Order, explore},
-    configuration::Configuration,
+    check::{Dose, Figures, explore},
+    configuration::{Configuration, Order},
     rows, story,
 };
 
@@ -29,7 +29,7 @@ fn main() -> Result<()> {
     let mut states = 0;
     let mut failed = Vec::new();
     for row in rows {
-        let figures = explore(&row, dose, Order::DepthFirst);
+        let figures = explore(&row, dose, row.order);
         println!("{:40} {}", row.name, line(&figures));
         states += figures.states;
         if !figures.broken.is_empty() || !figures.unreached.is_empty() {

@@ -3,7 +3,7 @@
 //! Three replicas, a minimum of two, up to three epochs and four entries. Rows with instant disks leave out how disks
 //! interleave with everything else; slow ones have it.
 
-use crate::configuration::{Budgets, Configuration, Disks, Planted, Reach, Start};
+use crate::configuration::{Budgets, Configuration, Disks, Order, Planted, Reach, Start};
 
 const NONE: Budgets = Budgets {
     appends: 0,
@@ -29,6 +29,7 @@ const fn row(name: &'static str, budgets: Budgets, reaches: &'static [Reach]) ->
         budgets,
         reaches,
         starts_with_catalog: true,
+        order: Order::DepthFirst,
         steps_max: None,
         planted: None,
     }
@@ -67,6 +68,7 @@ pub fn quick() -> Vec<Configuration> {
         ),
         Configuration {
             disks: Disks::Slow,
+            order: Order::BreadthFirst,
             steps_max: Some(1_500_000),
             ..unheard(
                 "a crash that the catalog hears of late",
@@ -75,6 +77,7 @@ pub fn quick() -> Vec<Configuration> {
         },
         Configuration {
             in_sync: 2,
+            order: Order::BreadthFirst,
             steps_max: Some(2_000_000),
             ..row(
                 "failover and a replica out of sync",
@@ -142,7 +145,7 @@ pub fn planted() -> Vec<Configuration> {
 /// Larger ones, for soak.
 #[must_use]
 pub fn large() -> Vec<Configuration> {
-    vec![
+    let rows = vec![
         slow(
             "failover, slow disks",
             Budgets { appends: 1, elections: 1, ..NONE },
@@ -172,5 +175,6 @@ pub fn large() -> Vec<Configuration> {
             &[],
         ),
         row("three epochs", Budgets { appends: 1, elections: 2, ..NONE }, &[]),
-    ]
+    ];
+    rows.into_iter().map(|row| Configuration { order: Order::BreadthFirst, ..row }).collect()
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use pondage_model_check::{
-    check::{Dose, Order, explore},
-    configuration::Configuration,
+    check::{Dose, explore},
+    configuration::{Configuration, Order},
     rows, story,
 };
 
@@ -17,7 +17,7 @@ const STATES_MIN: usize = 1_000_000;
 fn every_history_keeps_every_rule() {
     let mut states = 0;
     for row in rows::quick() {
-        let figures = explore(&row, DOSE, Order::DepthFirst);
+        let figures = explore(&row, DOSE, row.order);
         if let Some((name, actions)) = figures.broken.first() {
             panic!("{}: {name}\n{}", row.name, story::tell(&row, actions).join("\n"));
         }
