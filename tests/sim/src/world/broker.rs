@@ -173,7 +173,7 @@ impl World {
                 self.hand_over(host, shard, epoch, to, clients);
             }
             CoordinatorEffect::KeepLeading(shard) => {
-                self.shard(host, shard, ShardEvent::KeepLeading, clients)
+                self.shard(host, shard, ShardEvent::KeepLeading, clients);
             }
             CoordinatorEffect::Send { to, message } => {
                 let Some(from) = up.member else { return };

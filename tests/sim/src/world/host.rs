@@ -99,7 +99,7 @@ pub(super) enum Brain {
     Lone {
         coordinator: Box<Coordinator>,
         /// The catalog's own log.
-        log: Side,
+        log: Box<Side>,
     },
     Member(Box<Coordinator<ModelVoter>>),
 }
@@ -122,7 +122,7 @@ impl Brain {
     /// The catalog's own log, if it lies here.
     pub(super) const fn log(&mut self) -> Option<&mut Side> {
         match self {
-            Self::Lone { log, .. } => Some(log),
+            Self::Lone { log, .. } => Some(&mut **log),
             Self::Member(_) => None,
         }
     }

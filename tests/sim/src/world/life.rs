@@ -78,7 +78,7 @@ impl World {
         if self.hosts.len() == 1 {
             let Booted { volume, coordinator, catalog_writer, catalog_reader, .. } =
                 boot(&disk, &self.log_options(), fresh, address)?;
-            let log = Side::new(catalog_writer, catalog_reader);
+            let log = Box::new(Side::new(catalog_writer, catalog_reader));
             let promises = promises::open(disk)?;
             return Ok((volume, Brain::Lone { coordinator: Box::new(coordinator), log }, promises));
         }
