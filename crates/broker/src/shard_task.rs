@@ -313,6 +313,10 @@ impl<D: Disk> ShardTask<D> {
                 self.to_write = Some(batch);
                 self.work();
             }
+            ShardEffect::FindCheckpoint { below } => {
+                let first = self.reader.replay_from(below);
+                drop(self.events.send(Message::Event(ShardEvent::Checkpoint(first))));
+            }
             ShardEffect::Replay { from } => {
                 let (reader, events) = (self.reader.clone(), self.events.clone());
                 tokio::task::spawn_blocking(move || {

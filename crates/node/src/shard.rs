@@ -87,6 +87,8 @@ pub enum ShardEvent {
     KeepLeading,
     /// Its write or sync failed: the volume is fenced.
     WriteFailed,
+    /// The answer to [`ShardEffect::FindCheckpoint`]: where it begins, else where the log does.
+    Checkpoint(Position),
     /// The answer to [`ShardEffect::Replay`]: the next entries, at least one.
     Replayed(Vec<RawEntry>),
     /// The shard's segments, told every few seconds: retention and checkpoints are decided on them.
@@ -236,6 +238,11 @@ pub enum ShardEffect {
     Following(Epoch),
     /// Something an administrator has to know.
     Report(Finding),
+    /// Find the newest checkpoint that is complete below this position and say [`ShardEvent::Checkpoint`].
+    FindCheckpoint {
+        /// The log's end: what lies behind was cut.
+        below: Position,
+    },
     /// Read entries from this position on and say [`ShardEvent::Replayed`].
     Replay {
         /// Where to start.

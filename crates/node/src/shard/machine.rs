@@ -192,6 +192,7 @@ impl Shard {
                 self.replicate(now, Input::KeepLeading, effects)
             }
             ShardEvent::Replayed(entries) => self.replayed(entries, effects),
+            ShardEvent::Checkpoint(first) => self.replay_anew(first, effects),
             ShardEvent::WriteFailed => {
                 self.fence(now, log_time, effects);
                 Ok(())
@@ -293,7 +294,7 @@ impl Shard {
                     }
                     effects.push(ShardEffect::Write(batch));
                 }
-                Effect::Cut(end) => self.uncommitted.retain(|entry| entry.position < end),
+                Effect::Cut(end) => self.cut(end, effects),
                 Effect::Committed(high_watermark) => self.commit(high_watermark, effects)?,
                 Effect::Serving(_) => self.serve_soon(effects)?,
                 Effect::Following(epoch) => self.stop_leading(epoch, effects),

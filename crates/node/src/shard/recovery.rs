@@ -8,6 +8,7 @@ use super::{
     ShardEffect,
     forwarding::Forwarding,
     machine::{Broken, Led, Shard, State},
+    maintenance::Maintenance,
 };
 
 /// A fold in progress.
@@ -21,6 +22,8 @@ pub(super) struct Replay {
     has_hole: bool,
     /// Entries are being read from the disk.
     reading: bool,
+    /// The log was cut since the fold began: the checkpoint that it waits for may be gone.
+    is_cut: bool,
     /// It leads, and serves when it is through.
     asked: bool,
 }
@@ -35,13 +38,14 @@ impl Replay {
             pages: Vec::new(),
             has_hole,
             reading: false,
+            is_cut: false,
             asked: false,
         }
     }
 
     /// Behind everything that is committed.
     pub(super) const fn resumed(state: ShardState, next: Position) -> Self {
-        Self { next, state, pages: Vec::new(), has_hole: false, reading: false, asked: false }
+        Self { next, state, pages: Vec::new(), has_hole: false, reading: false, is_cut: false, asked: false }
     }
 
     /// The state, if nothing is missing.
@@ -142,12 +146,46 @@ impl Shard {
         Ok(())
     }
 
+    /// The log was cut. A fold that waits for a checkpoint may have waited for one that was cut with it: what is on the
+    /// disk is not what is committed.
+    pub(super) fn cut(&mut self, end: Position, effects: &mut Vec<ShardEffect>) {
+        self.uncommitted.retain(|entry| entry.position < end);
+        if let State::Replaying(replay) = &mut self.state
+            && replay.has_hole
+        {
+            replay.is_cut = true;
+            // Nothing is folded meanwhile. What is being read comes first, and counts no more.
+            if !std::mem::replace(&mut replay.reading, true) {
+                effects.push(ShardEffect::FindCheckpoint { below: end });
+            }
+        }
+    }
+
+    pub(super) fn replay_anew(
+        &mut self,
+        first: Position,
+        effects: &mut Vec<ShardEffect>,
+    ) -> Result<(), Broken> {
+        let State::Replaying(replay) = &mut self.state else { return Ok(()) };
+        if !replay.is_cut {
+            return Ok(());
+        }
+        let asked = replay.asked;
+        **replay = Replay { asked, ..Replay::new(first) };
+        self.maintenance = Maintenance::new(first);
+        self.keep_up(effects)
+    }
+
     pub(super) fn replayed(
         &mut self,
         entries: Vec<RawEntry>,
         effects: &mut Vec<ShardEffect>,
     ) -> Result<(), Broken> {
         let State::Replaying(replay) = &mut self.state else { return Ok(()) };
+        if replay.is_cut {
+            effects.push(ShardEffect::FindCheckpoint { below: self.replica.end() });
+            return Ok(());
+        }
         if !std::mem::take(&mut replay.reading) {
             return Ok(());
         }

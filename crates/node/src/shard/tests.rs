@@ -9,6 +9,7 @@ use pondage_replication::Assignment;
 use pondage_storage::{Faults, HostileDisk, LogOptions, LogReader, LogWriter, Written};
 
 mod dead_letters;
+mod following;
 mod leaving;
 mod upkeep;
 
@@ -56,6 +57,15 @@ impl Rig {
                     let entries = self.reader.read_from(from, 100).expect("no faults");
                     self.step(ShardEvent::Replayed(entries));
                 }
+                ShardEffect::FindCheckpoint { below } => {
+                    let first = self.reader.replay_from(below);
+                    self.step(ShardEvent::Checkpoint(first));
+                }
+                ShardEffect::Truncate(to) => {
+                    let truncated = self.writer.truncate(to).expect("no faults");
+                    self.step(ShardEvent::Truncated(truncated));
+                }
+                ShardEffect::Persist(epoch) => self.step(ShardEvent::Persisted(epoch)),
                 other => self.said.push(other),
             }
         }

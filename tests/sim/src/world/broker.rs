@@ -42,6 +42,11 @@ impl World {
                     Err(fault) => self.fence(host, &fault.to_string(), None, clients),
                 }
             }
+            HostDue::Checkpoint { shard, below } => {
+                let Some(side) = self.hosts[host].side(shard) else { return };
+                let first = side.reader.replay_from(below);
+                self.shard(host, shard, ShardEvent::Checkpoint(first), clients);
+            }
             HostDue::Replay { shard, from } => {
                 let bytes = self.chance.between(1, 64 << 10) as usize;
                 let Some(side) = self.hosts[host].side(shard) else { return };

@@ -53,6 +53,10 @@ pub(super) enum HostDue {
         number: u64,
     },
     Segments(ShardId),
+    Checkpoint {
+        shard: ShardId,
+        below: Position,
+    },
     Replay {
         shard: ShardId,
         from: Position,

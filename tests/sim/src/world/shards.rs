@@ -108,6 +108,10 @@ impl World {
             }
             ShardEffect::Following(_) => self.follows(host, shard),
             ShardEffect::Report(finding) => self.replica_reports(host, shard, &finding),
+            ShardEffect::FindCheckpoint { below } => {
+                let pause = self.chance.between(10, 2_000);
+                self.plan_host(pause, host, HostDue::Checkpoint { shard, below });
+            }
             ShardEffect::Replay { from } => {
                 let pause = self.chance.between(10, 2_000);
                 self.plan_host(pause, host, HostDue::Replay { shard, from });
