@@ -1,4 +1,5 @@
-//! The long run: fresh seeds and the flights again and again, until the time is up or something breaks.
+//! The long run: the large model check, the search for planted faults, then fresh seeds and the flights again and
+//! again, until the time is up or something breaks.
 
 use std::time::{Duration, Instant};
 
@@ -10,11 +11,29 @@ use crate::run;
 /// Seeds between two flights: a few minutes of simulation.
 const SEEDS_PER_ROUND: u64 = 2_000;
 
+/// What is run once, before the rounds: the package and what it is told.
+const ONCE: [(&str, &str, &[&str]); 2] = [
+    ("the model check", "pondage-model-check", &["--", "soak"]),
+    (
+        "the search for planted faults",
+        "pondage-sim",
+        &["--features", "planted", "--", "search", "--all", "--seeds", "0..400"],
+    ),
+];
+
 /// Repeats rounds of simulation and flights for at least `minutes`; stops at the first failure, whose output
 /// names the seed. Answers whether nothing broke.
 pub(crate) fn soak(project: &Project, minutes: u64, first_seed: u64) -> Result<bool> {
     let end = Duration::from_secs(minutes.saturating_mul(60));
     let started = Instant::now();
+    for (what, package, arguments) in ONCE {
+        let mut command = project.shipped(project.cargo());
+        command.args(["run", "--quiet", "--profile", SHIPPED_PROFILE, "--package", package]).args(arguments);
+        if !run::pass_through(&mut command)? {
+            eprintln!("soak: {what} failed");
+            return Ok(false);
+        }
+    }
     run::build_shipped_binary(project)?;
     let mut seeds = first_seed..first_seed.saturating_add(SEEDS_PER_ROUND);
     let mut rounds = 0_u64;

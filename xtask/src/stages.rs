@@ -92,7 +92,7 @@ pub(crate) const STAGES: &[Stage] = &[
     },
     Stage {
         name: "sim-few",
-        about: "a few simulated histories of crash and restart",
+        about: "a few simulated clusters under faults",
         when: When::Quick,
         steps: &[Step::Shipped(&[
             "run",
@@ -109,7 +109,7 @@ pub(crate) const STAGES: &[Stage] = &[
     },
     Stage {
         name: "sim",
-        about: "1,000 simulated histories of crash and restart",
+        about: "1,000 simulated clusters, 60 s each under faults, 50 of them twice",
         when: When::Whole,
         steps: &[Step::Shipped(&[
             "run",
@@ -122,6 +122,10 @@ pub(crate) const STAGES: &[Stage] = &[
             "run",
             "--seeds",
             "0..1000",
+            "--seconds",
+            "60",
+            "--rerun",
+            "50",
         ])],
     },
     Stage {

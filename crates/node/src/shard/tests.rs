@@ -10,6 +10,7 @@ use pondage_storage::{Faults, HostileDisk, LogOptions, LogReader, LogWriter, Wri
 
 mod dead_letters;
 mod following;
+mod hand_over;
 mod leaving;
 mod upkeep;
 
@@ -35,9 +36,13 @@ struct Rig {
 
 impl Rig {
     fn new(disk: &HostileDisk) -> Self {
+        Self::of(disk, ME)
+    }
+
+    fn of(disk: &HostileDisk, me: Member) -> Self {
         let options = LogOptions::default();
         let OpenedShard { shard, writer, reader } =
-            open_shard(disk, &options, ShardId(1), ME, Epoch::ZERO, Now::default())
+            open_shard(disk, &options, ShardId(1), me, Epoch::ZERO, Now::default())
                 .expect("a disk without faults");
         Self { shard, writer, reader, written: None, millis: 0, said: Vec::new() }
     }
