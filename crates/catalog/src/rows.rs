@@ -121,7 +121,7 @@ pub struct Shard {
     /// Those of them that go once the others hold enough.
     pub leaving: Vec<BrokerId>,
     /// The broker that leads it. None for shard 0, whose leader and epoch are the consensus's own, and while nobody
-    /// is elected after the leader's volume was lost.
+    /// is elected after the leader's volume was lost or its epoch was ended; no leader ever was in that epoch.
     pub leader: Option<BrokerId>,
     /// The leader's term; every start of a leader is a new one.
     pub epoch: Epoch,

@@ -19,7 +19,8 @@ pub struct IsrChange {
 }
 wire_struct!(IsrChange { shard, epoch, version, isr });
 
-/// A new leader for a shard: after a failure, at a hand-over, or for the same broker after its restart.
+/// A new leader for a shard: after a failure, at a hand-over, or for the same broker after its restart. Or none: the
+/// epoch ends, so that who promises the next one can't help its leader any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Election {
     /// The shard.
@@ -27,8 +28,9 @@ pub struct Election {
     /// The version of the row that the election was decided upon.
     pub version: u64,
     /// The leader of the next epoch, under its current start.
-    pub leader: Member,
-    /// Those who stay in sync: the leader under its current start, the others as the row has them.
+    pub leader: Option<Member>,
+    /// Those who stay in sync: the leader under its current start, the others as the row has them; all of them if
+    /// nobody is to lead.
     pub isr: Vec<Member>,
 }
 wire_struct!(Election { shard, version, leader, isr });

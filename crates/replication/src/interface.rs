@@ -188,7 +188,7 @@ impl Round {
 /// What a replica answers who asks for its place, such as the planner of failovers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Status {
-    /// The newest epoch that it knows of.
+    /// The newest epoch that it promised, durably: also after a restart it answers in no older one.
     pub epoch: Epoch,
     /// The epoch of its last durable entry.
     pub last_epoch: Epoch,

@@ -191,9 +191,11 @@ impl Replica {
     #[must_use]
     pub fn status(&self) -> Status {
         let durable = self.core.disk.durable;
+        let last_epoch = self.core.epochs.before(durable);
         Status {
-            epoch: self.core.epoch,
-            last_epoch: self.core.epochs.before(durable),
+            // A durable entry of an epoch is as good a promise as any.
+            epoch: self.core.promised.max(last_epoch),
+            last_epoch,
             durable,
             high_watermark: self.core.known_high_watermark,
             leading: self.is_leader().then(|| self.is_serving()),

@@ -39,7 +39,8 @@ impl PartialEq for Pair {
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
     Alter(BrokerId, IsrRequest),
-    Elect(Member, Vec<Member>),
+    /// Nobody: the epoch ends.
+    Elect(Option<Member>, Vec<Member>),
     Restart(BrokerId),
 }
 
@@ -159,8 +160,9 @@ impl Model for Row {
             let others: Vec<Vec<Member>> =
                 row.isr.iter().filter(|other| *other != recorded).map(|other| vec![*other]).collect();
             let sets = choices(&others).into_iter().map(|others| [&[leader], others.as_slice()].concat());
-            steps.extend(sets.filter(|isr| isr.len() >= floor).map(|isr| Step::Elect(leader, isr)));
+            steps.extend(sets.filter(|isr| isr.len() >= floor).map(|isr| Step::Elect(Some(leader), isr)));
         }
+        steps.push(Step::Elect(None, sorted(row).isr));
         if pair.restarts < RESTARTS_MAX {
             steps.extend(row.replicas.iter().copied().map(Step::Restart));
         }
@@ -181,7 +183,7 @@ impl Model for Row {
                 let version = next.small.row().version;
                 let elections = vec![Election { shard, version, leader, isr: isr.clone() }];
                 let real = apply(&mut next.real, &Command::ElectLeaders { elections });
-                next.small.elect(&catalog::Election { leader: Some(leader), isr });
+                next.small.elect(&catalog::Election { leader, isr });
                 (real, true)
             }
             Step::Restart(broker) => {
@@ -207,6 +209,7 @@ impl Model for Row {
                     .and_then(|leader| row.in_sync(leader))
                     .is_some_and(|member| member.incarnation.get() > 1)
             }),
+            Property::sometimes("an ended epoch", |_, pair: &Pair| pair.small.row().leader.is_none()),
             Property::sometimes("a set below the replicas", |_, pair: &Pair| pair.small.row().isr.len() == 2),
         ]
     }

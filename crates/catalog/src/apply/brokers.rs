@@ -115,7 +115,10 @@ impl Catalog {
         for shard in affected {
             self.change_shard(shard, Cause::Order, |row| {
                 row.isr.retain(|member| member.broker != broker);
-                row.leader = row.leader.filter(|leader| *leader != broker);
+                if row.leader == Some(broker) {
+                    // Its process may go on for a while: the epoch in which nobody leads is one that it does not know.
+                    (row.leader, row.epoch) = (None, row.epoch.next());
+                }
             });
         }
     }

@@ -76,15 +76,14 @@ impl Catalog {
         Ok(row)
     }
 
-    /// The election that hands a shard to this broker with all in-sync replicas as they are: for a hand-over, or for
-    /// a lone replica after its restart. None if the broker is not in sync, or gone.
+    /// The election that hands a shard to this broker with all in-sync replicas as they are. None if the broker is not
+    /// in sync, or gone, or started again since a leader confirmed it: what the leader saw on it, it saw on the start
+    /// before.
     #[must_use]
     pub fn election_of(&self, shard: ShardId, to: BrokerId) -> Option<Election> {
         let row = self.shard(shard)?;
-        let leader = self.member(to)?;
-        row.in_sync(to)?;
-        let isr = row.isr.iter().map(|&member| if member.broker == to { leader } else { member }).collect();
-        Some(Election { shard, version: row.version, leader, isr })
+        let leader = self.member(to).filter(|current| row.in_sync(to) == Some(*current))?;
+        Some(Election { shard, version: row.version, leader: Some(leader), isr: row.isr.clone() })
     }
 
     pub(super) fn alter_isr(&mut self, broker: BrokerId, changes: &[IsrChange]) -> Result<Outcome, Refusal> {
@@ -135,6 +134,10 @@ impl Catalog {
         let any = self.shard(election.shard).filter(|_| planted::is(Fault::ElectWithoutVersion));
         let row = self.shard_at(election.shard, any.map_or(election.version, |row| row.version))?;
         let Election { leader, ref isr, .. } = *election;
+        let Some(leader) = leader else {
+            let what = "the end of an epoch changes no in-sync replicas";
+            return if *isr == row.isr { Ok(()) } else { Err(ShardRefusal::Invalid { what }) };
+        };
         let anybody = planted::is(Fault::ElectOutsideIsr);
         row.in_sync(leader.broker)
             .or(anybody.then_some(leader))
@@ -161,7 +164,7 @@ impl Catalog {
 
     fn elect(&mut self, election: &Election) -> ShardVersion {
         self.change_shard(election.shard, Cause::Protocol, |row| {
-            row.leader = Some(election.leader.broker);
+            row.leader = election.leader.map(|leader| leader.broker);
             row.epoch = row.epoch.next();
             row.isr.clone_from(&election.isr);
         })

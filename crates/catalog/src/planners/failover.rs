@@ -1,9 +1,22 @@
 //! Who leads after a broker is gone or started again: an election per shard, decided on what its replicas answered.
 //!
 //! The in-sync replicas hold every committed entry, unless a restart cost one of them what its disk only pretended to
-//! have. So one that goes on in the start in which the leader confirmed it (*proven*) may lead by its own word; of
-//! those that started again since, as many as a write needs must answer, and the one with the greatest
-//! (epoch, end) of them wins: it holds what any of them holds of the last leader's log.
+//! have. One that goes on in the start in which the leader confirmed it (*proven*) lost nothing, and nothing is
+//! committed without it, even while its answer travels. So if any of them answered, the greatest (epoch, end) among
+//! them leads, whatever the others say.
+//!
+//! One that started again since (*unproven*) is different: a leader that nobody hears from may still count on what it
+//! confirmed before, and commit with the help of others whose answers are on their way. So such a one is elected only
+//! from answers that cannot be overtaken, in two steps:
+//!
+//! ```text
+//!   1. end the epoch:  epoch + 1, no leader           no wish of an old leader is granted any more
+//!   2. elect:          among those who promised it    none of them confirms anything to an old leader any more
+//! ```
+//!
+//! Of these, as many as a write needs must answer; the one with the greatest (epoch, end) holds what any of them holds
+//! of the last leader's log. The first step is left out where the epoch is over anyway: every in-sync replica started
+//! again, its leader too, and all of them answer. A lone one has nobody else to promise anything to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +36,8 @@ use crate::{
 pub struct Answer {
     /// The start that answers.
     pub incarnation: Incarnation,
+    /// The newest epoch that it promised, durably: it confirms nothing to a leader of an older one any more.
+    pub epoch: Epoch,
     /// The epoch of its last entry.
     pub last_epoch: Epoch,
     /// The position behind its last durable entry.
@@ -52,6 +67,14 @@ pub enum Why {
         /// How many did.
         have: usize,
         /// How many are needed, as none of them goes on in the start in which it was confirmed.
+        needed: usize,
+    },
+    /// None that goes on in the start in which it was confirmed answered, and too few of the others have promised the
+    /// row's epoch, so an older leader may still commit something with their help. They are about to.
+    Promises {
+        /// How many have.
+        have: usize,
+        /// How many are needed.
         needed: usize,
     },
     /// Those who answered lack entries that are known to be committed; another in-sync replica may have them.
@@ -115,6 +138,8 @@ fn leaderless<'a>(catalog: &'a Catalog, live: &'a BTreeSet<BrokerId>) -> impl It
 struct Candidate {
     member: Member,
     is_proven: bool,
+    /// See [`Answer::epoch`].
+    promised: Epoch,
     last_epoch: Epoch,
     end: Position,
 }
@@ -152,24 +177,63 @@ fn elect(
         high_watermark,
     }));
 
+    let (id, version) = (shard.id, shard.version);
+    let lead = |winner: Member| Election {
+        shard: id,
+        version,
+        leader: Some(winner),
+        isr: stay(shard, winner, behind),
+    };
+    if let Some(winner) = greatest(catalog, shard, able.iter().filter(|candidate| candidate.is_proven)) {
+        return Ok(lead(winner));
+    }
     let needed = if planted::is(Fault::ElectOnOneAnswer) { 1 } else { shard.in_sync_floor() };
-    if candidates.len() < needed && !able.iter().any(|candidate| candidate.is_proven) {
+    if candidates.len() < needed {
         return Err(Why::Answers { have: candidates.len(), needed });
     }
-    let preference = |candidate: &Candidate| {
+    if able.is_empty() {
+        return Err(Why::Behind { high_watermark });
+    }
+    if !is_epoch_over(shard, &candidates) {
+        return Ok(Election { shard: id, version, leader: None, isr: shard.isr.clone() });
+    }
+    // Whatever a lone one confirms, to whomever, it holds itself.
+    let is_settled = |candidate: &&Candidate| candidate.promised >= shard.epoch || shard.isr.len() == 1;
+    let have = candidates.iter().filter(is_settled).count();
+    if have < needed {
+        return Err(Why::Promises { have, needed });
+    }
+    let winner = greatest(catalog, shard, able.iter().filter(is_settled));
+    winner.map(lead).ok_or(Why::Behind { high_watermark })
+}
+
+/// Whether nobody leads the row's epoch any more: it was ended, or its leader and all others started again.
+fn is_epoch_over(shard: &Shard, candidates: &[Candidate]) -> bool {
+    let started_again = |recorded: &Member| {
+        let mut of = candidates.iter().filter(|candidate| candidate.member.broker == recorded.broker);
+        of.any(|candidate| !candidate.is_proven)
+    };
+    shard.leader.is_none() || shard.isr.iter().all(started_again)
+}
+
+/// The one with the greatest log; among equals rather one that stays and does not give leadership away, then the
+/// preferred one.
+fn greatest<'a>(
+    catalog: &Catalog,
+    shard: &Shard,
+    among: impl Iterator<Item = &'a Candidate> + Clone,
+) -> Option<Member> {
+    let preference = |candidate: &&Candidate| {
         let broker = candidate.member.broker;
         let shuns = catalog.broker(broker).is_none_or(|row| !row.takes_leadership());
         let order = shard.replicas.iter().position(|replica| *replica == broker);
         (shard.leaving.contains(&broker) || shuns, order)
     };
-    let best = able.iter().map(Candidate::place).max().ok_or(Why::Behind { high_watermark })?;
-    let winner = able
-        .iter()
+    let best = among.clone().map(Candidate::place).max()?;
+    among
         .filter(|candidate| candidate.place() == best || planted::is(Fault::ElectShorterLog))
-        .min_by_key(|candidate| preference(candidate))
+        .min_by_key(preference)
         .map(|candidate| candidate.member)
-        .ok_or(Why::Behind { high_watermark })?;
-    Ok(Election { shard: shard.id, version: shard.version, leader: winner, isr: stay(shard, winner, behind) })
 }
 
 fn candidate(
@@ -186,6 +250,7 @@ fn candidate(
     counts.then_some(Candidate {
         member: current,
         is_proven: current == recorded,
+        promised: answer.epoch,
         last_epoch: answer.last_epoch,
         end: answer.end,
     })

@@ -36,12 +36,25 @@ fn cluster() -> Catalog {
     catalog
 }
 
-/// The plan for shard 9 alone, in a few words.
+/// The plan for shard 9 alone, in a few words, from answers that promised its epoch.
 fn outcome(catalog: &Catalog, live: &[u32], answers: &[(u32, u64, u64, u64, u64)]) -> String {
+    let promised = catalog.shard(SHARD).expect("there").epoch.get();
+    let answers = answers
+        .iter()
+        .map(|&(broker, start, epoch, end, high)| (broker, start, promised, (epoch, end, high)));
+    outcome_of(catalog, live, &answers.collect::<Vec<_>>())
+}
+
+/// Broker, start, promised epoch, (last epoch, end, high watermark).
+type Said = (u32, u64, u64, (u64, u64, u64));
+
+/// The same from answers that each promised an epoch.
+fn outcome_of(catalog: &Catalog, live: &[u32], answers: &[Said]) -> String {
     let live = live.iter().copied().map(BrokerId).collect();
-    let answer = |&(broker, start, epoch, end, high): &(u32, u64, u64, u64, u64)| {
+    let answer = |&(broker, start, promised, (epoch, end, high)): &Said| {
         let answer = Answer {
             incarnation: Incarnation(start),
+            epoch: Epoch(promised),
             last_epoch: Epoch(epoch),
             end: Position(end),
             high_watermark: Position(high),
@@ -55,17 +68,20 @@ fn outcome(catalog: &Catalog, live: &[u32], answers: &[(u32, u64, u64, u64, u64)
     };
     let mut said = Vec::new();
     for election in plan.elect.iter().filter(|election| election.shard == SHARD) {
-        said.push(format!("elect {} of {}", words(&[election.leader]), words(&election.isr)));
+        let elects = |leader| format!("elect {} of {}", words(&[leader]), words(&election.isr));
+        said.push(election.leader.map_or_else(|| "end the epoch".to_owned(), elects));
         // What is planned is what the catalog takes.
         let mut after = catalog.clone();
         apply(&mut after, &Command::ElectLeaders { elections: vec![election.clone()] });
         let row = after.shard(SHARD).expect("there");
-        assert_eq!((row.leading(), &row.isr), (Some(election.leader), &election.isr));
+        assert_eq!((row.leading(), &row.isr), (election.leader, &election.isr));
+        assert_eq!(row.epoch, catalog.shard(SHARD).expect("there").epoch.next());
     }
     for (_, why) in plan.wait.iter().filter(|(shard, _)| *shard == SHARD) {
         said.push(match why {
             Why::DataLost => "data lost".to_owned(),
             Why::Answers { have, needed } => format!("{have} of {needed} answers"),
+            Why::Promises { have, needed } => format!("{have} of {needed} promises"),
             Why::Behind { high_watermark } => format!("behind {high_watermark}"),
         });
     }
@@ -116,14 +132,25 @@ fn the_greatest_log_among_enough_answers_wins() {
         // Answers of the dead and of earlier starts don't count.
         (&healthy, &[2], &[(1, 1, 1, 9, 5)], "0 of 2 answers"),
         (&one, &[1, 2], &[(1, 1, 1, 9, 5)], "0 of 2 answers"),
-        // One that started again needs a second one, or the one that did not.
+        // One that started again never leads where one answers that did not, however long its log is.
         (&one, &[1, 2], &[(1, 2, 1, 9, 5)], "1 of 2 answers"),
-        (&one, &[1, 2], &[(1, 2, 1, 9, 5), (2, 1, 1, 8, 5)], "elect 1.2 of 1.2 2.1 3.1"),
-        (&two, &[1, 2], &[(1, 2, 1, 9, 5), (2, 2, 1, 9, 5)], "elect 1.2 of 1.2 2.1 3.1"),
-        // The leader itself started again: it is a candidate like the others.
+        (&one, &[1, 2], &[(1, 2, 1, 9, 5), (2, 1, 1, 9, 5)], "elect 2.1 of 1.1 2.1 3.1"),
+        (&one, &[1, 2], &[(1, 2, 1, 9, 5), (2, 1, 1, 8, 5)], "elect 2.1 of 1.1 2.1 3.1"),
+        (&one, &[1, 2], &[(1, 2, 1, 9, 5), (2, 1, 1, 4, 5)], "end the epoch, 2.1 lacks 4..5"),
+        // Without such a one the leader that nobody hears from must be stopped first.
+        (&two, &[1, 2], &[(1, 2, 1, 9, 5), (2, 2, 1, 9, 5)], "end the epoch"),
+        (&two, &[1, 2], &[(1, 2, 1, 9, 5)], "1 of 2 answers"),
+        // The leader itself started again: it is a candidate like the others. If everybody did and answers, nobody
+        // has to be stopped; if one does not answer, it may help an even earlier leader.
         (&all, &[1, 2, 3], &[(3, 2, 1, 12, 9)], "1 of 2 answers"),
-        (&all, &[1, 2, 3], &[(3, 2, 1, 12, 9), (1, 2, 1, 10, 9)], "elect 3.2 of 1.1 2.1 3.2"),
-        (&all, &[1, 2, 3], &[(3, 2, 1, 9, 9), (1, 2, 1, 10, 9)], "elect 1.2 of 1.2 2.1 3.1"),
+        (&all, &[1, 2, 3], &[(3, 2, 1, 12, 9), (1, 2, 1, 10, 9)], "end the epoch"),
+        (
+            &all,
+            &[1, 2, 3],
+            &[(3, 2, 1, 12, 9), (1, 2, 1, 10, 9), (2, 2, 1, 11, 9)],
+            "elect 3.2 of 1.1 2.1 3.2",
+        ),
+        (&all, &[1, 2, 3], &[(3, 2, 1, 9, 9), (1, 2, 1, 10, 9), (2, 2, 1, 9, 9)], "elect 1.2 of 1.2 2.1 3.1"),
         // A disk lost what it had synced: the replica is reported and leaves while the minimum allows.
         (&healthy, &[1, 2], &[(1, 1, 1, 4, 4), (2, 1, 1, 9, 5)], "elect 2.1 of 2.1 3.1, 1.1 lacks 4..5"),
         (&healthy, &[1, 2], &[(1, 1, 1, 4, 4), (2, 1, 1, 3, 5)], "behind 5, 1.1 lacks 4..5, 2.1 lacks 3..5"),
@@ -149,6 +176,77 @@ fn the_greatest_log_among_enough_answers_wins() {
     .enumerate()
     {
         assert_eq!(outcome(catalog, live, answers), expected, "row {row}");
+    }
+}
+
+#[test]
+fn who_started_again_is_elected_only_among_those_who_promised_the_epoch() {
+    let end = |catalog: &mut Catalog| {
+        let row = catalog.shard(SHARD).expect("there");
+        let (shard, version, isr) = (SHARD, row.version, row.isr.clone());
+        let elections = vec![Election { shard, version, leader: None, isr }];
+        apply(catalog, &Command::ElectLeaders { elections });
+    };
+    // Both followers started again, the leader is silent, its epoch was ended.
+    let mut two = cluster();
+    apply(&mut two, &register(1, 2));
+    apply(&mut two, &register(2, 2));
+    end(&mut two);
+    // It started again, too; and it did without any end of its epoch, which is the second one.
+    let mut all = two.clone();
+    apply(&mut all, &register(3, 2));
+    let mut second = cluster();
+    let hand_over = second.election_of(SHARD, BrokerId(2)).expect("in sync");
+    apply(&mut second, &Command::ElectLeaders { elections: vec![hand_over] });
+    for broker in 1..=3 {
+        apply(&mut second, &register(broker, 2));
+    }
+    // Only the first one is in sync, and started again; its leader was lost.
+    let mut lone = cluster();
+    apply(&mut lone, &Command::LoseBroker { broker: BrokerId(2) });
+    apply(&mut lone, &register(1, 2));
+    apply(&mut lone, &Command::LoseBroker { broker: BrokerId(3) });
+    assert_eq!(lone.shard(SHARD).expect("there").epoch, Epoch(2), "a lost leader's epoch is over");
+
+    for (row, (catalog, answers, expected)) in [
+        (&two, &[(1, 2, 1, (1, 9, 5)), (2, 2, 1, (1, 9, 5))][..], "0 of 2 promises"),
+        (&two, &[(1, 2, 2, (1, 9, 5)), (2, 2, 1, (1, 9, 5))], "1 of 2 promises"),
+        (&two, &[(1, 2, 2, (1, 9, 5))], "1 of 2 answers"),
+        (&two, &[(1, 2, 2, (1, 8, 5)), (2, 2, 2, (1, 9, 5))], "elect 2.2 of 1.1 2.2 3.1"),
+        (&two, &[(1, 2, 3, (1, 8, 5)), (2, 2, 2, (1, 8, 5))], "elect 1.2 of 1.2 2.1 3.1"),
+        // The old leader answers after all: it started when it was confirmed, and promised nothing.
+        (&two, &[(1, 2, 1, (1, 8, 5)), (3, 1, 1, (1, 9, 5))], "elect 3.1 of 1.1 2.1 3.1"),
+        // A longer log that promised nothing may still grow, or hold what nobody committed.
+        (
+            &all,
+            &[(1, 2, 2, (1, 8, 5)), (2, 2, 1, (1, 12, 5)), (3, 2, 2, (1, 9, 5))],
+            "elect 3.2 of 1.1 2.1 3.2",
+        ),
+        (
+            &all,
+            &[(1, 2, 2, (1, 4, 4)), (2, 2, 1, (1, 12, 5)), (3, 2, 2, (1, 9, 5))],
+            "elect 3.2 of 2.1 3.2, 1.2 lacks 4..5",
+        ),
+        // Those that promised lack something; who has it is about to promise.
+        (
+            &all,
+            &[(1, 2, 2, (1, 4, 4)), (2, 2, 1, (1, 12, 5)), (3, 2, 2, (1, 3, 4))],
+            "behind 5, 1.2 lacks 4..5, 3.2 lacks 3..5",
+        ),
+        // The leader of the second epoch is no more, and one of the first may be about.
+        (&second, &[(1, 2, 1, (1, 9, 5)), (2, 2, 1, (1, 9, 5)), (3, 2, 2, (1, 9, 5))], "1 of 2 promises"),
+        (
+            &second,
+            &[(1, 2, 2, (1, 9, 5)), (2, 2, 1, (1, 9, 5)), (3, 2, 2, (1, 9, 5))],
+            "elect 3.2 of 1.1 2.1 3.2",
+        ),
+        // Nobody but itself could be told anything.
+        (&lone, &[(1, 2, 1, (1, 9, 5))], "elect 1.2 of 1.2"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        assert_eq!(outcome_of(catalog, &[1, 2, 3], answers), expected, "row {row}");
     }
 }
 

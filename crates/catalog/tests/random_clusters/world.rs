@@ -189,7 +189,7 @@ impl World {
                 let election = Election {
                     shard: row.id,
                     version: row.version.saturating_sub(*age),
-                    leader: self.member(*leader),
+                    leader: Some(self.member(*leader)),
                     isr: members(isr),
                 };
                 (Command::ElectLeaders { elections: vec![election] }, false)
@@ -251,6 +251,7 @@ impl World {
             for member in row.replicas.iter().filter_map(|&replica| self.catalog.member(replica)) {
                 let answer = Answer {
                     incarnation: member.incarnation,
+                    epoch: row.epoch,
                     last_epoch: row.epoch,
                     end: Position(9),
                     high_watermark: Position(9),

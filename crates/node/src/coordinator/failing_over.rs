@@ -2,14 +2,15 @@
 //!
 //! A shard lacks a leader when nobody leads it, when its leader's lease is over, or when its leader started again:
 //! every start of a leader is a new epoch. All such shards are dealt with in one round: their live replicas are asked
-//! where their logs end, and once the in-sync ones answered, or after [`ANSWER_MILLIS_MAX`], one command elects. What
-//! could not be elected is tried in later rounds for as long as it lacks a leader.
+//! where their logs end, and once the in-sync ones answered, or after [`ANSWER_MILLIS_MAX`], one command elects, or
+//! ends the epochs of those that may only be elected from answers of a later one. What could not be elected is tried
+//! in later rounds for as long as it lacks a leader.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use pondage_catalog::{
     Catalog, Command, Consensus, Election, Leases, Renewal,
-    planners::failover::{self, Answers},
+    planners::failover::{self, Answers, Plan, Why},
 };
 use pondage_model::{BrokerId, Incarnation, Member, ShardId, limits};
 
@@ -21,7 +22,7 @@ use super::{
 const ANSWER_MILLIS_MAX: u64 = 300;
 /// The least time between the end of a round and the next one, in milliseconds.
 const ROUND_PAUSE_MILLIS: u64 = 50;
-/// The same after a round that elected nobody, unless a broker came or went.
+/// The same after a round that changed nothing and will be followed by more of the same, unless a broker came or went.
 const VAIN_ROUND_PAUSE_MILLIS: u64 = 500;
 /// Elections in one command: far below the bytes that a command may have.
 const ELECTIONS_MAX: usize = 4_096;
@@ -118,6 +119,14 @@ impl Question {
     }
 }
 
+/// How long the next round has to wait after this one.
+fn pause_after(plan: &Plan) -> u64 {
+    // Promises are on their way to the disks.
+    let is_near = |(_, why): &(ShardId, Why)| matches!(why, Why::Promises { .. });
+    let goes_on = !plan.elect.is_empty() || plan.wait.iter().any(is_near);
+    if goes_on { ROUND_PAUSE_MILLIS } else { VAIN_ROUND_PAUSE_MILLIS }
+}
+
 impl<C: Consensus> Coordinator<C> {
     /// Tells the leader of the consensus that this broker is alive.
     pub(super) fn beat(&mut self, own: BrokerId, effects: &mut Vec<CoordinatorEffect>) {
@@ -203,8 +212,7 @@ impl<C: Consensus> Coordinator<C> {
         match leading.question.take() {
             Some(question) if question.is_over(live, self.now_millis) => {
                 let plan = failover::plan(&self.catalog, live, &question.answers);
-                let pause = if plan.elect.is_empty() { VAIN_ROUND_PAUSE_MILLIS } else { ROUND_PAUSE_MILLIS };
-                leading.next_round_at_millis = self.now_millis.saturating_add(pause);
+                leading.next_round_at_millis = self.now_millis.saturating_add(pause_after(&plan));
                 effects.extend(plan.report.into_iter().map(CoordinatorEffect::Report));
                 self.elect(&plan.elect);
             }

@@ -74,6 +74,8 @@ wire_struct!(Round { asker, number });
 pub struct ShardPosition {
     /// The shard.
     pub shard: ShardId,
+    /// The newest epoch that the replica promised, durably: it answers in no older one any more.
+    pub epoch: Epoch,
     /// The epoch of its last entry.
     pub last_epoch: Epoch,
     /// The position after its last entry.
@@ -81,12 +83,12 @@ pub struct ShardPosition {
     /// The greatest high watermark that the replica heard of.
     pub high_watermark: Position,
 }
-wire_struct!(ShardPosition { shard, last_epoch, end, high_watermark });
+wire_struct!(ShardPosition { shard, epoch, last_epoch, end, high_watermark });
 
 impl ShardPosition {
     /// As the planner of failovers takes it.
     pub(super) const fn answer(self, incarnation: Incarnation) -> Answer {
-        let Self { last_epoch, end, high_watermark, .. } = self;
-        Answer { incarnation, last_epoch, end, high_watermark }
+        let Self { epoch, last_epoch, end, high_watermark, .. } = self;
+        Answer { incarnation, epoch, last_epoch, end, high_watermark }
     }
 }

@@ -94,6 +94,7 @@ impl Rig {
                 CoordinatorEffect::AskPosition(shard) => {
                     let position = ShardPosition {
                         shard,
+                        epoch: Epoch::ZERO,
                         last_epoch: Epoch::ZERO,
                         end: Position::ZERO,
                         high_watermark: Position::ZERO,

@@ -111,6 +111,7 @@ impl Shard {
         let status = self.replica.status();
         ShardPosition {
             shard: self.id,
+            epoch: status.epoch,
             last_epoch: status.last_epoch,
             end: status.durable,
             high_watermark: status.high_watermark,

@@ -48,7 +48,13 @@ fn isr(broker: u32, epoch: u64, version: u64, list: &[(u32, u64)]) -> Command {
 }
 
 fn elect(version: u64, leader: (u32, u64), list: &[(u32, u64)]) -> Command {
-    let election = Election { shard: SHARD, version, leader: members(&[leader])[0], isr: members(list) };
+    let leader = Some(members(&[leader])[0]);
+    let election = Election { shard: SHARD, version, leader, isr: members(list) };
+    Command::ElectLeaders { elections: vec![election] }
+}
+
+fn end_epoch(version: u64, list: &[(u32, u64)]) -> Command {
+    let election = Election { shard: SHARD, version, leader: None, isr: members(list) };
     Command::ElectLeaders { elections: vec![election] }
 }
 
@@ -136,7 +142,36 @@ fn leaders_are_elected_among_the_in_sync_replicas_in_their_current_starts() {
     check(&mut catalog, vec![(twice, "9:e4v5; 9: the shard is in epoch 4 at version 5 by now")]);
     assert_eq!(row(&catalog), "3 1 2 led by 2 e4 isr 1.2 2.2 min 2 v5");
     assert_eq!(catalog.election_of(SHARD, BrokerId(3)), None, "not in sync");
+    assert!(catalog.election_of(SHARD, BrokerId(1)).is_some());
+    check(&mut catalog, vec![(register(1, 3, 9), "broker 1 +0")]);
+    assert_eq!(catalog.election_of(SHARD, BrokerId(1)), None, "not in the start that the leader saw");
     assert_eq!(catalog.election_of(ShardId(77), BrokerId(1)), None);
+}
+
+#[test]
+fn an_epoch_ends_without_a_leader_and_keeps_the_in_sync_replicas() {
+    let mut catalog = start(3);
+    check(
+        &mut catalog,
+        vec![
+            (end_epoch(1, &[(1, 1), (2, 1)]), "9: the end of an epoch changes no in-sync replicas"),
+            (register(1, 2, 9), "broker 1 +0"),
+            (end_epoch(1, &[(1, 2), (2, 1), (3, 1)]), "9: the end of an epoch changes no in-sync replicas"),
+            (end_epoch(2, &[(1, 1), (2, 1), (3, 1)]), "9: the shard is in epoch 1 at version 1 by now"),
+            (end_epoch(1, &[(1, 1), (2, 1), (3, 1)]), "9:e2v2"),
+        ],
+    );
+    assert_eq!(row(&catalog), "3 1 2 led by - e2 isr 1.1 2.1 3.1 min 2 v2");
+    check(
+        &mut catalog,
+        vec![
+            // The leader that was is none, in its old epoch or the new one.
+            (isr(3, 1, 1, &[(2, 1), (3, 1)]), "9: the shard is in epoch 2 at version 2 by now"),
+            (isr(3, 2, 2, &[(2, 1), (3, 1)]), "9: the sender does not lead the shard"),
+            (elect(2, (1, 2), &[(1, 2), (2, 1), (3, 1)]), "9:e3v3"),
+        ],
+    );
+    assert_eq!(row(&catalog), "3 1 2 led by 1 e3 isr 1.2 2.1 3.1 min 2 v3");
 }
 
 #[test]
@@ -158,9 +193,9 @@ fn a_lost_volume_leaves_every_isr_and_never_comes_back() {
         ],
     );
     // Fewer than the minimum, and nobody leads until somebody is elected.
-    assert_eq!(row(&catalog), "3 1 2 led by - e1 isr 1.1 min 2 v3");
-    check(&mut catalog, vec![(elect(3, (1, 1), &[(1, 1)]), "9:e2v4"), (lose(1), "done")]);
-    assert_eq!(row(&catalog), "3 1 2 led by - e2 isr  min 2 v5");
+    assert_eq!(row(&catalog), "3 1 2 led by - e2 isr 1.1 min 2 v3");
+    check(&mut catalog, vec![(elect(3, (1, 1), &[(1, 1)]), "9:e3v4"), (lose(1), "done")]);
+    assert_eq!(row(&catalog), "3 1 2 led by - e4 isr  min 2 v5");
     assert!(catalog.shard(SHARD).is_some_and(crate::Shard::is_data_lost));
     check(
         &mut catalog,
@@ -169,20 +204,20 @@ fn a_lost_volume_leaves_every_isr_and_never_comes_back() {
             (unclean(5, 1, "no other copy"), "CONFLICT: shard 9: broker 1 is no replica"),
             // A new volume takes the place of the lost one, empty.
             (register(4, 1, 4), "broker 4 +0"),
-            (change(5, &[4], 1), "9:e2v6"),
+            (change(5, &[4], 1), "9:e4v6"),
             (drop_leaving(6), "9: 0 in-sync replicas would be left and 1 are needed"),
             (unclean(6, 4, ""), "INVALID_ARGUMENT: reason: …"),
             (unclean(6, 4, &"x".repeat(limits::REASON_BYTES_MAX + 1)), "INVALID_ARGUMENT: reason: …"),
-            (unclean(5, 4, "begin again"), "CONFLICT: shard 9: the shard is in epoch 2 at version 6…"),
+            (unclean(5, 4, "begin again"), "CONFLICT: shard 9: the shard is in epoch 4 at version 6…"),
             (unclean(6, 4, "begin again"), "done"),
-            (drop_leaving(7), "9:e3v8"),
+            (drop_leaving(7), "9:e5v8"),
         ],
     );
-    assert_eq!(row(&catalog), "4 led by 4 e3 isr 4.1 min 1 v8");
+    assert_eq!(row(&catalog), "4 led by 4 e5 isr 4.1 min 1 v8");
     let recorded = catalog.shard(SHARD).and_then(|row| row.unclean.clone()).expect("recorded");
     assert_eq!(
         (recorded.leader, recorded.epoch.0, recorded.reason.as_str()),
-        (BrokerId(4), 3, "begin again")
+        (BrokerId(4), 5, "begin again")
     );
 }
 
@@ -209,7 +244,7 @@ fn a_volume_that_replaces_another_one_ends_it() {
             (replacing(4, 4), "CONFLICT: broker 4 can't replace itself"),
         ],
     );
-    assert_eq!(row(&catalog), "3 1 2 led by - e1 isr 1.1 2.1 min 2 v2");
+    assert_eq!(row(&catalog), "3 1 2 led by - e2 isr 1.1 2.1 min 2 v2");
     check(&mut catalog, vec![(register(3, 2, 3), "CONFLICT: volume 03030303-…")]);
 }
 

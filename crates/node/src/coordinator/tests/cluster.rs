@@ -165,11 +165,15 @@ impl Cluster {
                 let broker = own.expect("only a registered one is asked").broker;
                 let usual = ShardPosition {
                     shard,
+                    epoch: Epoch::ZERO,
                     last_epoch: Epoch(1),
                     end: Position(10),
                     high_watermark: Position(5),
                 };
-                let position = self.ends.get(&(broker, shard)).copied().unwrap_or(usual);
+                // What it was told of it promised before the next question came.
+                let epoch = process.shards[&shard].epoch;
+                let found = self.ends.get(&(broker, shard)).copied().unwrap_or(usual);
+                let position = ShardPosition { epoch, ..found };
                 process.pending.push_back(CoordinatorEvent::Position(position));
             }
             CoordinatorEffect::HandOver { shard, epoch, to } => {

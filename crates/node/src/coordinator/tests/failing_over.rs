@@ -99,7 +99,8 @@ fn the_longest_log_of_the_newest_epoch_wins_and_a_lost_election_is_repeated() {
     let shard = cluster.led_by(2)[0];
     for (broker, last_epoch, end) in [(1, 7, 90), (3, 8, 20)] {
         let (last_epoch, end) = (Epoch(last_epoch), Position(end));
-        let position = ShardPosition { shard, last_epoch, end, high_watermark: Position(15) };
+        let position =
+            ShardPosition { shard, epoch: Epoch(1), last_epoch, end, high_watermark: Position(15) };
         cluster.ends.insert((BrokerId(broker), shard), position);
     }
     for weather in [Weather::Loses, Weather::Fair] {

@@ -1,10 +1,12 @@
 //! Elections against what the replicas really hold: whoever is elected holds every committed entry, as long as fewer
 //! disks than a write needs lost what they had synced.
 
+mod silent_leader;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use pondage_catalog::{
-    Catalog, Command, FEATURE_LEVELS, IsrChange, Outcome, Shard, ShardKind,
+    Catalog, Command, Election, FEATURE_LEVELS, IsrChange, Outcome, Shard, ShardKind,
     planners::failover::{self, Answer},
 };
 use pondage_model::{
@@ -77,20 +79,26 @@ fn shard(catalog: &Catalog) -> &Shard {
     catalog.shards().find(|shard| shard.kind == ShardKind::Dedicated).expect("created")
 }
 
-/// A queue on a shard of its own, with these replicas; brokers are numbered in their order, from 1.
-fn cluster(replicas: &[Replica], minimum: u32) -> Catalog {
+/// A queue on a shard of its own, with so many replicas; brokers are numbered in their order, from 1.
+fn cluster_of(replicas: u32, minimum: u32) -> Catalog {
     let mut catalog = Catalog::new();
     apply(&mut catalog, &Command::Initialise { cluster: Uuid([7; 16]), nonce: Uuid([7; 16]) });
-    for (broker, _) in (1..).zip(replicas) {
+    for broker in 1..=replicas {
         apply(&mut catalog, &register(broker, 1));
     }
     let settings = QueueSettings {
-        replicas: Some(u32::try_from(replicas.len()).expect("few")),
+        replicas: Some(replicas),
         min_in_sync_replicas: Some(minimum),
         placement: Placement::Dedicated,
         ..QueueSettings::default()
     };
     apply(&mut catalog, &Command::ApplyQueue { name: Name::new("q").expect("valid"), settings });
+    catalog
+}
+
+/// The same with these in sync.
+fn cluster(replicas: &[Replica], minimum: u32) -> Catalog {
+    let mut catalog = cluster_of(u32::try_from(replicas.len()).expect("few"), minimum);
     let row = shard(&catalog).clone();
     let leader = row.leader.expect("new");
     let is_in_sync =
@@ -142,6 +150,7 @@ proptest! {
             let stale = restarted && replica.answers_before;
             let answer = Answer {
                 incarnation: Incarnation(if restarted && !stale { 2 } else { 1 }),
+                epoch: row.epoch,
                 last_epoch: Epoch(end.saturating_sub(1) / 10),
                 end: Position(if stale { end + 99 } else { end }),
                 high_watermark: Position(committed.saturating_sub(replica.knows)),
@@ -152,10 +161,20 @@ proptest! {
             }
         }
 
-        let plan = failover::plan(&catalog, &live, &answers);
+        let mut plan = failover::plan(&catalog, &live, &answers);
+        let is_end = |election: &&Election| election.shard == row.id && election.leader.is_none();
+        if let Some(end) = plan.elect.iter().find(is_end).cloned() {
+            prop_assert_eq!(&end.isr, &row.isr);
+            apply(&mut catalog, &Command::ElectLeaders { elections: vec![end] });
+            answers.values_mut().for_each(|answer| answer.epoch = row.epoch.next());
+            plan = failover::plan(&catalog, &live, &answers);
+        }
+        let row = shard(&catalog).clone();
         let election = plan.elect.iter().find(|election| election.shard == row.id);
         if let Some(election) = election {
-            let elected = election.leader.broker;
+            let Some(Member { broker: elected, .. }) = election.leader else {
+                panic!("nobody leads, and the epoch is ended once more")
+            };
             prop_assert!(holds[&elected] >= committed, "{:?} lacks committed entries", elected);
             prop_assert!(live.contains(&elected) && row.in_sync(elected).is_some());
             let elections = vec![election.clone()];
