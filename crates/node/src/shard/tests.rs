@@ -9,6 +9,7 @@ use pondage_replication::Assignment;
 use pondage_storage::{Faults, HostileDisk, LogOptions, LogReader, LogWriter, Written};
 
 mod dead_letters;
+mod in_doubt;
 mod leaving;
 mod upkeep;
 
