@@ -290,7 +290,7 @@ impl Shard {
                     }
                     effects.push(ShardEffect::Write(batch));
                 }
-                Effect::Cut(end) => self.uncommitted.retain(|entry| entry.position < end),
+                Effect::Cut(end) => self.cut(end),
                 Effect::Committed(high_watermark) => self.commit(high_watermark, effects)?,
                 Effect::Serving(_) => self.serve_soon(effects)?,
                 Effect::Following(epoch) => self.stop_leading(epoch, effects),
@@ -332,6 +332,17 @@ impl Shard {
             State::Fenced(_) => {}
         }
         effects.push(ShardEffect::Following(epoch));
+    }
+
+    /// Entries from here on are not the shard's.
+    fn cut(&mut self, end: Position) {
+        self.uncommitted.retain(|entry| entry.position < end);
+        if let State::Replaying(replay) = &mut self.state
+            && replay.cut()
+        {
+            // The checkpoint that the log was found with may be no more either: nothing may go for its sake.
+            self.maintenance = Maintenance::new(Position::ZERO);
+        }
     }
 
     fn answer_all(&mut self, refusal: &Refusal, effects: &mut Vec<ShardEffect>) {

@@ -21,6 +21,8 @@ pub(super) struct Replay {
     has_hole: bool,
     /// Entries are being read from the disk.
     reading: bool,
+    /// What is being read counts no more: the log was cut meanwhile.
+    outdated: bool,
     /// It leads, and serves when it is through.
     asked: bool,
 }
@@ -35,13 +37,22 @@ impl Replay {
             pages: Vec::new(),
             has_hole,
             reading: false,
+            outdated: false,
             asked: false,
         }
     }
 
     /// Behind everything that is committed.
     pub(super) const fn resumed(state: ShardState, next: Position) -> Self {
-        Self { next, state, pages: Vec::new(), has_hole: false, reading: false, asked: false }
+        Self {
+            next,
+            state,
+            pages: Vec::new(),
+            has_hole: false,
+            reading: false,
+            outdated: false,
+            asked: false,
+        }
     }
 
     /// The state, if nothing is missing.
@@ -52,6 +63,18 @@ impl Replay {
     /// It does not lead any more.
     pub(super) const fn forget(&mut self) {
         self.asked = false;
+    }
+
+    /// The log was cut. If this fold waits for a checkpoint, that may have been cut off, or in two: an older one is
+    /// there, or all entries from the first on, for nothing is reclaimed before a checkpoint behind it is committed.
+    /// Whether it begins anew.
+    pub(super) fn cut(&mut self) -> bool {
+        if self.has_hole {
+            let (reading, asked) = (self.reading, self.asked);
+            *self = Self { reading, outdated: reading, asked, ..Self::new(Position::ZERO) };
+            return true;
+        }
+        false
     }
 
     fn fold(&mut self, entry: &Entry) -> Result<(), Broken> {
@@ -150,6 +173,9 @@ impl Shard {
         let State::Replaying(replay) = &mut self.state else { return Ok(()) };
         if !std::mem::take(&mut replay.reading) {
             return Ok(());
+        }
+        if std::mem::take(&mut replay.outdated) {
+            return self.keep_up(effects);
         }
         let committed = self.replica.high_watermark();
         if entries.is_empty() && replay.next < committed {
