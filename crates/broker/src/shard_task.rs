@@ -315,7 +315,7 @@ impl<D: Disk> ShardTask<D> {
             }
             ShardEffect::FindCheckpoint { below } => {
                 let first = self.reader.replay_from(below);
-                drop(self.events.send(Message::Event(ShardEvent::Checkpoint(first))));
+                drop(self.events.send(Message::Event(ShardEvent::Checkpoint { below, first })));
             }
             ShardEffect::Replay { from } => {
                 let (reader, events) = (self.reader.clone(), self.events.clone());

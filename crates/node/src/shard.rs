@@ -87,8 +87,13 @@ pub enum ShardEvent {
     KeepLeading,
     /// Its write or sync failed: the volume is fenced.
     WriteFailed,
-    /// The answer to [`ShardEffect::FindCheckpoint`]: where it begins, else where the log does.
-    Checkpoint(Position),
+    /// The answer to [`ShardEffect::FindCheckpoint`].
+    Checkpoint {
+        /// Where it was looked for.
+        below: Position,
+        /// Where it begins, else where the log does.
+        first: Position,
+    },
     /// The answer to [`ShardEffect::Replay`]: the next entries, at least one.
     Replayed(Vec<RawEntry>),
     /// The shard's segments, told every few seconds: retention and checkpoints are decided on them.

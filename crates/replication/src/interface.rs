@@ -80,7 +80,8 @@ pub enum Input {
     },
     /// Time passed; wanted when [`Replica::next_tick`] says.
     Tick,
-    /// Stop appending and say when this follower has everything, to lead after this replica.
+    /// Stop appending and say when this follower has everything, to lead after this replica. Ignored unless it is in
+    /// sync; after a second without a new leader, or once it is out of sync, this replica goes on by itself.
     HandOver(BrokerId),
     /// Go on leading after all.
     KeepLeading,

@@ -16,6 +16,10 @@ use crate::{
     tail::Tail,
 };
 
+/// How long a leader refuses to append while the follower that shall lead gets everything, in milliseconds. An
+/// in-sync one needs far less; whoever asked may ask again.
+const HANDING_MILLIS_MAX: u64 = 1_000;
+
 /// What a replica knows while it leads.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Leader {
@@ -56,6 +60,7 @@ struct Waiting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Handing {
     to: BrokerId,
+    since: u64,
     said_at: Option<u64>,
 }
 
@@ -334,6 +339,7 @@ impl Leader {
                 Link::Greeting { .. } => {}
             }
         }
+        self.watch_hand_over(core, now);
         self.commit(core, now, effects);
         self.in_sync_tick(core, now, effects);
         self.advance(core, now, effects);
@@ -351,13 +357,32 @@ impl Leader {
                 peer.left();
             }
         }
+        self.watch_hand_over(core, now);
         self.count_rounds(core);
         self.commit(core, now, effects);
         self.in_sync_tick(core, now, effects);
     }
 
-    pub(crate) fn hand_over(&mut self, to: Option<BrokerId>) {
-        self.handing = to.map(|to| Handing { to, said_at: None });
+    /// Hands over to a follower in sync. Any other would have to come into sync first, and nothing could be appended
+    /// for as long as that takes.
+    pub(crate) fn hand_over(&mut self, core: &Core, to: BrokerId, now: u64) {
+        let in_sync = core.assignment.as_ref().is_some_and(|row| row.in_sync(to).is_some());
+        let is_known = self.handing.is_some_and(|handing| handing.to == to);
+        if in_sync && !is_known && to != core.me.broker {
+            self.handing = Some(Handing { to, since: now, said_at: None });
+        }
+    }
+
+    pub(crate) const fn keep_leading(&mut self) {
+        self.handing = None;
+    }
+
+    /// Goes on leading once a hand-over takes too long, or its follower fell out of sync.
+    fn watch_hand_over(&mut self, core: &Core, now: u64) {
+        self.handing = self.handing.filter(|handing| {
+            let in_sync = core.assignment.as_ref().is_some_and(|row| row.in_sync(handing.to).is_some());
+            in_sync && now.saturating_sub(handing.since) < HANDING_MILLIS_MAX
+        });
     }
 
     pub(crate) const fn is_handing_over(&self) -> bool {

@@ -308,8 +308,8 @@ impl Replica {
                 leader.link(&self.core, broker, up, millis, effects);
             }
             (Input::Tick, Role::Leader(leader)) => leader.tick(&mut self.core, millis, effects),
-            (Input::HandOver(to), Role::Leader(leader)) => leader.hand_over(Some(to)),
-            (Input::KeepLeading, Role::Leader(leader)) => leader.hand_over(None),
+            (Input::HandOver(to), Role::Leader(leader)) => leader.hand_over(&self.core, to, millis),
+            (Input::KeepLeading, Role::Leader(leader)) => leader.keep_leading(),
             (
                 Input::Read { .. }
                 | Input::Link { .. }

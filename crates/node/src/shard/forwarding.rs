@@ -83,8 +83,9 @@ impl<T: Ord> PopFirstIf<T> for BTreeSet<T> {
 
 impl Shard {
     /// Sends the oldest committed dead letter of each stream on its way.
-    pub(super) fn forward(&mut self, now: Now, effects: &mut Vec<ShardEffect>) {
+    pub(super) fn forward(&mut self, now: Now) {
         let State::Leading(led) = &self.state else { return };
+        let mut ready = Vec::new();
         while let Some((source, gone)) = self.forwarding.next(now.monotonic_millis) {
             // A source that was closed has no moves any more, and is forgotten here.
             let Some(mut moving) = led.leading.next_move(&led.committed, source) else { continue };
@@ -94,7 +95,12 @@ impl Shard {
                 (moving.target_shard, moving.target) = target;
             }
             self.forwarding.under_way.insert(source);
-            effects.push(ShardEffect::Forward { source, moving });
+            ready.push(ShardEffect::Forward { source, moving });
+        }
+        // Behind all that is decided and not yet spoken: a consumer may still be about to be given the message, in
+        // vain, and must not be given it once it is somewhere else.
+        for effect in ready {
+            self.tell(effect);
         }
     }
 

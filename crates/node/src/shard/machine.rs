@@ -37,7 +37,7 @@ pub struct Shard {
     pub(super) forwarding: Forwarding,
     /// When the oldest unlogged grant was made, on the monotonic clock.
     pub(super) lazy_since: Option<u64>,
-    /// It gives no leases any more, so that none is unlogged when it stops.
+    /// Its broker stops: it gives no leases any more, so that none is unlogged then.
     pub(super) leaving: bool,
     pub(super) wake_at: Option<u64>,
 }
@@ -185,15 +185,12 @@ impl Shard {
                 self.replicate(now, Input::Read { to, from, entries }, effects)
             }
             ShardEvent::HandOver(to) => {
-                self.leave(log_time)?;
+                self.log_leases(log_time)?;
                 self.replicate(now, Input::HandOver(to), effects)
             }
-            ShardEvent::KeepLeading => {
-                self.leaving = false;
-                self.replicate(now, Input::KeepLeading, effects)
-            }
+            ShardEvent::KeepLeading => self.replicate(now, Input::KeepLeading, effects),
             ShardEvent::Replayed(entries) => self.replayed(entries, effects),
-            ShardEvent::Checkpoint(first) => self.replay_anew(first, effects),
+            ShardEvent::Checkpoint { below, first } => self.replay_anew(below, first, effects),
             ShardEvent::WriteFailed => {
                 self.fence(now, log_time, effects);
                 Ok(())
@@ -221,7 +218,7 @@ impl Shard {
         if self.is_serving() && self.replica.check_leader().is_ok() {
             self.act_on_time(log_time)?;
             self.grant(now, log_time);
-            self.forward(now, effects);
+            self.forward(now);
             self.log_lazily(now, log_time)?;
         }
         let mut replication = Vec::new();
@@ -347,10 +344,9 @@ impl Shard {
         }
     }
 
-    /// Logs every lease and gives no more of them.
-    pub(super) fn leave(&mut self, log_time: LogTime) -> Result<(), Broken> {
+    /// Logs every lease.
+    pub(super) fn log_leases(&mut self, log_time: LogTime) -> Result<(), Broken> {
         self.lazy_since = None;
-        self.leaving = true;
         let State::Leading(led) = &mut self.state else { return Ok(()) };
         for draft in led.leading.lazy() {
             self.append(log_time, draft)?;

@@ -22,8 +22,8 @@ pub(super) struct Replay {
     has_hole: bool,
     /// Entries are being read from the disk.
     reading: bool,
-    /// The log was cut since the fold began: the checkpoint that it waits for may be gone.
-    is_cut: bool,
+    /// Where the log was cut since the fold began: the checkpoint that it waits for may be gone.
+    cut: Option<Position>,
     /// It leads, and serves when it is through.
     asked: bool,
 }
@@ -38,14 +38,14 @@ impl Replay {
             pages: Vec::new(),
             has_hole,
             reading: false,
-            is_cut: false,
+            cut: None,
             asked: false,
         }
     }
 
     /// Behind everything that is committed.
     pub(super) const fn resumed(state: ShardState, next: Position) -> Self {
-        Self { next, state, pages: Vec::new(), has_hole: false, reading: false, is_cut: false, asked: false }
+        Self { next, state, pages: Vec::new(), has_hole: false, reading: false, cut: None, asked: false }
     }
 
     /// The state, if nothing is missing.
@@ -153,7 +153,7 @@ impl Shard {
         if let State::Replaying(replay) = &mut self.state
             && replay.has_hole
         {
-            replay.is_cut = true;
+            replay.cut = Some(end);
             // Nothing is folded meanwhile. What is being read comes first, and counts no more.
             if !std::mem::replace(&mut replay.reading, true) {
                 effects.push(ShardEffect::FindCheckpoint { below: end });
@@ -163,11 +163,14 @@ impl Shard {
 
     pub(super) fn replay_anew(
         &mut self,
+        below: Position,
         first: Position,
         effects: &mut Vec<ShardEffect>,
     ) -> Result<(), Broken> {
         let State::Replaying(replay) = &mut self.state else { return Ok(()) };
-        if !replay.is_cut {
+        let Some(cut) = replay.cut else { return Ok(()) };
+        if cut != below {
+            effects.push(ShardEffect::FindCheckpoint { below: cut });
             return Ok(());
         }
         let asked = replay.asked;
@@ -182,12 +185,15 @@ impl Shard {
         effects: &mut Vec<ShardEffect>,
     ) -> Result<(), Broken> {
         let State::Replaying(replay) = &mut self.state else { return Ok(()) };
-        if replay.is_cut {
-            effects.push(ShardEffect::FindCheckpoint { below: self.replica.end() });
+        if let Some(below) = replay.cut {
+            effects.push(ShardEffect::FindCheckpoint { below });
             return Ok(());
         }
         if !std::mem::take(&mut replay.reading) {
             return Ok(());
+        }
+        if XX {
+            return self.keep_up(effects);
         }
         let committed = self.replica.high_watermark();
         if entries.is_empty() && replay.next < committed {

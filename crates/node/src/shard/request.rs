@@ -51,7 +51,8 @@ impl Shard {
                 }
             }
             ShardRequest::Flush => {
-                self.leave(log_time)?;
+                self.log_leases(log_time)?;
+                self.leaving = true;
                 ShardReply::Done
             }
             ShardRequest::Follow { stream, reader } => self.follow(stream, reader),
@@ -79,8 +80,13 @@ impl Shard {
         let moved = if let Request::Moved { stream, .. } = &request { Some(*stream) } else { None };
         let lazy =
             matches!(&request, Request::Settle { verdict: pondage_delivery::Verdict::Renew { .. }, .. });
+        let ends_session = matches!(&request, Request::Detach { .. });
         let State::Leading(led) = &mut self.state else { unreachable!("the caller checked") };
-        let decision = led.leading.decide(&led.committed, log_time, request);
+        let mut decision = led.leading.decide(&led.committed, log_time, request);
+        if ends_session && self.replica.check_leader().is_err() {
+            // What the consumer held can't be given back now: those leases end by their deadlines.
+            decision.drafts.clear();
+        }
         // A repeat changes nothing: what is under way now is a later one.
         let ended = moved.filter(|_| !decision.drafts.is_empty());
         for draft in decision.drafts {
@@ -181,8 +187,12 @@ impl Shard {
 }
 
 /// Whether a request may append something: it is refused while nothing can be committed.
+///
+/// What sessions say of themselves is always taken. Nobody says it again: a consumer whose credit got lost would wait
+/// for ever, and one that left would be given messages for ever.
 const fn may_append(request: &ShardRequest) -> bool {
     match request {
+        ShardRequest::Delivery(Request::Credit { .. } | Request::Detach { .. }) => false,
         ShardRequest::Delivery(_) | ShardRequest::Ensure { .. } | ShardRequest::Flush => true,
         ShardRequest::Stats(_)
         | ShardRequest::Survey { .. }

@@ -11,6 +11,7 @@ use pondage_storage::{Faults, HostileDisk, LogOptions, LogReader, LogWriter, Wri
 mod dead_letters;
 mod following;
 mod hand_over;
+mod in_doubt;
 mod leaving;
 mod upkeep;
 
@@ -64,7 +65,7 @@ impl Rig {
                 }
                 ShardEffect::FindCheckpoint { below } => {
                     let first = self.reader.replay_from(below);
-                    self.step(ShardEvent::Checkpoint(first));
+                    self.step(ShardEvent::Checkpoint { below, first });
                 }
                 ShardEffect::Truncate(to) => {
                     let truncated = self.writer.truncate(to).expect("no faults");

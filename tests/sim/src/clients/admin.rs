@@ -3,7 +3,7 @@
 
 use pondage_model::{
     Name, Refusal, StreamId,
-    refusal::Code,
+    refusal::{Code, Outcome},
     settings::{Backoff, GroupSettings, GroupSource, Placement, QueueSettings, StartPosition, TopicSettings},
 };
 use pondage_node::{
@@ -181,7 +181,12 @@ impl Admin {
             (Doing::Make, Err(refusal)) if refusal.code() == Code::InvalidArgument && world.is_cluster() => {
                 self.scratch = true;
             }
-            (_, Err(refusal)) if refusal.retriable() => return,
+            (doing, Err(refusal)) if refusal.retriable() => {
+                if matches!(doing, Doing::Delete(_)) && refusal.outcome() == Outcome::Unknown {
+                    self.may_be_deleted(world);
+                }
+                return;
+            }
             (doing, result) => {
                 return world.violate(format!("admin: {doing:?} was answered with {result:?}"));
             }
@@ -224,16 +229,22 @@ impl Admin {
 
     pub(super) fn lost(&mut self, world: &mut World) {
         if self.waiting && matches!(self.doing, Some(Doing::Purge(_) | Doing::Delete(_))) {
-            world.oracle.may_end(SCRATCH);
-            if world.is_cluster() {
-                world.oracle.doom(SCRATCH);
-                self.remake_after = Some(world.end_of_late_requests());
-            }
+            self.may_be_deleted(world);
         }
         if matches!(self.doing, Some(Doing::Purge(_))) {
             self.doing = None;
         }
         self.waiting = false;
+    }
+
+    /// A purge or deletion is under way whose end nobody hears of: in a cluster it may come after the queue was made
+    /// again.
+    fn may_be_deleted(&mut self, world: &mut World) {
+        world.oracle.may_end(SCRATCH);
+        if world.is_cluster() {
+            world.oracle.doom(SCRATCH);
+            self.remake_after = Some(world.end_of_late_requests());
+        }
     }
 
     pub(super) fn is_done(&self) -> bool {

@@ -281,7 +281,13 @@ impl Consumer {
             return;
         }
         let Some(settling) = self.settling.take() else { return };
-        let ShardReply::Delivery(Reply::Settled(results)) = reply else { return };
+        let ShardReply::Delivery(Reply::Settled(results)) = reply else {
+            if let ShardReply::Refused(_) = reply {
+                // Nobody decided it, or nobody knows: it asks again, and has its credit back only then.
+                self.unsure = Some(Settling { expected: Expected::Anything, shown: None, ..settling });
+            }
+            return;
+        };
         let Settling { stream, verdict, expected, shown, .. } = settling;
         world.trace.say(
             world.micros,

@@ -45,7 +45,7 @@ impl World {
             HostDue::Checkpoint { shard, below } => {
                 let Some(side) = self.hosts[host].side(shard) else { return };
                 let first = side.reader.replay_from(below);
-                self.shard(host, shard, ShardEvent::Checkpoint(first), clients);
+                self.shard(host, shard, ShardEvent::Checkpoint { below, first }, clients);
             }
             HostDue::Replay { shard, from } => {
                 let bytes = self.chance.between(1, 64 << 10) as usize;

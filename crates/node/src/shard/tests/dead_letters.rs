@@ -143,3 +143,35 @@ fn a_new_leader_sends_what_its_predecessor_left() {
     let mut rig = serving(&disk, 2);
     assert_eq!(sequences(&mut rig), [1]);
 }
+
+#[test]
+fn a_message_is_not_elsewhere_before_a_lease_on_it_that_was_decided_earlier_is_spoken_of() {
+    let mut rig = with_stream(
+        StreamSettings::Queue(QueueSettings {
+            dead_letter: Some(Name::new("dead").expect("valid")),
+            max_deliveries: 1,
+            ..QueueSettings::default()
+        }),
+        Some((SHARD, DEAD)),
+    );
+    rig.ask(1, publish());
+    rig.sync_all();
+    // From now on a lease is spoken of only once another replica confirmed that this one leads, and it is silent.
+    rig.step(in_doubt::with_other(2));
+    rig.ask(2, attach(10));
+    rig.ask(3, delivery::Request::Detach { stream: STREAM, consumer: ConsumerId(1), lost: true });
+    rig.sync_all();
+    assert!(rig.grants().is_empty());
+    rig.step(in_doubt::row(3, &[ME], 1));
+    rig.sync_all();
+    let order: Vec<_> = rig
+        .said
+        .iter()
+        .filter_map(|effect| match effect {
+            ShardEffect::Deliver { .. } => Some("lease"),
+            ShardEffect::Forward { .. } => Some("move"),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(order, ["lease", "move"]);
+}
