@@ -87,6 +87,7 @@ impl World {
         match effect {
             ShardEffect::Write(batch) => self.write(host, shard, &batch, clients),
             ShardEffect::Truncate(to) => {
+                self.trace.say(self.micros, format_args!("host {host} {shard:?} is cut at {to:?}"));
                 let (volume, row) = (self.hosts[host].volume(host), self.row(shard));
                 self.invariants.truncates(volume, shard, to, row.as_ref());
                 let pause = self.sync_micros();
