@@ -47,11 +47,11 @@ impl Leading {
     fn greets(&mut self) -> u64 {
         self.millis += 10_000;
         let said = self.step(Input::Tick);
-        let hellos = said.iter().filter_map(|effect| match effect {
+        let mut hellos = said.iter().filter_map(|effect| match effect {
             Effect::Send { to: FOLLOWER, message: Message::Hello { attempt, .. } } => Some(*attempt),
             _ => None,
         });
-        hellos.last().expect("a hello")
+        hellos.next_back().expect("a hello")
     }
 }
 
