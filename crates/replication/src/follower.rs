@@ -166,7 +166,8 @@ impl Follower {
         if planted::is(Fault::FollowerAcknowledgesBeforeSync) {
             durable = end;
         }
-        self.say(Message::Ack { epoch, durable, end, round: self.round, missing }, effects);
+        let (attempt, round) = (self.attempt, self.round);
+        self.say(Message::Ack { epoch, attempt, durable, end, round, missing }, effects);
     }
 
     fn say(&self, message: Message, effects: &mut Vec<Effect>) {

@@ -35,6 +35,8 @@ pub(crate) struct Leader {
     /// The one follower that all others wait for.
     waiting: Option<Waiting>,
     handing: Option<Handing>,
+    /// No hello before the row changed last had a greater number, to whomever.
+    attempts_before: u64,
     /// In-sync replicas that owe an answer for longer than they may and can't be dropped.
     pub(crate) stalled: u32,
 }
@@ -72,12 +74,13 @@ impl Leader {
         Self {
             first,
             serving: false,
-            peers: others.map(|broker| (*broker, Peer::new(*broker, now))).collect(),
+            peers: others.map(|broker| (*broker, Peer::new(*broker, 0, now))).collect(),
             requested: None,
             tail: Tail::new(first),
             rounds: Rounds::default(),
             waiting: None,
             handing: None,
+            attempts_before: 0,
             stalled: 0,
         }
     }
@@ -265,11 +268,14 @@ impl Leader {
         &mut self,
         core: &mut Core,
         from: Member,
-        (durable, end, round, missing): (Position, Position, u64, bool),
+        (attempt, durable, end, round, missing): (u64, Position, Position, u64, bool),
         now: u64,
         effects: &mut Vec<Effect>,
     ) {
         let Some(peer) = self.peers.get_mut(&from.broker) else { return };
+        if attempt <= peer.attempts_before {
+            return;
+        }
         if peer.incarnation != Some(from.incarnation) || end > core.disk.end || durable > end {
             return;
         }
@@ -345,14 +351,21 @@ impl Leader {
         self.advance(core, now, effects);
     }
 
-    /// The row of the catalog changed, in this epoch.
-    pub(crate) fn reassigned(&mut self, core: &mut Core, now: u64, effects: &mut Vec<Effect>) {
+    /// The row of the catalog changed, in this epoch, once or several times (`skipped`).
+    pub(crate) fn reassigned(&mut self, core: &mut Core, skipped: bool, now: u64, effects: &mut Vec<Effect>) {
         let Some(row) = &core.assignment else { return };
         // Whatever was asked for at an older version can't be granted any more.
         self.requested = None;
-        self.peers.retain(|broker, _| row.replicas.contains(broker));
+        // Who was no replica in between removed its log, in the same start. Only this leader brings somebody into
+        // the set, so whoever is in it was there all the time.
+        let attempts = self.peers.values().map(|peer| peer.attempt).max().unwrap_or(0);
+        self.attempts_before = self.attempts_before.max(attempts);
+        self.peers.retain(|broker, _| {
+            row.replicas.contains(broker) && (!skipped || row.in_sync(*broker).is_some())
+        });
         for broker in row.replicas.iter().filter(|broker| **broker != core.me.broker) {
-            let peer = self.peers.entry(*broker).or_insert_with(|| Peer::new(*broker, now));
+            let peer =
+                self.peers.entry(*broker).or_insert_with(|| Peer::new(*broker, self.attempts_before, now));
             if row.in_sync(*broker).is_none() {
                 peer.left();
             }
@@ -441,3 +454,7 @@ fn note_lost(core: &Core, peer: &mut Peer, member: Member, held: Position, effec
         effects.push(Effect::Report(Finding::MemberBehind { member, durable: held, high_watermark }));
     }
 }
+
+#[cfg(test)]
+#[path = "leader_tests.rs"]
+mod tests;

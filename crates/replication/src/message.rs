@@ -9,7 +9,8 @@ pub enum Message {
     Hello {
         /// The leader's epoch.
         epoch: Epoch,
-        /// Grows with every hello to this replica in this epoch; tells answers to this one from older ones.
+        /// Grows with every hello to this replica in this epoch, also if it left the shard in between; tells answers
+        /// to this one from older ones.
         attempt: u64,
     },
     /// Follower: my log goes up to there. Also said when a push comes to a follower that is not aligned.
@@ -42,6 +43,8 @@ pub enum Message {
     Ack {
         /// The epoch it is said in.
         epoch: Epoch,
+        /// Of the hello after which the logs were aligned: tells it from what a log said that was removed since.
+        attempt: u64,
         /// Everything below is on the follower's disk and equal to the leader's log.
         durable: Position,
         /// Everything below is there, but not all of it synced.

@@ -21,6 +21,8 @@ pub(crate) struct Peer {
     pub(crate) link: Link,
     /// The number of the last hello.
     pub(crate) attempt: u64,
+    /// Hellos up to this number were said before it became a replica, perhaps to a log that it removed.
+    pub(crate) attempts_before: u64,
     /// Everything below is on its disk and equal to this log.
     pub(crate) durable: Position,
     /// Everything below is there, synced or not.
@@ -73,12 +75,13 @@ pub(crate) enum Link {
 }
 
 impl Peer {
-    pub(crate) fn new(broker: BrokerId, now: u64) -> Self {
+    pub(crate) fn new(broker: BrokerId, attempts_before: u64, now: u64) -> Self {
         Self {
             broker,
             incarnation: None,
             link: Link::Greeting { at: now, again_at: now },
-            attempt: 0,
+            attempt: attempts_before,
+            attempts_before,
             durable: Position::ZERO,
             end: Position::ZERO,
             round: 0,
@@ -99,6 +102,11 @@ impl Peer {
     /// Its current start, once it spoke.
     pub(crate) fn member(&self) -> Option<Member> {
         self.incarnation.map(|incarnation| Member { broker: self.broker, incarnation })
+    }
+
+    /// Whether it was asked where its log ends.
+    pub(crate) const fn is_greeted(&self) -> bool {
+        self.attempt > self.attempts_before
     }
 
     pub(crate) const fn is_streaming(&self) -> bool {

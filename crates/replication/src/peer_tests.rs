@@ -4,7 +4,7 @@ use super::{Link, Peer, SLOW_EPISODES};
 use crate::Timing;
 
 fn streaming() -> Peer {
-    let mut peer = Peer::new(BrokerId(2), 0);
+    let mut peer = Peer::new(BrokerId(2), 0, 0);
     assert!(peer.is_current(Incarnation(3), 0));
     peer.link = Link::Streaming {
         next: Position::ZERO,

@@ -19,7 +19,7 @@ impl Leader {
         let Self { peers, tail, rounds, .. } = self;
         for peer in peers.values_mut() {
             if let Link::Greeting { again_at, .. } = peer.link {
-                if peer.attempt == 0 || again_at <= now {
+                if !peer.is_greeted() || again_at <= now {
                     greet(core, peer, now, effects);
                 }
                 continue;
@@ -135,7 +135,7 @@ pub(crate) fn greet(core: &Core, peer: &mut Peer, now: u64, effects: &mut Vec<Ef
     const PAUSE_MILLIS_MAX: u64 = 4_000;
     let resend = core.timing.resend_millis;
     let pause = match peer.link {
-        Link::Greeting { at, again_at } if peer.attempt > 0 => {
+        Link::Greeting { at, again_at } if peer.is_greeted() => {
             (2 * again_at.saturating_sub(at)).clamp(resend, PAUSE_MILLIS_MAX.max(resend))
         }
         _ => resend,

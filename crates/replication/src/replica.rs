@@ -327,6 +327,8 @@ impl Replica {
         }
         let core = &mut self.core;
         let (epoch, is_mine, leader) = (row.epoch, row.is_led_by(core.me), row.leader);
+        let next_version = core.assignment.as_ref().map_or(0, |known| known.version + 1);
+        let skipped = row.version > next_version;
         core.assignment = Some(row);
         if epoch < core.epoch {
             return;
@@ -337,7 +339,7 @@ impl Replica {
         let other = leader.filter(|leader| *leader != core.me.broker);
         match &mut self.role {
             Role::Leader(leading) if epoch == core.epoch && is_mine => {
-                leading.reassigned(core, now.monotonic_millis, effects);
+                leading.reassigned(core, skipped, now.monotonic_millis, effects);
             }
             Role::Follower(follower) if epoch == core.epoch => follower.leader = follower.leader.or(other),
             _ => self.follow(epoch, other, effects),
@@ -365,7 +367,7 @@ impl Replica {
         core.led = epoch;
         let mut leader = Leader::new(core, now.monotonic_millis);
         leader.append(core, now.log_time, StreamId::ZERO, Body::EpochStart);
-        leader.reassigned(core, now.monotonic_millis, effects);
+        leader.reassigned(core, false, now.monotonic_millis, effects);
         self.role = Role::Leader(Box::new(leader));
         self.flush(now, effects);
     }
@@ -417,8 +419,9 @@ impl Replica {
             (Role::Leader(leader), Message::Where { attempt, last, durable, .. }) => {
                 leader.located(core, from, attempt, last, durable, now.monotonic_millis, effects);
             }
-            (Role::Leader(leader), Message::Ack { durable, end, round, missing, .. }) => {
-                leader.acked(core, from, (durable, end, round, missing), now.monotonic_millis, effects);
+            (Role::Leader(leader), Message::Ack { attempt, durable, end, round, missing, .. }) => {
+                let said = (attempt, durable, end, round, missing);
+                leader.acked(core, from, said, now.monotonic_millis, effects);
             }
             (Role::Leader(_), Message::Behind { high_watermark, .. }) => {
                 core.known_high_watermark = core.known_high_watermark.max(high_watermark);

@@ -99,7 +99,7 @@ impl Chance {
             8 | 9 => {
                 let (durable, end, missing) =
                     (self.position(), self.position(), self.next().is_multiple_of(2));
-                Message::Ack { epoch, durable, end, round: self.number(), missing }
+                Message::Ack { epoch, attempt: self.number(), durable, end, round: self.number(), missing }
             }
             10 => Message::Stale { epoch: if self.next().is_multiple_of(40) { epoch } else { Epoch(1) } },
             _ if !self.next().is_multiple_of(8) => Message::Stale { epoch: Epoch(2) },

@@ -51,14 +51,26 @@ pub(crate) struct Row {
 /// What is true of a shard, as the sum of all replicas.
 #[derive(Debug, Default)]
 struct Truth {
-    /// What is committed, by a digest of each entry.
-    committed: BTreeMap<Position, u64>,
-    /// The greatest high watermark that any replica ever had.
-    end: Position,
+    /// What is committed, by a digest of each entry, and the epoch in which it came to be.
+    committed: BTreeMap<Position, (u64, Epoch)>,
+    /// The greatest high watermark that any replica had, by the epoch that it was in.
+    ends: BTreeMap<Epoch, Position>,
     /// Entries below may have been dropped by some replica: they need not be anywhere.
     reclaimed: Position,
     /// Who led each epoch, in which life.
     leaders: BTreeMap<Epoch, (Volume, u64)>,
+}
+
+impl Truth {
+    /// Everything below was committed in epochs before this one.
+    fn end_before(&self, epoch: Epoch) -> Position {
+        self.ends.range(..epoch).map(|(_, end)| *end).max().unwrap_or(Position::ZERO)
+    }
+
+    /// The greatest high watermark that any replica ever had.
+    fn end(&self) -> Position {
+        self.ends.values().copied().max().unwrap_or(Position::ZERO)
+    }
 }
 
 /// A replica's high watermark in one life and epoch.
@@ -128,6 +140,11 @@ impl Invariants {
     pub(crate) fn removed(&mut self, volume: Volume, shard: ShardId) {
         self.shadows.remove(&(volume, shard));
         self.marks.remove(&(volume, shard));
+    }
+
+    /// The newest epoch of a shard that any replica led in, served or not.
+    pub(crate) fn newest_led(&self, shard: ShardId) -> Option<Epoch> {
+        self.shards.get(&shard)?.leaders.last_key_value().map(|(epoch, _)| *epoch)
     }
 
     /// A replica's machine stepped.

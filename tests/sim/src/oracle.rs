@@ -82,6 +82,8 @@ pub(crate) struct Oracle {
     shown: BTreeMap<StreamId, (Epoch, LogTime)>,
     /// The dead-letter queue's stream and its source.
     pub(crate) dead: Option<(StreamId, StreamId)>,
+    /// When messages began to move to the dead letters, in the log time of their source.
+    moves: BTreeMap<At, LogTime>,
     /// Streams whose deletion was confirmed.
     closed: BTreeSet<StreamId>,
     /// Places whose settle was confirmed.

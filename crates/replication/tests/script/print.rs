@@ -41,9 +41,10 @@ pub(crate) fn message(message: &Message) -> String {
             format!("align epoch={} attempt={attempt} last={} of={} end={}", epoch.0, last.0, of.0, end.0)
         }
         Message::Push(push) => self::push(push),
-        Message::Ack { epoch, durable, end, round, missing } => format!(
-            "ack epoch={} durable={} end={} round={round}{}",
+        Message::Ack { epoch, attempt, durable, end, round, missing } => format!(
+            "ack epoch={}{} durable={} end={} round={round}{}",
             epoch.0,
+            if *attempt == 1 { String::new() } else { format!(" attempt={attempt}") },
             durable.0,
             end.0,
             if *missing { " missing" } else { "" }

@@ -142,7 +142,7 @@ impl Reader {
         match (self.step, reply) {
             (Step::Claim, ShardReply::Delivery(Reply::Claimed { epoch, offset })) => {
                 let start = place(world, TOPIC, self.partition)
-                    .and_then(|(stream, shard)| world.start_of(world.truly_leads(shard)?, shard, stream))
+                    .and_then(|(stream, shard)| world.newest_start_of(shard, stream))
                     .unwrap_or_default();
                 world.oracle.claimed(stream, offset, start);
                 // From the beginning again: what was readable once means the same for ever.

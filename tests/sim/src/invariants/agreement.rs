@@ -15,9 +15,10 @@ pub(super) fn check(
     before: Position,
     standing: Standing,
 ) -> Result<(), String> {
-    truth.end = truth.end.max(standing.high_watermark);
+    let end = truth.ends.entry(standing.epoch).or_default();
+    *end = standing.high_watermark.max(*end);
     for (position, digest) in shadow.entries.range(before..standing.high_watermark) {
-        let committed = truth.committed.entry(*position).or_insert(*digest);
+        let (committed, _) = truth.committed.entry(*position).or_insert((*digest, standing.epoch));
         if committed != digest {
             return Err(format!(
                 "committed entries agree: host {} has another entry of {:?} at {position:?} than was committed",
@@ -28,16 +29,20 @@ pub(super) fn check(
     Ok(())
 }
 
-/// A replica that begins to serve holds whatever was committed before, except what some replica dropped
-/// on purpose: who catches up gets what is left.
+/// A replica that begins to serve holds whatever was committed in earlier epochs, except what some replica dropped
+/// on purpose: who catches up gets what is left. What was committed in later ones it need not have: it may have been
+/// elected long ago, and hear only now that all had answered it, and not yet that it was deposed.
 pub(super) fn check_complete(truth: &Truth, shadow: &Shadow, standing: Standing) -> Result<(), String> {
-    if standing.high_watermark < truth.end {
+    let end = truth.end_before(standing.epoch);
+    if standing.high_watermark < end {
         return Err(format!(
-            "leader completeness: host {} serves {:?} in {:?} below {:?}, up to {:?} was committed",
-            standing.volume.host, standing.shard, standing.epoch, standing.high_watermark, truth.end
+            "leader completeness: host {} serves {:?} in {:?} below {:?}, up to {end:?} was committed before",
+            standing.volume.host, standing.shard, standing.epoch, standing.high_watermark
         ));
     }
-    for (position, digest) in truth.committed.range(truth.reclaimed..) {
+    let committed =
+        truth.committed.range(truth.reclaimed..).filter(|(_, (_, epoch))| *epoch < standing.epoch);
+    for (position, (digest, _)) in committed {
         if shadow.entries.get(position) != Some(digest) {
             return Err(format!(
                 "leader completeness: host {} serves {:?} in {:?} without the committed entry at {position:?}",

@@ -20,10 +20,11 @@ pub(super) fn check(truth: &Truth, before: Mark, standing: Standing) -> Result<(
             volume.host
         ));
     }
-    if !standing.leads && high_watermark > truth.end {
+    if !standing.leads && high_watermark > truth.end() {
         return Err(format!(
             "the high watermark of {shard:?} on host {} is {high_watermark:?}, leaders committed up to {:?}",
-            volume.host, truth.end
+            volume.host,
+            truth.end()
         ));
     }
     Ok(())

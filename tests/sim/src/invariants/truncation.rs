@@ -17,8 +17,9 @@ pub(super) fn check(
     if !in_sync {
         return Ok(());
     }
-    let cut =
-        shadow.entries.range(to..).find(|(position, digest)| truth.committed.get(position) == Some(digest));
+    let cut = shadow.entries.range(to..).find(|(position, digest)| {
+        truth.committed.get(position).is_some_and(|(committed, _)| committed == *digest)
+    });
     cut.map_or(Ok(()), |(position, _)| {
         Err(format!(
             "nothing committed is cut off: host {} is in sync and cuts {shard:?} at {to:?}, the entry at {position:?} \

@@ -257,6 +257,7 @@ impl World {
                 let found = log_of(&reader);
                 let end = reader.end();
                 up.shards.insert(shard, (machine, Side::new(writer, reader)));
+                self.trace.say(self.micros, format_args!("host {host} {shard:?} opens and ends at {end:?}"));
                 match found {
                     Ok(entries) => {
                         self.invariants.found(self.hosts[host].volume(host), shard, &entries, end);

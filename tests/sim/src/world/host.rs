@@ -167,6 +167,8 @@ pub(super) struct Host {
     pub(super) replaces: Option<BrokerId>,
     /// The disk went back to how it was: what it is now, it has to find out.
     pub(super) went_back: bool,
+    /// The newest start that was registered when the disk was lost last: what it and those before had is gone.
+    pub(super) lost: Option<Member>,
     /// The disk as it once was.
     pub(super) image: Option<HostileDisk>,
     pub(super) running: Option<Running>,
@@ -190,6 +192,7 @@ impl Host {
             broker: None,
             replaces: None,
             went_back: false,
+            lost: None,
             image: None,
             running: None,
             paused: false,

@@ -2,7 +2,7 @@
 //! in-sync replicas on other disks: more than that no cluster survives (guarantee D1).
 
 use pondage_catalog::Catalog;
-use pondage_model::ShardId;
+use pondage_model::{Member, ShardId};
 use pondage_storage::HostileDisk;
 
 use super::{World, host::HostId};
@@ -21,6 +21,7 @@ impl World {
         if !self.faults.losses || self.is_healing() || !self.chance.once_in(4) || !self.can_lose(host) {
             return;
         }
+        self.hosts[host].lost = self.member_of(host);
         let old = self.hosts[host].image.take().filter(|_| self.chance.once_in(2));
         self.trace.say(
             self.micros,
@@ -50,13 +51,26 @@ impl World {
         catalogs.max_by_key(|catalog| catalog.revision())
     }
 
+    /// The newest start of a host's broker that the catalog knows.
+    fn member_of(&self, host: HostId) -> Option<Member> {
+        self.newest_catalog()?.member(self.hosts[host].broker?)
+    }
+
+    /// The host whose disk still is what it was when this start was found to be in sync. A disk that went back may
+    /// come again as the same broker, if no start was registered since the image was taken: then what it had is lost
+    /// all the same, until a leader finds its new start in sync.
+    fn holder_of(&self, member: Member) -> Option<HostId> {
+        let is_lost = |lost: Member| lost.broker == member.broker && member.incarnation <= lost.incarnation;
+        self.host_of(member.broker).filter(|host| !self.hosts[*host].lost.is_some_and(is_lost))
+    }
+
     /// Whether every shard survives that this disk is lost, whatever else was lost before.
     fn can_lose(&self, host: HostId) -> bool {
         let Some(broker) = self.hosts[host].broker else { return false };
         let Some(catalog) = self.newest_catalog() else { return false };
         // A command that nobody applied yet may say otherwise.
         let known = catalog.revision().get() as usize == self.consensus.len();
-        let on_disk = |member: &pondage_model::Member| self.host_of(member.broker).is_some();
+        let on_disk = |member: &Member| self.holder_of(*member).is_some();
         known
             && catalog.shards().filter(|row| row.id != ShardId::CATALOG).all(|row| {
                 row.isr.iter().all(on_disk) && row.isr.iter().any(|member| member.broker != broker)
@@ -66,8 +80,8 @@ impl World {
     /// A shard's row in the newest catalog, for the invariants.
     pub(super) fn row(&self, shard: ShardId) -> Option<invariants::Row> {
         let row = self.newest_catalog()?.shard(shard)?;
-        let volume = |broker| self.host_of(broker).map(|host| self.hosts[host].volume(host));
-        let in_sync = row.isr.iter().map(|member| (*member, volume(member.broker))).collect();
+        let volume = |member| self.holder_of(member).map(|host| self.hosts[host].volume(host));
+        let in_sync = row.isr.iter().map(|member| (*member, volume(*member))).collect();
         Some(invariants::Row { epoch: row.epoch, in_sync })
     }
 }

@@ -301,13 +301,22 @@ impl World {
         if self.hosts.len() > 1 { 300_000 } else { 0 }
     }
 
-    /// The host whose broker serves the shard in the newest epoch, if there is one: what no client can know.
+    /// The oldest offset that a stream keeps, as the replica knows it that folded most.
+    pub(crate) fn newest_start_of(&self, shard: ShardId, stream: StreamId) -> Option<Offset> {
+        (0..self.hosts.len()).filter_map(|host| self.start_of(host, shard, stream)).max()
+    }
+
+    /// The host whose broker serves the shard in the newest epoch, if there is one: what no client can know. One that
+    /// serves in an older epoch and has not heard of the newer one lacks what was acknowledged since.
     pub(crate) fn truly_leads(&self, shard: ShardId) -> Option<HostId> {
         let serving = |host: HostId| {
             let (_, side) = self.hosts[host].running.as_ref()?.shards.get(&shard)?;
             side.serves.map(|epoch| (epoch, host))
         };
         let newest: Option<(Epoch, HostId)> = (0..self.hosts.len()).filter_map(serving).max();
-        newest.map(|(_, host)| host).filter(|host| self.hosts[*host].is_ready())
+        let led = self.invariants.newest_led(shard);
+        newest
+            .filter(|(epoch, host)| led <= Some(*epoch) && self.hosts[*host].is_ready())
+            .map(|(_, host)| host)
     }
 }

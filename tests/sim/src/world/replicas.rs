@@ -27,7 +27,19 @@ impl World {
         self.open(host, shard, clients);
         let Assignment { epoch, version, leader, replicas, isr, min_in_sync_replicas } = assignment;
         let row = replication::Assignment { epoch, version, leader, replicas, isr, min_in_sync_replicas };
+        self.trace_row(host, shard, &row);
         self.shard(host, shard, ShardEvent::Assigned(row), clients);
+    }
+
+    /// Says what a replica learns of its shard, once.
+    fn trace_row(&mut self, host: HostId, shard: ShardId, row: &replication::Assignment) {
+        let found = self.hosts[host].running.as_ref().and_then(|up| up.shards.get(&shard));
+        let known = found.and_then(|(machine, _)| machine.replica().assignment());
+        if self.is_cluster() && known.is_none_or(|known| known.version < row.version) {
+            let replication::Assignment { epoch, version, leader, isr, .. } = row;
+            let what = format_args!("{epoch:?} version {version}, led by {leader:?}, in sync {isr:?}");
+            self.trace.say(self.micros, format_args!("host {host} {shard:?}: {what}"));
+        }
     }
 
     /// The leader of the consensus wants to know where the log ends.

@@ -2,7 +2,7 @@
 
 use pondage_model::{
     Body, Entry, Epoch, Name, Offset, Refusal, ShardId, StreamId,
-    entry::{Move, MovedFrom, Publish},
+    entry::{EntryKind, Move, MovedFrom, Publish},
 };
 use pondage_node::{
     coordinator::CoordinatorEvent,
@@ -87,6 +87,7 @@ impl World {
         match effect {
             ShardEffect::Write(batch) => self.write(host, shard, &batch, clients),
             ShardEffect::Truncate(to) => {
+                self.trace.say(self.micros, format_args!("host {host} {shard:?} is cut at {to:?}"));
                 let (volume, row) = (self.hosts[host].volume(host), self.row(shard));
                 self.invariants.truncates(volume, shard, to, row.as_ref());
                 let pause = self.sync_micros();
@@ -167,6 +168,13 @@ impl World {
             Ok(written) => {
                 side.written = Some(written);
                 self.invariants.wrote(self.hosts[host].volume(host), shard, &batch.entries);
+                for entry in batch.entries.iter().filter(|entry| entry.kind == EntryKind::Move) {
+                    if let Ok(Entry { stream, log_time, body: Body::Move(moved), .. }) =
+                        entry.clone().decode()
+                    {
+                        self.oracle.moves((stream, moved.offset), log_time);
+                    }
+                }
                 let pause = self.sync_micros();
                 self.plan_host(pause, host, HostDue::ShardSync(shard));
             }
