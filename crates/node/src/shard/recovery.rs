@@ -192,9 +192,6 @@ impl Shard {
         if !std::mem::take(&mut replay.reading) {
             return Ok(());
         }
-        if XX {
-            return self.keep_up(effects);
-        }
         let committed = self.replica.high_watermark();
         if entries.is_empty() && replay.next < committed {
             return Err(Broken { position: replay.next, what: "the log ends before its end".to_owned() });
