@@ -30,6 +30,8 @@ pub(super) struct Disk {
 pub(super) struct Process {
     pub(super) coordinator: Coordinator<Voter>,
     pub(super) shards: BTreeMap<ShardId, Assignment>,
+    /// The first row of each that it was told of.
+    pub(super) told_first: BTreeMap<ShardId, Assignment>,
     served: BTreeMap<ShardId, Epoch>,
     /// Shards that were handed over and are to go on.
     pub(super) kept: BTreeSet<ShardId>,
@@ -110,6 +112,7 @@ impl Cluster {
         Process {
             coordinator,
             shards: BTreeMap::new(),
+            told_first: BTreeMap::new(),
             served: BTreeMap::new(),
             kept: BTreeSet::new(),
             keeps_in_sync: true,
@@ -155,6 +158,7 @@ impl Cluster {
                 let known = process.shards.get(&shard);
                 assert!(known.is_none_or(|known| known.version <= assignment.version), "an older row");
                 let leads = assignment.leader == own.map(|member| member.broker);
+                process.told_first.entry(shard).or_insert_with(|| assignment.clone());
                 process.shards.insert(shard, assignment);
                 if leads && process.served.insert(shard, epoch) != Some(epoch) {
                     process.pending.push_back(CoordinatorEvent::Serving(shard, epoch));

@@ -131,6 +131,36 @@ fn a_shard_waits_for_its_replicas_and_is_led_once_enough_are_back() {
 }
 
 #[test]
+fn replicas_that_started_again_lead_after_the_epoch_of_a_silent_leader_was_ended() {
+    let mut cluster = Cluster::new(3);
+    let shard = cluster.led_by(2)[0];
+    let before = cluster.row(shard).epoch;
+    // Its leader goes on and is not heard; both others start again.
+    cluster.at(1).keeps_in_sync = false;
+    cluster.cut.extend([(0, 1), (1, 2)]);
+    let from = cluster.length();
+    for host in [0, 2] {
+        cluster.kill(host);
+        cluster.start(host);
+        cluster.at(host).keeps_in_sync = false;
+    }
+    let millis = cluster.now_millis;
+    while cluster.row(shard).leading().is_none_or(|leading| leading.broker == BrokerId(2)) {
+        cluster.pass(50);
+        assert!(cluster.now_millis - millis < 2_000, "{:?}", cluster.row(shard));
+    }
+    let mut leaders = Vec::new();
+    for command in cluster.log.borrow().commands_from(from) {
+        let Command::ElectLeaders { elections } = command else { continue };
+        let of_shard = elections.into_iter().filter(|election| election.shard == shard);
+        leaders.extend(of_shard.map(|election| election.leader.map(|leader| leader.broker.0)));
+    }
+    assert!(matches!(leaders[..], [None, Some(1 | 3)]), "{leaders:?}");
+    assert_eq!(cluster.row(shard).epoch, Epoch(before.0 + 2));
+    cluster.check_agreement();
+}
+
+#[test]
 fn a_pause_of_the_consensus_leader_takes_nobodys_lease() {
     let mut cluster = Cluster::new(3);
     let (before, from) = (epochs(&cluster), cluster.length());

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use pondage_catalog::Catalog;
 use pondage_model::{BrokerId, Epoch, Incarnation, Member, ShardId, Uuid};
 use pondage_storage::{Disk as _, Faults, HostileDisk, promises, volume::shard_folder};
 
@@ -139,6 +140,33 @@ fn rows_of_before_this_start_lead_nobody() {
     for shard in led {
         assert_eq!(cluster.at(1).shards[&shard].leader, None);
     }
+}
+
+#[test]
+fn a_start_is_told_no_row_older_than_its_own_registration() {
+    let mut cluster = Cluster::new(3);
+    cluster.kill(1);
+    // Whatever it led goes on in later epochs.
+    cluster.pass(1_500);
+    cluster.start(1);
+    cluster.pass(500);
+    // The rows as of the registration, from the commands up to it.
+    let mut catalog = Catalog::new();
+    let disk = cluster.disks[1];
+    for command in cluster.log.borrow().commands_from(0) {
+        let revision = catalog.revision().next();
+        let _ = catalog.apply(revision, &command);
+        if catalog.broker_of(disk.volume).is_some_and(|row| row.incarnation == disk.incarnation) {
+            break;
+        }
+    }
+    let mut shards = 0;
+    for (shard, told) in &cluster.at(1).told_first {
+        let row = catalog.shard(*shard).expect("known by then");
+        assert!((told.epoch, told.version) >= (row.epoch, row.version), "{told:?} before {row:?}");
+        shards += usize::from(row.epoch > Epoch(1));
+    }
+    assert!(shards > 0, "nothing would have been out of date");
 }
 
 #[test]
