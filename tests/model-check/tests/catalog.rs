@@ -149,7 +149,7 @@ impl Model for Row {
                 for (epoch, version) in [(0, 0), (1, 0), (0, 1)] {
                     let epoch = pondage_model::Epoch(row.epoch.get() - epoch);
                     let version = row.version - version;
-                    let request = IsrRequest { epoch, version, isr: isr.clone(), lost: Vec::new() };
+                    let request = IsrRequest { epoch, version, isr: isr.clone() };
                     steps.push(Step::Alter(*broker, request));
                 }
             }

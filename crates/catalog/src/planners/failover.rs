@@ -168,7 +168,9 @@ fn elect(
     let candidates: Vec<Candidate> =
         asked.filter_map(|member| candidate(catalog, live, answers, shard.id, member)).collect();
     let (behind, able): (Vec<Candidate>, Vec<Candidate>) = candidates.iter().partition(|candidate| {
-        candidate.end < high_watermark && !planted::is(Fault::IgnoreKnownHighWatermark)
+        // A proven one holds all of it by now: answers are of different moments, and its own came first.
+        let lacks = !candidate.is_proven && candidate.end < high_watermark;
+        lacks && !planted::is(Fault::IgnoreKnownHighWatermark)
     });
     report.extend(behind.iter().map(|candidate| Behind {
         shard: shard.id,
