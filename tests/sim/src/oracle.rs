@@ -46,6 +46,8 @@ pub(crate) struct Message {
 struct Place {
     message: MessageId,
     last_lease: Option<Lease>,
+    /// The log time of its decision.
+    last_decided: LogTime,
     /// A consumer was told that its accept, or its reject, is done.
     settled: bool,
     /// A consumer asked for it and was not told.

@@ -30,7 +30,8 @@ pub(crate) fn judge(
     let consumer = dispatch.consumer;
     let lasts_millis = consume::lease_millis(consumer) as i64;
     let decided = LogTime(granted.deadline.0 - lasts_millis);
-    let given = Given { shard, lease, consumer, decided, deadline: granted.deadline };
+    let slack_millis = if world.clocks_disagree() { u64::MAX } else { world.clock_spread_micros() / 1_000 };
+    let given = Given { shard, lease, consumer, decided, deadline: granted.deadline, slack_millis };
     for index in 0..u64::from(granted.count) {
         let offset = granted.first.plus(index);
         let Some(message) = known.get(&offset) else {

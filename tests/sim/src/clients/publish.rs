@@ -217,18 +217,28 @@ impl Publisher {
         if let Some(session) = self.session.as_mut().filter(|_| !pending.late) {
             session.sequence = sequence_after(session.sequence, pending.ids.len() as u32);
         }
+        if pending.late && world.clock_jumps > 0 {
+            // Time leapt, both epochs were forgotten, and the older one began anew: this session is over.
+            self.session = None;
+        }
         for (index, id) in (0..).zip(&pending.ids) {
             world.oracle.acknowledge(*id, stream, base.plus(index));
         }
         world.trace.say(
             world.micros,
-            format_args!("publisher {} acknowledged {:?} at {stream:?} {base:?}", self.index, pending.ids),
+            format_args!(
+                "publisher {} acknowledged {:?} at {stream:?} {base:?} as {:?}",
+                self.index, pending.ids, pending.stamp
+            ),
         );
     }
 
     /// A session that is known and never skips is refused for nothing but what passes.
     fn refused(&mut self, world: &mut World, refusal: &Refusal) {
-        world.trace.say(world.micros, format_args!("publisher {} refused: {refusal}", self.index));
+        let stamp = self.batch.as_ref().and_then(|pending| pending.stamp);
+        world
+            .trace
+            .say(world.micros, format_args!("publisher {} refused as {stamp:?}: {refusal}", self.index));
         let late = self.batch.as_ref().is_some_and(|pending| pending.late);
         match refusal.code() {
             Code::Fenced if late => self.batch = None,

@@ -14,6 +14,8 @@ pub(crate) struct Given {
     /// The log time of the decision.
     pub(crate) decided: LogTime,
     pub(crate) deadline: LogTime,
+    /// How far the log clocks of two leaders may stand apart, in milliseconds.
+    pub(crate) slack_millis: u64,
 }
 
 impl Oracle {
@@ -21,6 +23,9 @@ impl Oracle {
     pub(crate) fn granted(&mut self, id: MessageId, (stream, offset): At, given: Given, micros: u64) {
         self.seen(id, stream, offset);
         let at = (stream, offset);
+        if self.is_overtaken(at, given) {
+            return;
+        }
         if let Some(what) = self.judge_grant(at, given) {
             return self.violate(format!("{what}: {stream:?} {offset:?} under {:?}", given.lease));
         }
@@ -29,6 +34,7 @@ impl Oracle {
         let stays = !self.left.contains(&given.consumer);
         let place = self.places.entry(at).or_default();
         place.last_lease = Some(given.lease);
+        place.last_decided = given.decided;
         place.live = stays.then_some(Live {
             consumer: given.consumer,
             until: given.deadline,
@@ -43,6 +49,15 @@ impl Oracle {
         let shown = self.shown.entry(stream).or_insert(decided);
         *shown = decided.max(*shown);
         self.judge_message(id, at, given.decided, micros);
+    }
+
+    /// A grant that an earlier leader decided, before the last one that arrived, may come after it: it waited for a round
+    /// that its followers answered while they still followed, on a host that slept. Its token is dead (Q1).
+    fn is_overtaken(&self, at: At, given: Given) -> bool {
+        self.places.get(&at).is_some_and(|place| {
+            let of_earlier_leader = place.last_lease.is_some_and(|last| given.lease.epoch < last.epoch);
+            of_earlier_leader && given.decided <= place.last_decided.plus_millis(given.slack_millis)
+        })
     }
 
     fn judge_grant(&self, at: At, given: Given) -> Option<&'static str> {

@@ -225,6 +225,13 @@ impl World {
             Some(Waiter::Client(client, ticket)) => {
                 let serves = up.shards.get(&shard).and_then(|(_, side)| side.serves);
                 let epoch = serves.unwrap_or(Epoch::ZERO);
+                if let ShardReply::Refused(refusal)
+                | ShardReply::Delivery(delivery::Reply::Refused(refusal)) = &reply
+                {
+                    let to =
+                        format_args!("host {host} {shard:?} in {epoch} refuses client {client}: {refusal}");
+                    self.trace.say(self.micros, to);
+                }
                 self.tell_clients(host, Told::Answer { client, ticket, reply, epoch });
             }
             Some(Waiter::Ensure(id)) => self.ensured(host, id, reply, clients),
