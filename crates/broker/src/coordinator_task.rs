@@ -176,7 +176,7 @@ impl<D: Disk> CoordinatorTask<D> {
             }
             CoordinatorEffect::Registered(member) => tracing::debug!(?member, "registered"),
             CoordinatorEffect::Report(finding) => {
-                tracing::warn!(?finding, "a replica lost what it had reported as durable")
+                tracing::warn!(?finding, "a replica lost what it had reported as durable");
             }
             CoordinatorEffect::Stopped => {}
             CoordinatorEffect::WriteIdentity { .. }

@@ -6,6 +6,8 @@
 //! cargo run --release -p pondage-replication --example commit_rule
 //! ```
 
+#![expect(clippy::disallowed_macros, reason = "a program whose output is a table")]
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
