@@ -8,7 +8,7 @@ use pondage_model::{
     planted::{self, Fault},
     record,
 };
-use pondage_replication::{Effect, EpochTable, Input, RecoveredLog, Replica, Round, Timing};
+use pondage_replication::{Effect, EpochTable, Input, Message, RecoveredLog, Replica, Round, Timing};
 
 use super::{
     ReaderId, ShardEffect, ShardEvent, ShardReply, forwarding::Forwarding, maintenance::Maintenance,
@@ -174,9 +174,7 @@ impl Shard {
         let log_time = self.clock.read(now);
         match event {
             ShardEvent::Assigned(row) => self.replicate(now, Input::Assigned(row), effects),
-            ShardEvent::Peer { from, message } => {
-                self.replicate(now, Input::Message { from, message }, effects)
-            }
+            ShardEvent::Peer { from, message } => self.hear(now, from, message, effects),
             ShardEvent::Link { broker, up } => self.replicate(now, Input::Link { broker, up }, effects),
             ShardEvent::Synced(synced) => self.replicate(now, Input::Durable(synced.end()), effects),
             ShardEvent::Truncated(cut) => self.replicate(now, Input::Truncated(cut.end()), effects),
@@ -264,6 +262,29 @@ impl Shard {
     fn give(&mut self, effect: ShardEffect) {
         let round = self.replica.confirm();
         self.outbox.hold(self.replica.high_watermark(), round, effect);
+    }
+
+    /// Another replica said something. Entries that are taken push this log's time on at once: this replica may lead
+    /// before they are handed to its disk.
+    fn hear(
+        &mut self,
+        now: Now,
+        from: Member,
+        message: Message,
+        effects: &mut Vec<ShardEffect>,
+    ) -> Result<(), Broken> {
+        let newest = match &message {
+            Message::Push(push) => push.entries.last().map(|entry| entry.log_time),
+            _ => None,
+        };
+        let end = self.replica.end();
+        self.replicate(now, Input::Message { from, message }, effects)?;
+        if let Some(newest) = newest
+            && self.replica.end() > end
+        {
+            self.clock.not_before(newest);
+        }
+        Ok(())
     }
 
     pub(super) fn replicate(

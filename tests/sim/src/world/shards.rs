@@ -44,7 +44,9 @@ impl World {
         let Some(up) = self.hosts[host].running.as_mut() else { return };
         let Some((machine, _)) = up.shards.get_mut(&shard) else { return };
         let mut effects = Vec::new();
-        if let Err(broken) = machine.step(now, event, &mut effects) {
+        let stepped = machine.step(now, event, &mut effects);
+        pondage_replication::invariants::check(machine.replica());
+        if let Err(broken) = stepped {
             self.fatal = Some(format!("host {host} {shard:?}: {broken}"));
             return;
         }

@@ -4,7 +4,6 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use pondage_model::{Body, Entry, LogTime, Position, entry::CheckpointPage, limits, settings::TopicSettings};
-use pondage_replication::Message;
 use pondage_storage::log::SegmentInfo;
 
 use super::*;
@@ -220,50 +219,4 @@ fn cursors_of_groups_that_the_catalog_does_not_know_are_forgotten_after_a_start(
     let topic = committed.stream(STREAM).and_then(pondage_delivery::Stream::topic).expect("it is open");
     let groups: Vec<_> = topic.groups().map(|(group, _)| group.to_string()).collect();
     assert_eq!(groups, ["kept"]);
-}
-
-/// Lets the broker that leads in epoch 2 cut the log to its own end.
-fn cut_by_the_next_leader(rig: &mut Rig, end: Position) {
-    let other = Member { broker: BrokerId(2), incarnation: Incarnation(1) };
-    rig.step(ShardEvent::Assigned(Assignment {
-        leader: Some(other.broker),
-        replicas: vec![ME.broker, other.broker],
-        isr: vec![ME, other],
-        ..Assignment::alone(ME, Epoch(2))
-    }));
-    rig.step(ShardEvent::Persisted(Epoch(2)));
-    let hello = Message::Hello { epoch: Epoch(2), attempt: 1 };
-    let align = Message::Align { epoch: Epoch(2), attempt: 1, last: Epoch(1), of: Epoch(1), end };
-    for message in [hello, align] {
-        rig.step(ShardEvent::Peer { from: other, message });
-    }
-    let truncate = |effect: &ShardEffect| matches!(effect, ShardEffect::Truncate(to) if *to == end);
-    assert!(rig.said.iter().any(truncate), "{:?}", rig.said);
-    let truncated = rig.writer.truncate(end).expect("no faults");
-    rig.step(ShardEvent::Truncated(truncated));
-}
-
-#[test]
-fn a_replica_whose_newest_checkpoint_is_cut_off_serves_from_what_was_before() {
-    let disk = volume();
-    let mut rig = serving(&disk, 1);
-    let settings = StreamSettings::Queue(QueueSettings::default());
-    let open = Open { name: Name::new("orders").expect("valid"), partition: 0, settings };
-    rig.ensure(0, Ensure { stream: STREAM, open: Some(open), dead_letter: None, dropped_groups: Vec::new() });
-    rig.sync_all();
-    let before = rig.writer.end();
-    tell(&mut rig, &[segment(0, before.0, true, &[]), segment(before.0, before.0 + 1, false, &[])]);
-    rig.sync_all();
-    assert!(rig.writer.end() > before, "a checkpoint");
-    drop(rig);
-
-    let mut rig = Rig::new(&disk);
-    cut_by_the_next_leader(&mut rig, before);
-    rig.step(ShardEvent::Assigned(Assignment::alone(ME, Epoch(3))));
-    rig.sync_all();
-    assert!(rig.shard.is_serving());
-    assert_eq!(start(&rig), Some(0), "the queue is there");
-    // Only a checkpoint that is there makes room.
-    tell(&mut rig, &[segment(0, before.0, true, &[]), segment(before.0, before.0 + 1, false, &[])]);
-    assert_eq!(drops(&mut rig), [0; 0]);
 }
