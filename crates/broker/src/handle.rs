@@ -1,15 +1,15 @@
 //! The way into the broker for everything that speaks to clients.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use pondage_model::{
-    Body, Entry, Epoch, Name, Offset, Refusal, ShardId, StreamId,
+    Body, BrokerId, Entry, Epoch, Member, Name, Offset, Refusal, ShardId, StreamId,
     entry::{Granted, Move, MovedFrom, Publish},
     settings::GroupSettings,
 };
@@ -19,12 +19,13 @@ use pondage_node::{
     dead_letter::dead_letter,
     delivery::{self, ConsumerId},
     disk::Disk,
-    shard::{ReaderId, ShardReply, ShardRequest},
+    shard::{ReaderId, ShardEvent, ShardReply, ShardRequest},
 };
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
     coordinator_task::AdminMessage,
+    directory::Directory,
     metrics::Metrics,
     shard_task::{Message, ShardHandle},
 };
@@ -82,6 +83,13 @@ impl<D: Disk> Clone for Handle<D> {
 struct Shared<D: Disk> {
     shards: RwLock<HashMap<ShardId, ShardHandle<D>>>,
     routes: RwLock<Routes>,
+    directory: Directory,
+    /// This start of this broker, once the catalog knows it.
+    member: watch::Sender<Option<Member>>,
+    /// Brokers that this one has a connection to.
+    links: Mutex<BTreeSet<BrokerId>>,
+    /// The volume is a copy or a backup: it is emptied when the broker has ended.
+    is_stale: AtomicBool,
     groups: RwLock<HashMap<Name, Arc<GroupSettings>>>,
     admin: mpsc::Sender<AdminMessage<D>>,
     changes: broadcast::Sender<Change>,
@@ -118,6 +126,10 @@ impl<D: Disk> Handle<D> {
         Self(Arc::new(Shared {
             shards: RwLock::default(),
             routes: RwLock::default(),
+            directory: Directory::default(),
+            member: watch::channel(None).0,
+            links: Mutex::default(),
+            is_stale: AtomicBool::new(false),
             groups: RwLock::default(),
             admin,
             changes: broadcast::channel(CHANGES_BUFFERED_MAX).0,
@@ -393,6 +405,54 @@ impl<D: Disk> Handle<D> {
         });
     }
 
+    /// Another start of this volume went further: nothing on it may be used.
+    pub(crate) fn empty_volume(&self) {
+        self.0.is_stale.store(true, Ordering::Release);
+        self.fail(
+            "the volume is a copy or was restored from a backup: another start of it went further. It is emptied \
+             now; start the broker again, and it joins as a new one"
+                .to_owned(),
+        );
+    }
+
+    pub(crate) fn is_stale(&self) -> bool {
+        self.0.is_stale.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.0.directory
+    }
+
+    pub(crate) fn set_member(&self, member: Member) {
+        self.0.member.send_replace(Some(member));
+    }
+
+    /// This start of this broker, once the catalog knows it.
+    pub(crate) fn member(&self) -> Option<Member> {
+        *self.0.member.borrow()
+    }
+
+    /// Brokers that this one has a connection to.
+    pub(crate) fn linked(&self) -> Vec<BrokerId> {
+        lock(&self.0.links).iter().copied().collect()
+    }
+
+    /// A connection to a broker is there, or is not.
+    pub(crate) fn set_link(&self, broker: BrokerId, up: bool) {
+        let mut links = lock(&self.0.links);
+        let _ = if up { links.insert(broker) } else { links.remove(&broker) };
+        drop(links);
+        for shard in read(&self.0.shards).values() {
+            drop(shard.events.send(Message::Event(ShardEvent::Link { broker, up })));
+        }
+    }
+
+    /// Whether the catalog, asked now, knows that this stream is gone for good.
+    pub(crate) async fn is_deleted(&self, stream: StreamId) -> bool {
+        self.route_of(stream).is_none()
+            && matches!(self.admin(AdminRequest::HasStream(stream)).await, Ok(AdminReply::Found(false)))
+    }
+
     pub(crate) fn set_ready(&self, ready: bool) {
         self.0.ready.send_replace(ready);
     }
@@ -424,6 +484,21 @@ impl<D: Disk> Handle<D> {
 
     pub(crate) fn shard(&self, id: ShardId) -> Result<ShardHandle<D>, Refusal> {
         read(&self.0.shards).get(&id).cloned().ok_or(Refusal::NotLeader { epoch: Epoch::ZERO })
+    }
+
+    /// Waits until others lead what this broker led.
+    pub(crate) async fn leave(&self) {
+        let (done, left) = oneshot::channel();
+        if self.0.admin.send(AdminMessage::Leave(done)).await.is_ok() {
+            // An error means that the coordinator's task has ended.
+            drop(left.await);
+        }
+    }
+
+    /// Whether the catalog, as far as it is known here, says that this broker leads the shard.
+    pub(crate) fn leads(&self, shard: ShardId) -> bool {
+        let leader = self.0.directory.leading(shard).and_then(|leading| leading.leader);
+        leader.is_some() && leader == self.member().map(|member| member.broker)
     }
 
     /// Ends the coordinator's task once nothing of it is being written.

@@ -10,14 +10,24 @@
 //! A task owns each machine and is the only one that steps it; everybody else holds a [`Handle`]. Writes and syncs
 //! run on dedicated threads, body reads on the blocking pool: a task never blocks.
 
+mod clocks;
+mod consensus;
 mod coordinator_task;
+mod directory;
 mod disk_threads;
 mod handle;
 mod http;
+mod member;
 mod metrics;
+mod peers;
+mod promise_book;
 mod run;
 mod services;
 mod shard_task;
+mod surroundings;
+mod tls;
 
 pub use handle::{Answer, Grants, Handle, Progress};
+pub use member::MemberOptions;
 pub use run::{Broker, Options, StartError, Stopped};
+pub use tls::TlsFiles;

@@ -42,6 +42,8 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::{
     handle::Handle,
     metrics::{Method, Metrics},
+    peers::Peers,
+    tls::Tls,
 };
 use connection::{Caps, Greeting};
 use edge::Edge;
@@ -62,8 +64,22 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections in total, and of one address.
 const CAPS: Caps = Caps { total: 10_240, per_address: 8_192 };
 
+/// What stands in front of the services besides the listener.
+#[derive(Debug, Default)]
+pub(crate) struct Front {
+    /// Without it everything is plain text.
+    pub(crate) tls: Option<Tls>,
+    /// Of a cluster's member: what other brokers call.
+    pub(crate) peers: Option<Peers>,
+}
+
 /// Serves the native API until `cancel`, then at most [`DRAIN_TIMEOUT`] longer.
-pub(crate) async fn serve<D: Disk>(handle: Handle<D>, listener: TcpListener, cancel: CancellationToken) {
+pub(crate) async fn serve<D: Disk>(
+    handle: Handle<D>,
+    listener: TcpListener,
+    front: Front,
+    cancel: CancellationToken,
+) {
     let services = Services::new(handle.clone(), cancel.clone());
     let (reporter, health) = tonic_health::server::health_reporter();
     let following = tokio::spawn(report_health(handle.clone(), reporter, cancel.clone()));
@@ -74,7 +90,7 @@ pub(crate) async fn serve<D: Disk>(handle: Handle<D>, listener: TcpListener, can
         .expect("the descriptors were generated with the code");
 
     let metrics = handle.metrics().clone();
-    let incoming = connection::accept(listener, Greeting::Http2, CAPS, metrics.clone(), cancel.clone());
+    let incoming = connection::accept(listener, Greeting::Http2, CAPS, front.tls, metrics.clone(), cancel.clone());
     let bytes_max = limits::RPC_BYTES_MAX;
     let router = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -85,6 +101,7 @@ pub(crate) async fn serve<D: Disk>(handle: Handle<D>, listener: TcpListener, can
         .http2_max_header_list_size(HEADERS_BYTES_MAX)
         .add_service(health)
         .add_service(reflection)
+        .add_optional_service(front.peers.map(|peers| peers.service()))
         .add_service(Edge::new(
             MessagesServer::new(services.clone()).max_decoding_message_size(bytes_max),
             metrics.clone(),

@@ -29,13 +29,18 @@ pub mod disk {
         Disk, DiskFile, FileDisk, SlowDisk,
         log::{
             Counters, Fault, LogOptions, LogReader, LogWriter, OpenError, ReadError, SegmentInfo, Synced,
-            Written,
+            Truncated, Written,
         },
+        promises::{Promises, open as open_promises},
+        volume::{Identity as VolumeIdentity, Volume},
     };
 }
 
 /// The delivery engine's requests and answers.
 pub use pondage_delivery as delivery;
+
+/// What replicas say to each other.
+pub use pondage_replication as replication;
 
 /// The catalog's state and changes.
 pub use pondage_catalog as catalog;

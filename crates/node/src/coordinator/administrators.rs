@@ -31,6 +31,7 @@ impl<C: catalog::Consensus> Coordinator<C> {
             AdminRequest::Order(command) => *command,
             read @ (AdminRequest::Get(..)
             | AdminRequest::List(_)
+            | AdminRequest::HasStream(_)
             | AdminRequest::Changes(_)
             | AdminRequest::Describe
             | AdminRequest::Preview(_)) => {
@@ -57,6 +58,7 @@ impl<C: catalog::Consensus> Coordinator<C> {
                 let resources = self.catalog.resources().filter(of_kind).map(resource).collect();
                 Ok(AdminReply::Resources(resources, self.catalog.revision()))
             }
+            AdminRequest::HasStream(stream) => Ok(AdminReply::Found(self.catalog.stream(stream).is_some())),
             AdminRequest::Changes(since) => {
                 let changes = self.catalog.changes_since(since).map(|changes| changes.cloned().collect());
                 Ok(AdminReply::Changes(changes, self.catalog.revision()))

@@ -28,6 +28,8 @@ pub enum AdminRequest {
     Get(ResourceKind, Name),
     /// All of a kind, of every kind if `None`, by name.
     List(Option<ResourceKind>),
+    /// Whether a stream that was made once is still there.
+    HasStream(StreamId),
     /// Changes after a revision, for a watch that begins or goes on.
     Changes(Revision),
     /// The cluster as a whole.
@@ -57,6 +59,8 @@ pub enum AdminReply {
         /// The catalog's revision.
         revision: Revision,
     },
+    /// Whether it is there.
+    Found(bool),
     /// The resource.
     Resource(Box<Resource>),
     /// The resources and the catalog's revision at which they are as given.
