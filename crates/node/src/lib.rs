@@ -37,5 +37,8 @@ pub mod disk {
 /// The delivery engine's requests and answers.
 pub use pondage_delivery as delivery;
 
+/// What the replicas of a shard say to each other.
+pub use pondage_replication as replication;
+
 /// The catalog's state and changes.
 pub use pondage_catalog as catalog;
