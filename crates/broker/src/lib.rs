@@ -15,9 +15,11 @@ mod disk_threads;
 mod handle;
 mod http;
 mod metrics;
+pub mod peers;
 mod run;
 mod services;
 mod shard_task;
+pub mod tls;
 
 pub use handle::{Answer, Grants, Handle, Progress};
 pub use run::{Broker, Options, StartError, Stopped};

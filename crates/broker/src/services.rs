@@ -74,7 +74,7 @@ pub(crate) async fn serve<D: Disk>(handle: Handle<D>, listener: TcpListener, can
         .expect("the descriptors were generated with the code");
 
     let metrics = handle.metrics().clone();
-    let incoming = connection::accept(listener, Greeting::Http2, CAPS, metrics.clone(), cancel.clone());
+    let incoming = connection::accept(listener, Greeting::Http2, None, CAPS, metrics.clone(), cancel.clone());
     let bytes_max = limits::RPC_BYTES_MAX;
     let router = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)

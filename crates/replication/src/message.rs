@@ -163,10 +163,7 @@ mod tests {
         };
         vec![
             (Message::Hello { epoch, attempt }, &[1, 0xac, 2, 2]),
-            (
-                Message::Where { epoch, attempt, last: Epoch(4), durable: Position(5) },
-                &[2, 0xac, 2, 2, 4, 5],
-            ),
+            (Message::Where { epoch, attempt, last: Epoch(4), durable: Position(5) }, &[2, 0xac, 2, 2, 4, 5]),
             (
                 Message::Align { epoch, attempt, last: Epoch(4), of: Epoch(3), end: Position(5) },
                 &[3, 0xac, 2, 2, 4, 3, 5],
@@ -175,7 +172,8 @@ mod tests {
                 Message::Push(push),
                 &[
                     4, 0xac, 2, 6, 8, 5, // epoch, from, to, before
-                    1, 7, 0xac, 2, 8, 17, 5, 10, 11, 2, b'a', b't', 4, b'b', b'o', b'd', b'y', // entries
+                    1, 7, 0xac, 2, 8, 17, 5, 10, 11, 2, b'a', b't', 4, b'b', b'o', b'd',
+                    b'y', // entries
                     1, 0xac, 2, 7, // epochs
                     4, 3, // high watermark, round
                 ],
