@@ -19,13 +19,13 @@ mod handle;
 mod http;
 mod member;
 mod metrics;
-mod peers;
+pub mod peers;
 mod promise_book;
 mod run;
 mod services;
 mod shard_task;
 mod surroundings;
-mod tls;
+pub mod tls;
 
 pub use handle::{Answer, Grants, Handle, Progress};
 pub use member::MemberOptions;

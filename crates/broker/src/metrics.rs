@@ -80,6 +80,8 @@ impl Method {
 pub(crate) enum Unwelcome {
     /// It said nothing, or too little, in time.
     Silent,
+    /// It spoke no TLS where only TLS is spoken, or its certificate does not hold.
+    Handshake,
     /// It spoke something else.
     NotHttp2,
     /// There are as many as may be.
@@ -90,6 +92,7 @@ impl Unwelcome {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Silent => "silent",
+            Self::Handshake => "handshake",
             Self::NotHttp2 => "not-http2",
             Self::TooMany => "too-many",
         }

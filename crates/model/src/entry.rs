@@ -374,6 +374,16 @@ impl EntryKind {
     }
 }
 
+impl Wire for EntryKind {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(*self as u8);
+    }
+
+    fn take(input: &mut Bytes) -> Result<Self, Malformed> {
+        Self::from_number(u8::take(input)?).ok_or(Malformed("unknown kind of entry"))
+    }
+}
+
 /// An entry as storage sees it: places in the open, the rest as bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RawEntry {
@@ -396,6 +406,7 @@ pub struct RawEntry {
     /// A publish: the record batch. A page: its bytes. A command: itself. Else the encoded fields.
     pub body: Bytes,
 }
+wire_struct!(RawEntry { position, epoch, stream, log_time, kind, base_offset, count, attributes, body });
 
 impl Body {
     /// About how many bytes it takes, for bounds on what is held and written at once.

@@ -39,7 +39,7 @@ pub mod disk {
 /// The delivery engine's requests and answers.
 pub use pondage_delivery as delivery;
 
-/// What replicas say to each other.
+/// What the replicas of a shard say to each other.
 pub use pondage_replication as replication;
 
 /// The catalog's state and changes.

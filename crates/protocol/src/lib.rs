@@ -10,6 +10,7 @@ pub mod delivery;
 pub mod failure;
 pub mod groups;
 pub mod messages;
+pub mod peers;
 pub mod resources;
 pub mod settle;
 
