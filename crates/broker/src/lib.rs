@@ -10,6 +10,7 @@
 //! A task owns each machine and is the only one that steps it; everybody else holds a [`Handle`]. Writes and syncs
 //! run on dedicated threads, body reads on the blocking pool: a task never blocks.
 
+pub mod consensus;
 mod coordinator_task;
 mod disk_threads;
 mod handle;

@@ -28,9 +28,10 @@ pub mod disk {
     pub use pondage_storage::{
         Disk, DiskFile, FileDisk, SlowDisk,
         log::{
-            Counters, Fault, LogOptions, LogReader, LogWriter, OpenError, ReadError, SegmentInfo, Synced,
-            Written,
+            self, Counters, Fault, LogOptions, LogReader, LogWriter, OpenError, ReadError, SegmentInfo,
+            Synced, Written,
         },
+        volume::shard_folder,
     };
 }
 
