@@ -11,7 +11,7 @@
 //! run on dedicated threads, body reads on the blocking pool: a task never blocks.
 
 mod clocks;
-mod consensus;
+pub mod consensus;
 mod coordinator_task;
 mod directory;
 mod disk_threads;

@@ -31,6 +31,7 @@ mod peers;
 mod registration;
 mod requests;
 mod resources;
+mod restored;
 mod shards;
 #[cfg(test)]
 mod tests;

@@ -28,11 +28,11 @@ pub mod disk {
     pub use pondage_storage::{
         Disk, DiskFile, FileDisk, SlowDisk,
         log::{
-            Counters, Fault, LogOptions, LogReader, LogWriter, OpenError, ReadError, SegmentInfo, Synced,
-            Truncated, Written,
+            self, Counters, Fault, LogOptions, LogReader, LogWriter, OpenError, ReadError, SegmentInfo,
+            Synced, Truncated, Written,
         },
         promises::{Promises, open as open_promises},
-        volume::{Identity as VolumeIdentity, Volume},
+        volume::{Identity as VolumeIdentity, Volume, shard_folder},
     };
 }
 
