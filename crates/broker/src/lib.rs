@@ -14,10 +14,12 @@ mod coordinator_task;
 mod disk_threads;
 mod handle;
 mod http;
+mod member;
 mod metrics;
 mod run;
 mod services;
 mod shard_task;
 
 pub use handle::{Answer, Grants, Handle, Progress};
+pub use member::{MemberOptions, TlsFiles};
 pub use run::{Broker, Options, StartError, Stopped};
