@@ -82,6 +82,7 @@ impl<D: Disk> CoordinatorTask<D> {
             for effect in std::mem::take(&mut effects) {
                 self.perform(effect);
             }
+            self.broker.set_led(self.led.len());
             if self.writer.is_some()
                 && let Some(stopping) = self.stopping.take()
             {

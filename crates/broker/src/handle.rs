@@ -9,7 +9,7 @@ use std::{
 };
 
 use pondage_model::{
-    Body, Entry, Epoch, Name, Offset, Refusal, ShardId, StreamId,
+    Body, BrokerId, Entry, Epoch, Name, Offset, Refusal, ShardId, StreamId, Uuid,
     entry::{Granted, Move, MovedFrom, Publish},
     settings::GroupSettings,
 };
@@ -87,6 +87,8 @@ struct Shared<D: Disk> {
     changes: broadcast::Sender<Change>,
     failed: watch::Sender<Option<String>>,
     ready: watch::Sender<bool>,
+    links: RwLock<HashMap<BrokerId, bool>>,
+    led: watch::Sender<usize>,
     next_id: AtomicU64,
     producers: Mutex<std::ops::Range<u64>>,
     metrics: Metrics,
@@ -123,6 +125,8 @@ impl<D: Disk> Handle<D> {
             changes: broadcast::channel(CHANGES_BUFFERED_MAX).0,
             failed: watch::channel(None).0,
             ready: watch::channel(false).0,
+            links: RwLock::default(),
+            led: watch::channel(0).0,
             next_id: AtomicU64::new(1),
             producers: Mutex::new(0..0),
             metrics,
@@ -301,6 +305,33 @@ impl<D: Disk> Handle<D> {
         reply.await.unwrap_or(Err(Refusal::Interrupted))
     }
 
+    /// Begins the cluster with this broker's volume as its only voter. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// [`Refusal::Conflict`] if the broker belongs to another cluster, or the cluster has begun elsewhere.
+    pub async fn initialise(&self, cluster: Uuid) -> Result<(), Refusal> {
+        match self.admin(AdminRequest::Describe).await? {
+            AdminReply::Described(found) if found.cluster == cluster => Ok(()),
+            AdminReply::Described(found) => {
+                let what = format!("the broker belongs to cluster {} and not to {cluster}", found.cluster);
+                Err(Refusal::Conflict { what })
+            }
+            _ => Err(Refusal::Interrupted),
+        }
+    }
+
+    /// The other brokers that were spoken to, and whether they are there as far as the connections tell.
+    #[must_use]
+    pub fn links(&self) -> HashMap<BrokerId, bool> {
+        read(&self.0.links).clone()
+    }
+
+    /// How many shards this broker leads.
+    #[must_use]
+    pub fn led(&self) -> watch::Receiver<usize> {
+        self.0.led.subscribe()
+    }
+
     /// A producer id that nobody in the cluster had before.
     ///
     /// # Errors
@@ -391,6 +422,10 @@ impl<D: Disk> Handle<D> {
             }
             first
         });
+    }
+
+    pub(crate) fn set_led(&self, count: usize) {
+        self.0.led.send_replace(count);
     }
 
     pub(crate) fn set_ready(&self, ready: bool) {

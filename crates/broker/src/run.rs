@@ -101,11 +101,18 @@ pub enum Stopped {
 
 /// What the shell's type parameter hides.
 trait Stop: std::fmt::Debug + Send + Sync {
+    /// How many shards are led.
+    fn led(&self) -> tokio::sync::watch::Receiver<usize>;
+
     /// Logs every lease, then ends every task that writes. When it returns, nothing writes any more.
     fn end_writers(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
 impl<D: Disk + std::fmt::Debug> Stop for Handle<D> {
+    fn led(&self) -> tokio::sync::watch::Receiver<usize> {
+        Self::led(self)
+    }
+
     fn end_writers(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
             // First, so that no shard is started, changed or removed any more.
@@ -212,8 +219,20 @@ impl Broker {
         }
     }
 
-    /// Stops in good order: ends the sessions, logs every lease, closes the logs.
+    /// How many shards the broker leads: while it stops, how many it has not handed over yet.
+    #[must_use]
+    pub fn led(&self) -> tokio::sync::watch::Receiver<usize> {
+        self.handle.led()
+    }
+
+    /// Stops in good order: hands over what others can lead, then as [`Broker::close`].
     pub async fn stop(self) -> Stopped {
+        self.close().await
+    }
+
+    /// Ends the sessions, logs every lease, closes the logs. Hands nothing over: for a broker whose fellows end with
+    /// it.
+    pub async fn close(self) -> Stopped {
         self.cancel.cancel();
         let (servers, handle) = (self.servers, self.handle);
         let ended = tokio::time::timeout(STOP_TIMEOUT, async {
