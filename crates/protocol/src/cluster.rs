@@ -116,6 +116,8 @@ pub struct ShardStatus {
     pub leaving: Vec<BrokerId>,
     /// The replicas that hold every acknowledged message.
     pub in_sync: Vec<BrokerId>,
+    /// Those of them that have started again, and that no leader has confirmed since.
+    pub unconfirmed: Vec<BrokerId>,
     /// Copies that must be durable before an acknowledgement.
     pub min_in_sync_replicas: u32,
     /// Copies that it should have.
@@ -285,6 +287,7 @@ impl From<ShardStatus> for v1::ShardStatus {
             replicas: ids(shard.replicas),
             leaving: ids(shard.leaving),
             in_sync: ids(shard.in_sync),
+            unconfirmed: ids(shard.unconfirmed),
             min_in_sync_replicas: shard.min_in_sync_replicas,
             replicas_wanted: shard.replicas_wanted,
             streams: shard.streams,
@@ -312,6 +315,7 @@ impl TryFrom<v1::ShardStatus> for ShardStatus {
             replicas: brokers(shard.replicas),
             leaving: brokers(shard.leaving),
             in_sync: brokers(shard.in_sync),
+            unconfirmed: brokers(shard.unconfirmed),
             min_in_sync_replicas: shard.min_in_sync_replicas,
             replicas_wanted: shard.replicas_wanted,
             streams: shard.streams,

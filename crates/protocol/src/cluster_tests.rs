@@ -40,6 +40,7 @@ fn status() -> ClusterStatus {
             replicas: vec![BrokerId(1), BrokerId(3)],
             leaving: vec![BrokerId(3)],
             in_sync: vec![BrokerId(1)],
+            unconfirmed: vec![BrokerId(1)],
             min_in_sync_replicas: 2,
             replicas_wanted: 3,
             streams: 11,

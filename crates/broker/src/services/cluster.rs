@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use pondage_model::{BrokerId, Refusal, Revision, ShardId};
+use pondage_model::{BrokerId, Member, Refusal, Revision, ShardId};
 use pondage_node::{
     catalog::{self, Command, ReplicaChange, ShardRefusal, planners::Round},
     coordinator::{AdminReply, AdminRequest, ClusterView, ShardView},
@@ -134,7 +134,7 @@ impl<D: Disk> Services<D> {
             catalog_epoch: view.membership.epoch,
             voters: view.membership.voters,
             brokers,
-            shards: view.shards.into_iter().map(shard_status).collect(),
+            shards: view.shards.into_iter().map(|shard| shard_status(shard, &view.brokers)).collect(),
         })
     }
 
@@ -261,8 +261,14 @@ fn broker_status(view: &ClusterView, row: &catalog::Broker, is_alive: Option<boo
     status
 }
 
-fn shard_status(view: ShardView) -> ShardStatus {
+fn shard_status(view: ShardView, brokers: &[catalog::Broker]) -> ShardStatus {
     let ShardView { row, replicas_wanted, streams } = view;
+    // The catalog's own row says who votes; the consensus knows the rest.
+    let is_current = |member: &Member| {
+        row.kind == catalog::ShardKind::Catalog || brokers.iter().any(|broker| broker.member() == *member)
+    };
+    let unconfirmed =
+        row.isr.iter().filter(|member| !is_current(member)).map(|member| member.broker).collect();
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     ShardStatus {
         id: row.id,
@@ -274,6 +280,7 @@ fn shard_status(view: ShardView) -> ShardStatus {
         epoch: row.epoch,
         leader: row.leader,
         in_sync: row.isr.iter().map(|member| member.broker).collect(),
+        unconfirmed,
         replicas: row.replicas,
         leaving: row.leaving,
         min_in_sync_replicas: row.min_in_sync_replicas,
