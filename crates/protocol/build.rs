@@ -12,6 +12,7 @@ use prost::Message;
 const PROTO_ROOT: &str = "../../proto";
 const FILES: [&str; 8] = [
     "pondage/v1/admin.proto",
+    "pondage/v1/cluster.proto",
     "pondage/v1/consume.proto",
     "pondage/v1/error.proto",
     "pondage/v1/groups.proto",

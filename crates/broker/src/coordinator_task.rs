@@ -201,7 +201,10 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
         let since = std::mem::replace(&mut self.told, revision);
         let directory = self.around.broker.directory();
         let brokers_changed = directory.follow(catalog, since);
-        if brokers_changed && let Some(me) = self.coordinator.registered() {
+        let Some(me) = self.coordinator.registered() else { return };
+        let led = catalog.shards().filter(|row| row.leading() == Some(me)).count();
+        self.around.broker.set_led(led);
+        if brokers_changed {
             self.tell_peers(me);
         }
     }

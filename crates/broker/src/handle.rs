@@ -1,15 +1,15 @@
 //! The way into the broker for everything that speaks to clients.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use pondage_model::{
-    Body, BrokerId, Entry, Epoch, Member, Name, Offset, Refusal, ShardId, StreamId,
+    Body, BrokerId, Entry, Epoch, Member, Name, Offset, Refusal, ShardId, StreamId, Uuid,
     entry::{Granted, Move, MovedFrom, Publish},
     settings::GroupSettings,
 };
@@ -24,6 +24,7 @@ use pondage_node::{
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
+    consensus::ConsensusNode,
     coordinator_task::AdminMessage,
     directory::Directory,
     metrics::Metrics,
@@ -86,15 +87,17 @@ struct Shared<D: Disk> {
     directory: Directory,
     /// This start of this broker, once the catalog knows it.
     member: watch::Sender<Option<Member>>,
-    /// Brokers that this one has a connection to.
-    links: Mutex<BTreeSet<BrokerId>>,
     /// The volume is a copy or a backup: it is emptied when the broker has ended.
     is_stale: AtomicBool,
     groups: RwLock<HashMap<Name, Arc<GroupSettings>>>,
     admin: mpsc::Sender<AdminMessage<D>>,
     changes: broadcast::Sender<Change>,
+    /// The cluster and its consensus, of a member.
+    voter: OnceLock<(Uuid, ConsensusNode)>,
     failed: watch::Sender<Option<String>>,
     ready: watch::Sender<bool>,
+    links: RwLock<HashMap<BrokerId, bool>>,
+    led: watch::Sender<usize>,
     next_id: AtomicU64,
     producers: Mutex<std::ops::Range<u64>>,
     metrics: Metrics,
@@ -128,13 +131,15 @@ impl<D: Disk> Handle<D> {
             routes: RwLock::default(),
             directory: Directory::default(),
             member: watch::channel(None).0,
-            links: Mutex::default(),
             is_stale: AtomicBool::new(false),
             groups: RwLock::default(),
             admin,
             changes: broadcast::channel(CHANGES_BUFFERED_MAX).0,
+            voter: OnceLock::new(),
             failed: watch::channel(None).0,
             ready: watch::channel(false).0,
+            links: RwLock::default(),
+            led: watch::channel(0).0,
             next_id: AtomicU64::new(1),
             producers: Mutex::new(0..0),
             metrics,
@@ -313,6 +318,43 @@ impl<D: Disk> Handle<D> {
         reply.await.unwrap_or(Err(Refusal::Interrupted))
     }
 
+    /// Begins the cluster with this broker's volume as its only voter. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// [`Refusal::Conflict`] if the broker belongs to another cluster, or the cluster has begun elsewhere.
+    pub async fn initialise(&self, cluster: Uuid) -> Result<(), Refusal> {
+        if let Some((own, consensus)) = self.0.voter.get() {
+            if *own != cluster {
+                let what = format!("the broker belongs to cluster {own} and not to {cluster}");
+                return Err(Refusal::Conflict { what });
+            }
+            return consensus
+                .initialise()
+                .await
+                .map_err(|error| Refusal::Conflict { what: error.to_string() });
+        }
+        match self.admin(AdminRequest::Describe).await? {
+            AdminReply::Described(found) if found.cluster == cluster => Ok(()),
+            AdminReply::Described(found) => {
+                let what = format!("the broker belongs to cluster {} and not to {cluster}", found.cluster);
+                Err(Refusal::Conflict { what })
+            }
+            _ => Err(Refusal::Interrupted),
+        }
+    }
+
+    /// The other brokers that were spoken to, and whether they are there as far as the connections tell.
+    #[must_use]
+    pub fn links(&self) -> HashMap<BrokerId, bool> {
+        read(&self.0.links).clone()
+    }
+
+    /// How many shards this broker leads.
+    #[must_use]
+    pub fn led(&self) -> watch::Receiver<usize> {
+        self.0.led.subscribe()
+    }
+
     /// A producer id that nobody in the cluster had before.
     ///
     /// # Errors
@@ -419,6 +461,17 @@ impl<D: Disk> Handle<D> {
         self.0.is_stale.load(Ordering::Acquire)
     }
 
+    /// This broker is a member of the cluster and votes, or learns, through this.
+    pub(crate) fn votes_through(&self, cluster: Uuid, consensus: ConsensusNode) {
+        // It is set once.
+        drop(self.0.voter.set((cluster, consensus)));
+    }
+
+    /// The consensus of a member.
+    pub(crate) fn consensus(&self) -> Option<&ConsensusNode> {
+        self.0.voter.get().map(|(_, consensus)| consensus)
+    }
+
     pub(crate) fn directory(&self) -> &Directory {
         &self.0.directory
     }
@@ -434,14 +487,12 @@ impl<D: Disk> Handle<D> {
 
     /// Brokers that this one has a connection to.
     pub(crate) fn linked(&self) -> Vec<BrokerId> {
-        lock(&self.0.links).iter().copied().collect()
+        read(&self.0.links).iter().filter(|(_, up)| **up).map(|(broker, _)| *broker).collect()
     }
 
     /// A connection to a broker is there, or is not.
     pub(crate) fn set_link(&self, broker: BrokerId, up: bool) {
-        let mut links = lock(&self.0.links);
-        let _ = if up { links.insert(broker) } else { links.remove(&broker) };
-        drop(links);
+        write(&self.0.links).insert(broker, up);
         for shard in read(&self.0.shards).values() {
             drop(shard.events.send(Message::Event(ShardEvent::Link { broker, up })));
         }
@@ -451,6 +502,10 @@ impl<D: Disk> Handle<D> {
     pub(crate) async fn is_deleted(&self, stream: StreamId) -> bool {
         self.route_of(stream).is_none()
             && matches!(self.admin(AdminRequest::HasStream(stream)).await, Ok(AdminReply::Found(false)))
+    }
+
+    pub(crate) fn set_led(&self, count: usize) {
+        self.0.led.send_replace(count);
     }
 
     pub(crate) fn set_ready(&self, ready: bool) {

@@ -141,7 +141,7 @@ impl Broker {
             runtime: control.handle().clone(),
         })
         .await?;
-        sink.votes_through(node.clone());
+        handle.votes_through(cluster, node.clone());
         let parts = Arc::new(MemberParts::new(peers.clone(), node, introduction, control));
 
         let around = Surroundings {

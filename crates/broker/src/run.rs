@@ -117,6 +117,8 @@ pub enum Stopped {
 
 /// What the shell's type parameters hide.
 pub(crate) trait Stop: std::fmt::Debug + Send + Sync {
+    /// How many shards are led.
+    fn led(&self) -> tokio::sync::watch::Receiver<usize>;
     /// Waits until others lead what this broker led.
     fn leave(&self) -> Ending<'_>;
     /// Speaks to other brokers no more, so that no call of theirs stays open.
@@ -141,6 +143,10 @@ pub(crate) struct Running<D: Disk> {
 }
 
 impl<D: Disk + std::fmt::Debug> Stop for Running<D> {
+    fn led(&self) -> tokio::sync::watch::Receiver<usize> {
+        self.handle.led()
+    }
+
     fn leave(&self) -> Ending<'_> {
         Box::pin(self.handle.leave())
     }
@@ -333,14 +339,26 @@ impl Broker {
         }
     }
 
-    /// Stops in good order: others lead what it led, the sessions end, every lease is logged, the logs are closed.
+    /// How many shards the broker leads: while it stops, how many it has not handed over yet.
+    #[must_use]
+    pub fn led(&self) -> tokio::sync::watch::Receiver<usize> {
+        self.handle.led()
+    }
+
+    /// Stops in good order: others lead what it led, then as [`Broker::close`].
     pub async fn stop(self) -> Stopped {
-        let (servers, handle) = (self.servers, self.handle);
         if self.failed.borrow().is_none()
-            && tokio::time::timeout(LEAVE_TIMEOUT, handle.leave()).await.is_err()
+            && tokio::time::timeout(LEAVE_TIMEOUT, self.handle.leave()).await.is_err()
         {
             tracing::warn!("some shards are still led here; they go on elsewhere once this broker has ended");
         }
+        self.close().await
+    }
+
+    /// Ends the sessions, logs every lease, closes the logs. Hands nothing over: for a broker whose fellows end with
+    /// it.
+    pub async fn close(self) -> Stopped {
+        let (servers, handle) = (self.servers, self.handle);
         handle.part();
         self.cancel.cancel();
         let ended = tokio::time::timeout(STOP_TIMEOUT, async {

@@ -7,6 +7,7 @@
 mod admin;
 mod bodies;
 mod browse;
+mod cluster;
 pub(crate) mod connection;
 mod consume;
 mod edge;
@@ -31,7 +32,10 @@ use pondage_node::{
 };
 use pondage_protocol::{
     to_status,
-    v1::{self, admin_server::AdminServer, groups_server::GroupsServer, messages_server::MessagesServer},
+    v1::{
+        self, admin_server::AdminServer, cluster_server::ClusterServer, groups_server::GroupsServer,
+        messages_server::MessagesServer,
+    },
 };
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::ReceiverStream;
@@ -110,6 +114,10 @@ pub(crate) async fn serve<D: Disk>(
             GroupsServer::new(services.clone()).max_decoding_message_size(bytes_max),
             metrics.clone(),
         ))
+        .add_service(Edge::new(
+            ClusterServer::new(services.clone()).max_decoding_message_size(bytes_max),
+            metrics.clone(),
+        ))
         .add_service(Edge::new(AdminServer::new(services).max_decoding_message_size(bytes_max), metrics));
     let stopping = cancel.clone();
     let serving =
@@ -136,7 +144,9 @@ async fn report_health<D: Disk>(handle: Handle<D>, reporter: HealthReporter, can
         let serving =
             *ready.borrow_and_update() && failed.borrow_and_update().is_none() && !cancel.is_cancelled();
         let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-        for service in ["", "pondage.v1.Messages", "pondage.v1.Groups", "pondage.v1.Admin"] {
+        for service in
+            ["", "pondage.v1.Messages", "pondage.v1.Groups", "pondage.v1.Admin", "pondage.v1.Cluster"]
+        {
             reporter.set_service_status(service, status).await;
         }
         if cancel.is_cancelled() {

@@ -4,7 +4,8 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use pondage_model::{Outcome, limits};
 use pondage_protocol::v1::{
-    admin_client::AdminClient, groups_client::GroupsClient, messages_client::MessagesClient,
+    admin_client::AdminClient, cluster_client::ClusterClient, groups_client::GroupsClient,
+    messages_client::MessagesClient,
 };
 use tokio::time::{Instant, sleep, timeout};
 use tonic::{
@@ -69,6 +70,10 @@ impl Client {
 
     pub(crate) fn admin_service(&self) -> AdminClient<Channel> {
         AdminClient::new(self.channel.clone()).max_decoding_message_size(limits::RPC_BYTES_MAX)
+    }
+
+    pub(crate) fn cluster_service(&self) -> ClusterClient<Channel> {
+        ClusterClient::new(self.channel.clone()).max_decoding_message_size(limits::RPC_BYTES_MAX)
     }
 
     pub(crate) fn groups(&self) -> GroupsClient<Channel> {

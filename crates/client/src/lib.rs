@@ -20,8 +20,10 @@
 
 mod admin;
 mod client;
+mod cluster;
 mod consume_stream;
 mod error;
+mod health;
 mod inbox;
 mod message;
 mod options;
@@ -29,6 +31,7 @@ mod partitioner;
 mod publisher;
 mod queue_consumer;
 mod retry;
+pub mod rolling;
 mod settles;
 mod topic_reader;
 mod unary;
@@ -36,12 +39,16 @@ mod unary;
 pub use admin::Watch;
 pub use client::Client;
 pub use error::ClientError;
+pub use health::{Trouble, is_under_replicated, troubles};
 pub use message::{Message, QueueMessage, ReceivedMessage, TopicEvent, TopicMessage};
 pub use options::{ConsumerOptions, Options, PublisherOptions, ReaderOptions};
 pub use partitioner::partition_of_key;
 pub use pondage_model::record::Compression;
 pub use pondage_protocol::{
     admin::{Applied, Apply, Broker, Change, Cluster, Delete, WatchEvent, Watched},
+    cluster::{
+        BrokerStatus, ClusterStatus, Drain, LeaderMove, MovePlan, ShardKind, ShardStatus, UncleanElection,
+    },
     consume::StartAt,
     groups::GroupPartition,
     messages::{MessageRun, MessageState},

@@ -35,6 +35,7 @@ mod restored;
 mod shards;
 #[cfg(test)]
 mod tests;
+mod viewing;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -50,7 +51,8 @@ pub use moving::HAND_OVERS_MAX;
 pub use peers::{PeerMessage, Round, ShardPosition};
 pub use pondage_replication::Assignment;
 pub use requests::{
-    AdminReply, AdminRequest, Applied, Description, Resource, ResourceKind, ResourceSettings, Route,
+    AdminReply, AdminRequest, Applied, ClusterView, Description, Resource, ResourceKind, ResourceSettings,
+    Route, ShardView,
 };
 
 use crate::shard::{Ensure, RequestId};

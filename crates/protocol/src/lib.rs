@@ -5,6 +5,7 @@
 
 pub mod admin;
 mod check;
+pub mod cluster;
 pub mod consume;
 pub mod delivery;
 pub mod failure;

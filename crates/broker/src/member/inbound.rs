@@ -1,7 +1,5 @@
 //! What other brokers say to this one.
 
-use std::sync::OnceLock;
-
 use bytes::Bytes;
 use pondage_model::{BrokerId, Member, Refusal, ShardId};
 use pondage_node::{
@@ -12,7 +10,6 @@ use pondage_node::{
 use tokio::sync::mpsc;
 
 use crate::{
-    consensus::ConsensusNode,
     coordinator_task::AdminMessage,
     handle::Handle,
     peers::{CallKind, Credit, Introduction, PeerSink},
@@ -24,7 +21,6 @@ use crate::{
 pub(super) struct Inbound<D: Disk> {
     broker: Handle<D>,
     coordinator: mpsc::UnboundedSender<AdminMessage<D>>,
-    consensus: OnceLock<ConsensusNode>,
 }
 
 impl<D: Disk> Inbound<D> {
@@ -32,13 +28,7 @@ impl<D: Disk> Inbound<D> {
         broker: Handle<D>,
         coordinator: mpsc::UnboundedSender<AdminMessage<D>>,
     ) -> Self {
-        Self { broker, coordinator, consensus: OnceLock::new() }
-    }
-
-    /// The voter is there.
-    pub(super) fn votes_through(&self, consensus: ConsensusNode) {
-        // It is set once.
-        drop(self.consensus.set(consensus));
+        Self { broker, coordinator }
     }
 }
 
@@ -75,7 +65,7 @@ impl<D: Disk> PeerSink for Inbound<D> {
 
     fn gone(&self, member: Member) {
         if let (Some(consensus), Some(entry)) =
-            (self.consensus.get(), self.broker.directory().broker(member.broker))
+            (self.broker.consensus(), self.broker.directory().broker(member.broker))
         {
             consensus.leader_gone(entry.volume);
         }
@@ -84,7 +74,7 @@ impl<D: Disk> PeerSink for Inbound<D> {
 
     async fn call(&self, from: Introduction, kind: CallKind, body: Bytes) -> Result<Bytes, Refusal> {
         match kind {
-            CallKind::Consensus => match self.consensus.get() {
+            CallKind::Consensus => match self.broker.consensus() {
                 Some(consensus) => Ok(consensus.handle(from.volume, body).await),
                 None => Err(Refusal::ShuttingDown),
             },
