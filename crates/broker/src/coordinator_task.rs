@@ -174,7 +174,10 @@ impl<D: Disk> CoordinatorTask<D> {
                 self.to_drop = Some(position);
                 self.work();
             }
-            CoordinatorEffect::Registered(member) => tracing::debug!(?member, "registered"),
+            CoordinatorEffect::Registered(member) => {
+                tracing::debug!(?member, "registered");
+                self.broker.set_own(member.broker);
+            }
             CoordinatorEffect::Report(finding) => {
                 tracing::warn!(?finding, "a replica lost what it had reported as durable");
             }

@@ -3,14 +3,14 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use pondage_model::{
-    Body, Entry, Epoch, Name, Offset, Refusal, ShardId, StreamId,
-    entry::{Granted, Move, MovedFrom, Publish},
+    Body, BrokerId, Entry, Epoch, Name, Offset, Refusal, ShardId, StreamId,
+    entry::{Granted, Move, Publish},
     settings::GroupSettings,
 };
 use pondage_node::{
@@ -25,7 +25,9 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
     coordinator_task::AdminMessage,
+    leaders::{Leader, Leaders},
     metrics::Metrics,
+    remote::{Remote, RemoteRequest},
     shard_task::{Message, ShardHandle},
 };
 
@@ -56,7 +58,11 @@ pub struct Progress {
 
 /// A shard's answer that is still to come.
 #[derive(Debug)]
-pub struct Answer(oneshot::Receiver<ShardReply>);
+pub struct Answer {
+    reply: oneshot::Receiver<ShardReply>,
+    shard: ShardId,
+    leaders: Arc<Leaders>,
+}
 
 impl Answer {
     /// Waits for it. A refusal comes as the error.
@@ -64,7 +70,11 @@ impl Answer {
     /// # Errors
     /// What the shard refuses; [`Refusal::Interrupted`] (unknown) if the broker ends before it answers.
     pub async fn get(self) -> Result<delivery::Reply, Refusal> {
-        delivered(answered(self.0).await?)
+        let reply = match answered(self.reply).await {
+            Ok(reply) => delivered(reply),
+            Err(refusal) => Err(refusal),
+        };
+        reply.map_err(|refusal| self.leaders.hint(self.shard, refusal))
     }
 }
 
@@ -90,6 +100,8 @@ struct Shared<D: Disk> {
     next_id: AtomicU64,
     producers: Mutex<std::ops::Range<u64>>,
     metrics: Metrics,
+    leaders: Arc<Leaders>,
+    remote: OnceLock<Arc<dyn Remote>>,
 }
 
 /// Where messages are, by name and by stream.
@@ -126,6 +138,8 @@ impl<D: Disk> Handle<D> {
             next_id: AtomicU64::new(1),
             producers: Mutex::new(0..0),
             metrics,
+            leaders: Arc::default(),
+            remote: OnceLock::new(),
         }))
     }
 
@@ -166,14 +180,41 @@ impl<D: Disk> Handle<D> {
         ids
     }
 
+    /// Who leads a shard, as the catalog says; `None` while nobody does.
+    #[must_use]
+    pub fn leader_of(&self, shard: ShardId) -> Option<Leader> {
+        let is_open = read(&self.0.shards).contains_key(&shard);
+        self.0.leaders.of(shard, is_open)
+    }
+
+    /// This broker's id, once it is registered.
+    #[must_use]
+    pub fn own(&self) -> Option<BrokerId> {
+        self.0.leaders.own()
+    }
+
+    /// Addresses of the cluster's brokers.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        self.0.leaders.addresses()
+    }
+
+    /// Why a shard's request is refused here: definite, with the leader's address if another broker leads it.
+    #[must_use]
+    pub fn not_leader(&self, shard: ShardId) -> Refusal {
+        let epoch = self.leader_of(shard).map_or(Epoch::ZERO, |leader| leader.epoch);
+        self.0.leaders.hint(shard, Refusal::NotLeader { epoch })
+    }
+
     /// Asks a shard. A refusal comes as the error.
     ///
     /// # Errors
-    /// What the shard refuses; [`Refusal::Interrupted`] (unknown) if the broker ends before it answers.
+    /// What the shard refuses, [`Refusal::LedElsewhere`] among it; [`Refusal::Interrupted`] (unknown) if the broker
+    /// ends before it answers.
     pub async fn ask(&self, shard: ShardId, request: ShardRequest) -> Result<ShardReply, Refusal> {
         let (answer, reply) = oneshot::channel();
         self.send(shard, Message::Ask(request, answer)).await?;
-        answered(reply).await
+        answered(reply).await.map_err(|refusal| self.0.leaders.hint(shard, refusal))
     }
 
     /// Asks a shard's delivery engine. A refusal comes as the error.
@@ -191,11 +232,12 @@ impl<D: Disk> Handle<D> {
     /// Puts a request into the shard's inbox: what one task submits is decided in that order.
     ///
     /// # Errors
-    /// [`Refusal::NotLeader`] if the shard isn't open here, [`Refusal::ShuttingDown`] if it ends.
+    /// [`Refusal::NotLeader`] or [`Refusal::LedElsewhere`] if the shard isn't open here, [`Refusal::ShuttingDown`] if
+    /// it ends.
     pub async fn submit(&self, shard: ShardId, request: delivery::Request) -> Result<Answer, Refusal> {
         let (answer, reply) = oneshot::channel();
         self.send(shard, Message::Ask(ShardRequest::Delivery(request), answer)).await?;
-        Ok(Answer(reply))
+        Ok(Answer { reply, shard, leaders: Arc::clone(&self.0.leaders) })
     }
 
     /// Attaches a consumer to a queue. Its grants come through the receiver, as far as its credit goes.
@@ -221,9 +263,11 @@ impl<D: Disk> Handle<D> {
         });
         let (answer, reply) = oneshot::channel();
         self.send(shard, Message::Attach(request, stream, consumer, grants, answer)).await?;
-        match answered(reply).await? {
-            ShardReply::Delivery(delivery::Reply::Refused(refusal)) => Err(refusal),
-            _ => Ok((consumer, receiver)),
+        match answered(reply).await {
+            Ok(ShardReply::Delivery(delivery::Reply::Refused(refusal))) | Err(refusal) => {
+                Err(self.0.leaders.hint(shard, refusal))
+            }
+            Ok(_) => Ok((consumer, receiver)),
         }
     }
 
@@ -242,7 +286,8 @@ impl<D: Disk> Handle<D> {
         let told = sender.clone();
         let request = ShardRequest::Follow { stream, reader };
         self.send(shard, Message::Follow(request, stream, reader, sender, answer)).await?;
-        if let ShardReply::Following { start, end } = answered(reply).await? {
+        let answer = answered(reply).await.map_err(|refusal| self.0.leaders.hint(shard, refusal))?;
+        if let ShardReply::Following { start, end } = answer {
             told.send_if_modified(|known| {
                 let newer = end > known.end || start > known.start;
                 if newer {
@@ -351,17 +396,14 @@ impl<D: Disk> Handle<D> {
             .ok_or(Refusal::CorruptBatch { what: "a moving message is not in the log" })?;
         let name = self.stream_name(source);
         let batch = dead_letter(&name, stored, &moving)?;
-        let moved = Some(MovedFrom { source, seq: moving.seq });
-        let request = delivery::Request::Publish {
+        let store = RemoteRequest::Store {
+            shard: moving.target_shard,
             stream: moving.target,
-            count: 1,
             batch,
-            producer: None,
-            delay_millis: None,
-            ttl_millis: None,
-            moved,
+            source,
+            seq: moving.seq,
         };
-        self.deliver(moving.target_shard, request).await?;
+        self.ask_leader(store).await?;
         self.deliver(shard, delivery::Request::Moved { stream: source, seq: moving.seq }).await?;
         Ok(())
     }
@@ -375,6 +417,37 @@ impl<D: Disk> Handle<D> {
     fn stream_name(&self, stream: StreamId) -> Name {
         self.route_of(stream)
             .map_or_else(|| Name::new("deleted").expect("a valid name"), |route| route.name.clone())
+    }
+
+    /// The catalog's word on who leads a shard; `None`: nobody does at this moment.
+    pub fn set_leader(&self, shard: ShardId, leader: Option<Leader>) {
+        self.0.leaders.set(shard, leader);
+    }
+
+    /// The shard is gone.
+    pub fn forget_leader(&self, shard: ShardId) {
+        self.0.leaders.forget(shard);
+    }
+
+    /// This broker's id, as the catalog registered it.
+    pub(crate) fn set_own(&self, broker: BrokerId) {
+        self.0.leaders.set_own(broker);
+    }
+
+    /// Where the cluster's brokers are reached.
+    pub fn set_addresses(&self, addresses: Vec<String>) {
+        self.0.leaders.set_addresses(addresses);
+    }
+
+    /// The way to other brokers, given once.
+    pub fn set_remote(&self, remote: Arc<dyn Remote>) {
+        // A second one would be another way to the same brokers.
+        drop(self.0.remote.set(remote));
+    }
+
+    /// The way to other brokers; a lone broker has none.
+    pub(crate) fn remote(&self) -> Option<Arc<dyn Remote>> {
+        self.0.remote.get().cloned()
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
@@ -436,7 +509,8 @@ impl<D: Disk> Handle<D> {
     }
 
     async fn send(&self, shard: ShardId, message: Message<D>) -> Result<(), Refusal> {
-        self.shard(shard)?.requests.send(message).await.map_err(|_| Refusal::ShuttingDown)
+        let handle = self.shard(shard).map_err(|refusal| self.0.leaders.hint(shard, refusal))?;
+        handle.requests.send(message).await.map_err(|_| Refusal::ShuttingDown)
     }
 
     fn next_id(&self) -> u64 {

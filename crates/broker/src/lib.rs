@@ -14,10 +14,14 @@ mod coordinator_task;
 mod disk_threads;
 mod handle;
 mod http;
+mod leaders;
 mod metrics;
+mod remote;
 mod run;
 mod services;
 mod shard_task;
 
 pub use handle::{Answer, Grants, Handle, Progress};
+pub use leaders::Leader;
+pub use remote::{Figures, Reason, Remote, RemoteAnswer, RemoteRequest};
 pub use run::{Broker, Options, StartError, Stopped};
