@@ -10,7 +10,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message;
 
 const PROTO_ROOT: &str = "../../proto";
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "pondage/v1/admin.proto",
     "pondage/v1/cluster.proto",
     "pondage/v1/consume.proto",

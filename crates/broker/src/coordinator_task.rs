@@ -199,11 +199,14 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
             return;
         }
         let since = std::mem::replace(&mut self.told, revision);
-        let directory = self.around.broker.directory();
-        let brokers_changed = directory.follow(catalog, since);
+        let broker = &self.around.broker;
+        let brokers_changed = broker.directory().follow(catalog);
+        if self.around.member.is_some() {
+            // A lone broker leads what it has open.
+            broker.follow_leaders(catalog, if brokers_changed { Revision::ZERO } else { since });
+        }
         let Some(me) = self.coordinator.registered() else { return };
-        let led = catalog.shards().filter(|row| row.leading() == Some(me)).count();
-        self.around.broker.set_led(led);
+        broker.set_led(catalog.shards().filter(|row| row.leading() == Some(me)).count());
         if brokers_changed {
             self.tell_peers(me);
         }

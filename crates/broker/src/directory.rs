@@ -1,11 +1,11 @@
-//! What the catalog says about brokers and leaders, for everybody on this broker who speaks to others.
+//! What the catalog says about brokers, for everybody on this broker who speaks to others.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, PoisonError, RwLock},
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
-use pondage_model::{BrokerId, Epoch, Member, ShardId, Uuid};
+use pondage_model::{BrokerId, Member, Uuid};
 use pondage_node::catalog::{self, Catalog};
 
 /// A broker as others reach it.
@@ -35,64 +35,37 @@ impl From<&catalog::Broker> for BrokerEntry {
     }
 }
 
-/// Who leads a shard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Leading {
-    /// In which epoch.
-    pub(crate) epoch: Epoch,
-    /// Which broker; none while there is none.
-    pub(crate) leader: Option<BrokerId>,
-}
-
 /// A cheap handle on what is known. The coordinator's task writes it after every change of the catalog.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Directory(Arc<RwLock<Known>>);
-
-#[derive(Debug, Default)]
-struct Known {
-    brokers: BTreeMap<BrokerId, BrokerEntry>,
-    leaders: HashMap<ShardId, Leading>,
-}
+pub(crate) struct Directory(Arc<RwLock<BTreeMap<BrokerId, BrokerEntry>>>);
 
 impl Directory {
-    /// Takes over what changed since this revision. Whether a broker changed.
-    pub(crate) fn follow(&self, catalog: &Catalog, since: pondage_model::Revision) -> bool {
-        let brokers: BTreeMap<BrokerId, BrokerEntry> =
-            catalog.brokers().map(|row| (row.id, BrokerEntry::from(row))).collect();
+    /// Takes over what the catalog says. Whether anything changed.
+    pub(crate) fn follow(&self, catalog: &Catalog) -> bool {
+        let brokers = catalog.brokers().map(|row| (row.id, BrokerEntry::from(row))).collect();
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        for row in catalog.shards_changed_since(since) {
-            known.leaders.insert(row.id, Leading { epoch: row.epoch, leader: row.leader });
-        }
-        // Deleted shards are never named again; they go once they are many.
-        if known.leaders.len() > 2 * catalog.shards().len() + 64 {
-            known.leaders.retain(|shard, _| catalog.shard(*shard).is_some());
-        }
-        let changed = known.brokers != brokers;
-        known.brokers = brokers;
+        let changed = *known != brokers;
+        *known = brokers;
         changed
     }
 
     /// Every broker, by id.
     pub(crate) fn brokers(&self) -> Vec<BrokerEntry> {
-        self.read(|known| known.brokers.values().cloned().collect())
+        self.read().values().cloned().collect()
     }
 
     /// One broker.
     pub(crate) fn broker(&self, id: BrokerId) -> Option<BrokerEntry> {
-        self.read(|known| known.brokers.get(&id).cloned())
+        self.read().get(&id).cloned()
     }
 
     /// The broker that a volume is.
     pub(crate) fn of_volume(&self, volume: Uuid) -> Option<BrokerEntry> {
-        self.read(|known| known.brokers.values().find(|broker| broker.volume == volume).cloned())
+        self.read().values().find(|broker| broker.volume == volume).cloned()
     }
 
-    /// Who leads the shard, as far as this broker has heard.
-    pub(crate) fn leading(&self, shard: ShardId) -> Option<Leading> {
-        self.read(|known| known.leaders.get(&shard).copied())
-    }
-
-    fn read<T>(&self, look: impl FnOnce(&Known) -> T) -> T {
-        look(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    // A panic while the lock is held can't leave the map half changed: it is replaced as a whole.
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<BrokerId, BrokerEntry>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

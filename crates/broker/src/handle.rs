@@ -9,12 +9,12 @@ use std::{
 };
 
 use pondage_model::{
-    Body, BrokerId, Entry, Epoch, Member, Name, Offset, Refusal, ShardId, StreamId, Uuid,
-    entry::{Granted, Move, MovedFrom, Publish},
+    Body, BrokerId, Entry, Epoch, Member, Name, Offset, Refusal, Revision, ShardId, StreamId, Uuid,
+    entry::{Granted, Move, Publish},
     settings::GroupSettings,
 };
 use pondage_node::{
-    catalog::Change,
+    catalog::{Catalog, Change},
     coordinator::{AdminReply, AdminRequest, Route},
     dead_letter::dead_letter,
     delivery::{self, ConsumerId},
@@ -27,7 +27,9 @@ use crate::{
     consensus::ConsensusNode,
     coordinator_task::AdminMessage,
     directory::Directory,
+    leaders::{Leader, Leaders},
     metrics::Metrics,
+    remote::{Remote, RemoteRequest},
     shard_task::{Message, ShardHandle},
 };
 
@@ -58,7 +60,11 @@ pub struct Progress {
 
 /// A shard's answer that is still to come.
 #[derive(Debug)]
-pub struct Answer(oneshot::Receiver<ShardReply>);
+pub struct Answer {
+    reply: oneshot::Receiver<ShardReply>,
+    shard: ShardId,
+    leaders: Arc<Leaders>,
+}
 
 impl Answer {
     /// Waits for it. A refusal comes as the error.
@@ -66,7 +72,11 @@ impl Answer {
     /// # Errors
     /// What the shard refuses; [`Refusal::Interrupted`] (unknown) if the broker ends before it answers.
     pub async fn get(self) -> Result<delivery::Reply, Refusal> {
-        delivered(answered(self.0).await?)
+        let reply = match answered(self.reply).await {
+            Ok(reply) => delivered(reply),
+            Err(refusal) => Err(refusal),
+        };
+        reply.map_err(|refusal| self.leaders.hint(self.shard, refusal))
     }
 }
 
@@ -101,6 +111,8 @@ struct Shared<D: Disk> {
     next_id: AtomicU64,
     producers: Mutex<std::ops::Range<u64>>,
     metrics: Metrics,
+    leaders: Arc<Leaders>,
+    remote: OnceLock<Arc<dyn Remote>>,
 }
 
 /// Where messages are, by name and by stream.
@@ -143,6 +155,8 @@ impl<D: Disk> Handle<D> {
             next_id: AtomicU64::new(1),
             producers: Mutex::new(0..0),
             metrics,
+            leaders: Arc::default(),
+            remote: OnceLock::new(),
         }))
     }
 
@@ -183,14 +197,41 @@ impl<D: Disk> Handle<D> {
         ids
     }
 
+    /// Who leads a shard, as the catalog says; `None` while nobody does.
+    #[must_use]
+    pub fn leader_of(&self, shard: ShardId) -> Option<Leader> {
+        let is_open = read(&self.0.shards).contains_key(&shard);
+        self.0.leaders.of(shard, is_open)
+    }
+
+    /// This broker's id, once it is registered.
+    #[must_use]
+    pub fn own(&self) -> Option<BrokerId> {
+        self.0.leaders.own()
+    }
+
+    /// Addresses of the cluster's brokers.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        self.0.leaders.addresses()
+    }
+
+    /// Why a shard's request is refused here: definite, with the leader's address if another broker leads it.
+    #[must_use]
+    pub fn not_leader(&self, shard: ShardId) -> Refusal {
+        let epoch = self.leader_of(shard).map_or(Epoch::ZERO, |leader| leader.epoch);
+        self.0.leaders.hint(shard, Refusal::NotLeader { epoch })
+    }
+
     /// Asks a shard. A refusal comes as the error.
     ///
     /// # Errors
-    /// What the shard refuses; [`Refusal::Interrupted`] (unknown) if the broker ends before it answers.
+    /// What the shard refuses, [`Refusal::LedElsewhere`] among it; [`Refusal::Interrupted`] (unknown) if the broker
+    /// ends before it answers.
     pub async fn ask(&self, shard: ShardId, request: ShardRequest) -> Result<ShardReply, Refusal> {
         let (answer, reply) = oneshot::channel();
         self.send(shard, Message::Ask(request, answer)).await?;
-        answered(reply).await
+        answered(reply).await.map_err(|refusal| self.0.leaders.hint(shard, refusal))
     }
 
     /// Asks a shard's delivery engine. A refusal comes as the error.
@@ -208,11 +249,12 @@ impl<D: Disk> Handle<D> {
     /// Puts a request into the shard's inbox: what one task submits is decided in that order.
     ///
     /// # Errors
-    /// [`Refusal::NotLeader`] if the shard isn't open here, [`Refusal::ShuttingDown`] if it ends.
+    /// [`Refusal::NotLeader`] or [`Refusal::LedElsewhere`] if the shard isn't open here, [`Refusal::ShuttingDown`] if
+    /// it ends.
     pub async fn submit(&self, shard: ShardId, request: delivery::Request) -> Result<Answer, Refusal> {
         let (answer, reply) = oneshot::channel();
         self.send(shard, Message::Ask(ShardRequest::Delivery(request), answer)).await?;
-        Ok(Answer(reply))
+        Ok(Answer { reply, shard, leaders: Arc::clone(&self.0.leaders) })
     }
 
     /// Attaches a consumer to a queue. Its grants come through the receiver, as far as its credit goes.
@@ -238,9 +280,11 @@ impl<D: Disk> Handle<D> {
         });
         let (answer, reply) = oneshot::channel();
         self.send(shard, Message::Attach(request, stream, consumer, grants, answer)).await?;
-        match answered(reply).await? {
-            ShardReply::Delivery(delivery::Reply::Refused(refusal)) => Err(refusal),
-            _ => Ok((consumer, receiver)),
+        match answered(reply).await {
+            Ok(ShardReply::Delivery(delivery::Reply::Refused(refusal))) | Err(refusal) => {
+                Err(self.0.leaders.hint(shard, refusal))
+            }
+            Ok(_) => Ok((consumer, receiver)),
         }
     }
 
@@ -259,7 +303,8 @@ impl<D: Disk> Handle<D> {
         let told = sender.clone();
         let request = ShardRequest::Follow { stream, reader };
         self.send(shard, Message::Follow(request, stream, reader, sender, answer)).await?;
-        if let ShardReply::Following { start, end } = answered(reply).await? {
+        let answer = answered(reply).await.map_err(|refusal| self.0.leaders.hint(shard, refusal))?;
+        if let ShardReply::Following { start, end } = answer {
             told.send_if_modified(|known| {
                 let newer = end > known.end || start > known.start;
                 if newer {
@@ -405,17 +450,14 @@ impl<D: Disk> Handle<D> {
             .ok_or(Refusal::CorruptBatch { what: "a moving message is not in the log" })?;
         let name = self.stream_name(source);
         let batch = dead_letter(&name, stored, &moving)?;
-        let moved = Some(MovedFrom { source, seq: moving.seq });
-        let request = delivery::Request::Publish {
+        let store = RemoteRequest::Store {
+            shard: moving.target_shard,
             stream: moving.target,
-            count: 1,
             batch,
-            producer: None,
-            delay_millis: None,
-            ttl_millis: None,
-            moved,
+            source,
+            seq: moving.seq,
         };
-        self.deliver(moving.target_shard, request).await?;
+        self.ask_leader(store).await?;
         self.deliver(shard, delivery::Request::Moved { stream: source, seq: moving.seq }).await?;
         Ok(())
     }
@@ -429,6 +471,32 @@ impl<D: Disk> Handle<D> {
     fn stream_name(&self, stream: StreamId) -> Name {
         self.route_of(stream)
             .map_or_else(|| Name::new("deleted").expect("a valid name"), |route| route.name.clone())
+    }
+
+    /// Takes over who leads the shards whose rows changed since a revision, and where brokers are reached.
+    pub(crate) fn follow_leaders(&self, catalog: &Catalog, since: Revision) {
+        let leaders = &self.0.leaders;
+        let address = |broker| catalog.broker(broker).map(|row| row.address.clone());
+        for row in catalog.shards_changed_since(since) {
+            let leader = row.leader.and_then(|broker| {
+                Some(Leader { broker, epoch: row.epoch, address: address(broker)? })
+            });
+            leaders.set(row.id, leader);
+        }
+        leaders.keep(catalog.shards().len(), |shard| catalog.shard(shard).is_some());
+        let there = catalog.brokers().filter(|row| !row.lost);
+        leaders.set_addresses(there.map(|row| row.address.clone()).collect());
+    }
+
+    /// The way to other brokers, given once.
+    pub(crate) fn set_remote(&self, remote: Arc<dyn Remote>) {
+        // A second one would be another way to the same brokers.
+        drop(self.0.remote.set(remote));
+    }
+
+    /// The way to other brokers; a lone broker has none.
+    pub(crate) fn remote(&self) -> Option<Arc<dyn Remote>> {
+        self.0.remote.get().cloned()
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
@@ -477,6 +545,7 @@ impl<D: Disk> Handle<D> {
     }
 
     pub(crate) fn set_member(&self, member: Member) {
+        self.0.leaders.set_own(member.broker);
         self.0.member.send_replace(Some(member));
     }
 
@@ -552,8 +621,7 @@ impl<D: Disk> Handle<D> {
 
     /// Whether the catalog, as far as it is known here, says that this broker leads the shard.
     pub(crate) fn leads(&self, shard: ShardId) -> bool {
-        let leader = self.0.directory.leading(shard).and_then(|leading| leading.leader);
-        leader.is_some() && leader == self.member().map(|member| member.broker)
+        self.leader_of(shard).is_some_and(|leader| Some(leader.broker) == self.own())
     }
 
     /// Ends the coordinator's task once nothing of it is being written.
@@ -566,7 +634,8 @@ impl<D: Disk> Handle<D> {
     }
 
     async fn send(&self, shard: ShardId, message: Message<D>) -> Result<(), Refusal> {
-        self.shard(shard)?.requests.send(message).await.map_err(|_| Refusal::ShuttingDown)
+        let handle = self.shard(shard).map_err(|refusal| self.0.leaders.hint(shard, refusal))?;
+        handle.requests.send(message).await.map_err(|_| Refusal::ShuttingDown)
     }
 
     fn next_id(&self) -> u64 {

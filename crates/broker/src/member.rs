@@ -42,7 +42,7 @@ use crate::{
 };
 use inbound::Inbound;
 pub(crate) use parts::{BrokersKnown, MemberParts, control_runtime};
-use parts::{notices, OverPeers};
+use parts::{OverCalls, OverPeers, notices};
 
 /// How one broker of a cluster runs.
 #[derive(Clone, Debug)]
@@ -142,6 +142,7 @@ impl Broker {
         })
         .await?;
         handle.votes_through(cluster, node.clone());
+        handle.set_remote(Arc::new(OverCalls::new(peers.clone(), handle.directory().clone())));
         let parts = Arc::new(MemberParts::new(peers.clone(), node, introduction, control));
 
         let around = Surroundings {

@@ -1,9 +1,12 @@
 //! What a member of a cluster has besides what every broker has.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use pondage_model::{BrokerId, Incarnation, Outcome, Uuid};
+use pondage_model::{BrokerId, Epoch, Incarnation, Outcome, Refusal, Uuid};
 use pondage_node::{coordinator::CoordinatorEvent, disk::Disk};
 use tokio::{runtime::Runtime, sync::mpsc};
 
@@ -13,8 +16,12 @@ use crate::{
     directory::{BrokerEntry, Directory},
     handle::Handle,
     peers::{CallKind, Introduction, Peers},
+    remote::Remote,
     run::StartError,
 };
+
+/// How long another broker may take for what this one asks of it.
+const REMOTE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The ways to other brokers.
 #[derive(Debug)]
@@ -103,13 +110,40 @@ impl Transport for OverPeers {
         to: Option<Uuid>,
         address: &str,
         request: Bytes,
-        limit: std::time::Duration,
+        limit: Duration,
     ) -> Result<Bytes, CallError> {
         self.0.call(address, to, CallKind::Consensus, request, limit).await.map_err(|error| {
             match error.outcome() {
                 Outcome::Definite => CallError::Unreachable,
                 Outcome::Unknown => CallError::Lost,
             }
+        })
+    }
+}
+
+/// One broker asks another through the peers.
+#[derive(Debug)]
+pub(super) struct OverCalls {
+    peers: Peers,
+    brokers: Directory,
+}
+
+impl OverCalls {
+    pub(super) const fn new(peers: Peers, brokers: Directory) -> Self {
+        Self { peers, brokers }
+    }
+}
+
+#[tonic::async_trait]
+impl Remote for OverCalls {
+    async fn call(&self, to: BrokerId, request: Bytes) -> Result<Bytes, Refusal> {
+        let nobody = Refusal::NotLeader { epoch: Epoch::ZERO };
+        let Some(entry) = self.brokers.broker(to) else { return Err(nobody) };
+        let (address, volume) = (entry.address.as_str(), Some(entry.volume));
+        let called = self.peers.call(address, volume, CallKind::Request, request, REMOTE_TIMEOUT);
+        called.await.map_err(|error| match error.outcome() {
+            Outcome::Definite => nobody,
+            Outcome::Unknown => Refusal::Timeout,
         })
     }
 }
