@@ -28,6 +28,8 @@ mod link;
 mod outbox;
 mod packing;
 mod service;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
