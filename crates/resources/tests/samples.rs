@@ -243,7 +243,7 @@ fn a_later_check_finds_the_line() {
 #[test]
 fn local_mode_has_one_broker() {
     let check = |text: &str, expected: &[&str]| {
-        let errors = check_local(&loaded(text)).err().unwrap_or_default();
+        let errors = check_local(&loaded(text), 1).err().unwrap_or_default();
         assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), expected, "{text}");
     };
     let one = head("BrokerCluster", "c");
