@@ -16,7 +16,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How to reach the broker.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Connection {
-    /// The broker's address
+    /// The broker's address; of a cluster several, with commas between
     #[arg(long, env = "PONDAGE_SERVER", default_value = SERVER, value_name = "URL", global = true,
           help_heading = "Global options")]
     pub(crate) server: String,
