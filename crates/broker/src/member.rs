@@ -38,7 +38,7 @@ use crate::{
     run::{Broker, Listeners, Running, StartError, blocking, fresh, log_options, make_folder, slowed, threads},
     services::Front,
     surroundings::Surroundings,
-    tls::{Tls, TlsFiles, check_exposure},
+    tls::{Notice, Tls, TlsFiles, check_exposure},
 };
 use inbound::Inbound;
 pub(crate) use parts::{BrokersKnown, MemberParts, control_runtime};
@@ -90,7 +90,11 @@ impl Broker {
     ) -> Result<Self, StartError> {
         let MemberOptions { listen, advertise, http, cluster, seeds, rack, replaces, tls, .. } = options;
         let tls = tls.map(Tls::load).transpose()?;
-        check_exposure(listen, tls.as_ref())?;
+        let notice = check_exposure(listen, tls.is_some())?;
+        match notice {
+            Notice::Encrypted => tracing::info!("{notice}"),
+            Notice::PlaintextLoopback => tracing::warn!("{notice}"),
+        }
         let listeners = Listeners::bind(listen, http).await?;
         let address = advertise.unwrap_or_else(|| listeners.address.to_string());
         let seeds: Vec<String> = seeds.into_iter().filter(|seed| *seed != address).collect();
@@ -129,7 +133,7 @@ impl Broker {
             nonce: identity.nonce,
         };
         let peers = Peers::new(introduction.clone(), tls.clone(), sink.clone(), PeerOptions::default());
-        let consensus::Started { voter, node, catalog } = consensus::start(consensus::Setup {
+        let starting = consensus::start(consensus::Setup {
             disk: store.clone(),
             log: log_options,
             start,
@@ -139,8 +143,14 @@ impl Broker {
             brokers: Arc::new(BrokersKnown(handle.directory().clone())),
             notify: notices(handle.clone(), events.clone()),
             runtime: control.handle().clone(),
-        })
-        .await?;
+        });
+        // There, so that all its tasks are.
+        let started = control.handle().spawn(starting).await;
+        let consensus::Started { voter, node, catalog, damaged } =
+            started.map_err(|error| StartError::System(error.to_string()))??;
+        for what in damaged {
+            tracing::error!(what, "a snapshot of the catalog is damaged; an older one is used");
+        }
         handle.votes_through(cluster, node.clone());
         handle.set_remote(Arc::new(OverCalls::new(peers.clone(), handle.directory().clone())));
         let parts = Arc::new(MemberParts::new(peers.clone(), node, introduction, control));

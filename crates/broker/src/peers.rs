@@ -141,6 +141,12 @@ impl Default for PeerOptions {
 #[derive(Clone)]
 pub struct Peers(Arc<Shared>);
 
+impl std::fmt::Debug for Peers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peers").finish_non_exhaustive()
+    }
+}
+
 struct Shared {
     own: Mutex<Introduction>,
     options: PeerOptions,

@@ -28,7 +28,7 @@ use crate::{
     promise_book::PromiseBook,
     services::{self, Front},
     surroundings::Surroundings,
-    tls::TlsError,
+    tls::{Exposed, TlsError},
 };
 
 /// How long a stopping broker waits until others lead what it led.
@@ -98,6 +98,9 @@ pub enum StartError {
     /// The certificates can't be used, or there are none where others can listen.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// It would listen in plaintext where others reach it.
+    #[error(transparent)]
+    Exposed(#[from] Exposed),
     /// The system gives no threads or no random numbers.
     #[error("starting: {0}")]
     System(String),
@@ -318,6 +321,9 @@ impl Broker {
         let cancel = CancellationToken::new();
         let Listeners { grpc, web, address, http_address } = listeners;
         let (failed, ready) = (handle.failed(), handle.ready());
+        if let Some(tls) = &front.tls {
+            tls.watch(cancel.clone());
+        }
         let servers = vec![
             tokio::spawn(services::serve(handle.clone(), grpc, front, cancel.clone())),
             tokio::spawn(http::serve(handle, web, cancel.clone())),
