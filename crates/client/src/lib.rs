@@ -19,6 +19,7 @@
 //! ```
 
 mod admin;
+mod brokers;
 mod client;
 mod consume_stream;
 mod error;
@@ -26,12 +27,14 @@ mod inbox;
 mod message;
 mod options;
 mod partitioner;
+mod places;
 mod publisher;
 mod queue_consumer;
 mod retry;
 mod settles;
 mod topic_reader;
 mod unary;
+mod verdicts;
 
 pub use admin::Watch;
 pub use client::Client;
