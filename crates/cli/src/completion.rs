@@ -87,8 +87,12 @@ fn names(kinds: &[ResourceKind], current: &OsStr) -> Vec<CompletionCandidate> {
 
 /// The names that a broker knows; none if it can't be asked. A shell is no place for errors.
 async fn ask(server: &str, kinds: &[ResourceKind]) -> Vec<String> {
-    let options =
-        Options { connect_timeout: PATIENCE, request_timeout: PATIENCE, deadline: PATIENCE, ..Options::default() };
+    let options = Options {
+        connect_timeout: PATIENCE,
+        request_timeout: PATIENCE,
+        deadline: PATIENCE,
+        ..Options::default()
+    };
     let Ok(client) = Client::connect(server, options).await else { return Vec::new() };
     let mut names = Vec::new();
     for kind in KINDS.into_iter().filter(|kind| kinds.contains(kind)) {

@@ -10,7 +10,10 @@ use pondage_protocol::{
 };
 use tonic::Streaming;
 
-use crate::{Client, ClientError, Settings, client::{Repeat, admin, groups}};
+use crate::{
+    Client, ClientError, Settings,
+    client::{Repeat, admin, groups},
+};
 
 /// Changes of the catalog as they come.
 #[derive(Debug)]

@@ -58,7 +58,8 @@ impl Brokers {
     /// Knows the brokers at these addresses, as a list with commas between them; connects when they are needed.
     pub(crate) fn new(addresses: &str, options: &Options) -> Result<Self, ClientError> {
         let given: Vec<&str> = addresses.split(',').map(str::trim).filter(|one| !one.is_empty()).collect();
-        let scheme = given.first().and_then(|first| first.split_once("://")).map_or("http", |(scheme, _)| scheme);
+        let scheme =
+            given.first().and_then(|first| first.split_once("://")).map_or("http", |(scheme, _)| scheme);
         let settings = Settings {
             scheme: scheme.to_owned(),
             connect_timeout: options.connect_timeout,

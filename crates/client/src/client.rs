@@ -206,7 +206,12 @@ impl Client {
         self.route_until(target, partition, Instant::now() + self.options().deadline).await
     }
 
-    async fn route_until(&self, target: &str, partition: u32, deadline: Instant) -> Result<Route, ClientError> {
+    async fn route_until(
+        &self,
+        target: &str,
+        partition: u32,
+        deadline: Instant,
+    ) -> Result<Route, ClientError> {
         if let Some(route) = self.known_route(target, partition) {
             return Ok(route);
         }

@@ -230,7 +230,8 @@ mod tests {
             v1::SettleResult::from(SettleResult { item, first: Offset(first), count, result })
         };
         let results = vec![result(0, 0, 0, refused), result(1, 9, 1, lost)];
-        let (ended, elsewhere) = settles.answered(v1::ConsumeSettled { request_id: first.request_id, results });
+        let (ended, elsewhere) =
+            settles.answered(v1::ConsumeSettled { request_id: first.request_id, results });
         assert_eq!(ended.len(), 1);
         assert_eq!(ended[0].0, 9);
         assert!(elsewhere.is_some_and(|error| error.is(Code::NotLeader)));

@@ -189,8 +189,11 @@ impl Client {
             return Err(Refusal::NotFound { kind: "topic", name: topic.to_string() }.into());
         }
         let count = target.shards.len() as u32;
-        let partitions: BTreeSet<u32> =
-            if options.partitions.is_empty() { (0..count).collect() } else { options.partitions.iter().copied().collect() };
+        let partitions: BTreeSet<u32> = if options.partitions.is_empty() {
+            (0..count).collect()
+        } else {
+            options.partitions.iter().copied().collect()
+        };
         if let Some(beyond) = partitions.iter().find(|partition| **partition >= count) {
             return Err(Refusal::NotFound { kind: "partition", name: format!("{topic}/{beyond}") }.into());
         }

@@ -84,7 +84,7 @@ impl Client {
             let mut client = messages(broker.channel.clone());
             let limit = self.options().request_timeout;
             match try_until(deadline, limit, client.settle(request)).await {
-                Ok(response) => self.sort_results(items, response.results, results, &mut round),
+                Ok(response) => self.sort_results(&items, response.results, results, &mut round),
                 Err(error) => {
                     if error.is_of_broker() {
                         self.lost(&broker);
@@ -101,7 +101,7 @@ impl Client {
     /// Takes the results that hold, and leaves what another broker has to be asked.
     fn sort_results(
         &self,
-        items: Vec<Numbered>,
+        items: &[Numbered],
         answers: Vec<v1::SettleResult>,
         results: &mut Vec<SettleResult>,
         round: &mut Round,

@@ -176,9 +176,8 @@ impl Task {
                 self.locating = None;
                 match located {
                     Ok(_) => {
-                        let unknown = |partition: &u32| {
-                            self.client.known_route(&self.target, *partition).is_none()
-                        };
+                        let unknown =
+                            |partition: &u32| self.client.known_route(&self.target, *partition).is_none();
                         // Nobody leads them at this moment.
                         if self.lanes.unplaced().iter().any(unknown) {
                             self.place_known(now);

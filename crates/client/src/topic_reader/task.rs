@@ -356,7 +356,8 @@ impl Task {
             let route = self.client.known_route(self.topic.as_str(), *partition);
             if let Some(route) = route.filter(|route| route.broker == broker) {
                 // The refusal is about one of the partitions, and its hint is of no use if there are several.
-                let error = if partitions.len() == 1 { error.clone() } else { error.clone().without_leader() };
+                let error =
+                    if partitions.len() == 1 { error.clone() } else { error.clone().without_leader() };
                 at_once = self.client.refused(&route, &error) && partitions.len() == 1;
             }
         }
