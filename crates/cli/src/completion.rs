@@ -124,8 +124,12 @@ fn in_time<T: Default>(asking: impl Future<Output = T>) -> T {
 }
 
 async fn connect(server: &str) -> Option<Client> {
-    let options =
-        Options { connect_timeout: PATIENCE, request_timeout: PATIENCE, retries: 0, ..Options::default() };
+    let options = Options {
+        connect_timeout: PATIENCE,
+        request_timeout: PATIENCE,
+        deadline: PATIENCE,
+        ..Options::default()
+    };
     Client::connect(server, options).await.ok()
 }
 

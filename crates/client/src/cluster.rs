@@ -6,7 +6,10 @@ use pondage_protocol::{
     v1,
 };
 
-use crate::{Client, ClientError, client::Repeat};
+use crate::{
+    Client, ClientError,
+    client::{Repeat, cluster},
+};
 
 impl Client {
     /// Begins a cluster on the broker that is asked. Repeating it changes nothing. The UUID must be recorded durably
@@ -17,8 +20,8 @@ impl Client {
     /// `CONFLICT` if the broker belongs to another cluster.
     pub async fn initialise_cluster(&self, cluster: Uuid) -> Result<(), ClientError> {
         let request = v1::InitialiseRequest { cluster_uuid: cluster.to_string() };
-        self.call(Repeat::Safe, || {
-            let (mut service, request) = (self.cluster_service(), request.clone());
+        self.call(Repeat::Safe, |channel| {
+            let (mut service, request) = (cluster(channel), request.clone());
             async move { service.initialise(request).await }
         })
         .await?;
@@ -31,8 +34,8 @@ impl Client {
     /// Those of the broker.
     pub async fn cluster_status(&self) -> Result<ClusterStatus, ClientError> {
         let response = self
-            .call(Repeat::Safe, || {
-                let mut service = self.cluster_service();
+            .call(Repeat::Safe, |channel| {
+                let mut service = cluster(channel);
                 async move { service.status(v1::ClusterStatusRequest {}).await }
             })
             .await?;
@@ -45,8 +48,8 @@ impl Client {
     /// Those of the broker.
     pub async fn plan_moves(&self) -> Result<MovePlan, ClientError> {
         let response = self
-            .call(Repeat::Safe, || {
-                let mut service = self.cluster_service();
+            .call(Repeat::Safe, |channel| {
+                let mut service = cluster(channel);
                 async move { service.plan(v1::PlanRequest {}).await }
             })
             .await?;
@@ -59,8 +62,8 @@ impl Client {
     /// `NOT_FOUND`; `CONFLICT` if it can't be carried out as things stand, unless forced.
     pub async fn drain(&self, broker: BrokerId, drain: Drain, force: bool) -> Result<(), ClientError> {
         let request = v1::DrainRequest { broker: broker.0, mode: drain_number(drain), force };
-        self.call(Repeat::Safe, || {
-            let mut service = self.cluster_service();
+        self.call(Repeat::Safe, |channel| {
+            let mut service = cluster(channel);
             async move { service.drain(request).await }
         })
         .await?;
@@ -73,8 +76,8 @@ impl Client {
     /// `NOT_FOUND`; `CONFLICT` while it holds copies.
     pub async fn remove_broker(&self, broker: BrokerId) -> Result<(), ClientError> {
         let request = v1::RemoveRequest { broker: broker.0 };
-        self.call(Repeat::IfDefinite, || {
-            let mut service = self.cluster_service();
+        self.call(Repeat::IfDefinite, |channel| {
+            let mut service = cluster(channel);
             async move { service.remove(request).await }
         })
         .await?;
@@ -87,8 +90,8 @@ impl Client {
     /// `NOT_FOUND`.
     pub async fn lose_broker(&self, broker: BrokerId) -> Result<(), ClientError> {
         let request = v1::LoseRequest { broker: broker.0 };
-        self.call(Repeat::Safe, || {
-            let mut service = self.cluster_service();
+        self.call(Repeat::Safe, |channel| {
+            let mut service = cluster(channel);
             async move { service.lose(request).await }
         })
         .await?;
@@ -102,8 +105,8 @@ impl Client {
     pub async fn reassign(&self, shard: ShardId, replicas: &[BrokerId]) -> Result<(), ClientError> {
         let replicas = replicas.iter().map(|broker| broker.0).collect();
         let request = v1::ReassignRequest { shard: shard.0, replicas };
-        self.call(Repeat::Safe, || {
-            let (mut service, request) = (self.cluster_service(), request.clone());
+        self.call(Repeat::Safe, |channel| {
+            let (mut service, request) = (cluster(channel), request.clone());
             async move { service.reassign(request).await }
         })
         .await?;
@@ -122,8 +125,8 @@ impl Client {
     ) -> Result<(), ClientError> {
         let request =
             v1::ElectUncleanRequest { shard: shard.0, replica: replica.0, reason: reason.to_owned() };
-        self.call(Repeat::IfDefinite, || {
-            let (mut service, request) = (self.cluster_service(), request.clone());
+        self.call(Repeat::IfDefinite, |channel| {
+            let (mut service, request) = (cluster(channel), request.clone());
             async move { service.elect_unclean(request).await }
         })
         .await?;
@@ -136,8 +139,8 @@ impl Client {
     /// `CONFLICT` if a broker does not support it.
     pub async fn set_feature_level(&self, level: u32) -> Result<(), ClientError> {
         let request = v1::SetFeatureLevelRequest { level };
-        self.call(Repeat::Safe, || {
-            let mut service = self.cluster_service();
+        self.call(Repeat::Safe, |channel| {
+            let mut service = cluster(channel);
             async move { service.set_feature_level(request).await }
         })
         .await?;

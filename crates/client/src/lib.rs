@@ -19,6 +19,7 @@
 //! ```
 
 mod admin;
+mod brokers;
 mod client;
 mod cluster;
 mod consume_stream;
@@ -28,6 +29,7 @@ mod inbox;
 mod message;
 mod options;
 mod partitioner;
+mod places;
 mod publisher;
 mod queue_consumer;
 mod retry;
@@ -35,6 +37,7 @@ pub mod rolling;
 mod settles;
 mod topic_reader;
 mod unary;
+mod verdicts;
 
 pub use admin::Watch;
 pub use client::Client;

@@ -7,15 +7,17 @@ use pondage_protocol::consume::StartAt;
 
 use crate::Compression;
 
-/// How to reach a broker.
+/// How to reach a cluster.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// For making the connection.
     pub connect_timeout: Duration,
     /// For one try of a request. A stream on which nothing moves for as long is given up and opened again.
     pub request_timeout: Duration,
-    /// Further tries of a request that failed in a way that is worth it.
-    pub retries: u32,
+    /// For a request in all: it is tried again for so long, with the broker that leads by then, if it failed in a way
+    /// that is worth it. A verdict, a commit and the opening of a consumer have as long. Messages of a publisher have
+    /// their own, [`PublisherOptions::delivery_timeout`].
+    pub deadline: Duration,
     /// The wait before the second try; doubles with every one, with jitter.
     pub retry_wait: Duration,
     /// The longest wait.
@@ -26,10 +28,10 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(5),
-            request_timeout: Duration::from_secs(30),
-            retries: 5,
+            request_timeout: Duration::from_secs(10),
+            deadline: Duration::from_secs(30),
             retry_wait: Duration::from_millis(20),
-            retry_wait_max: Duration::from_secs(2),
+            retry_wait_max: Duration::from_millis(500),
         }
     }
 }
@@ -46,7 +48,7 @@ pub struct PublisherOptions {
     pub batch_bytes: usize,
     /// Messages of a batch, after which it is full.
     pub batch_messages: u32,
-    /// Batches in flight in all. In an idempotent session 5 per partition at most.
+    /// Batches in flight to one broker. In an idempotent session 5 per partition at most.
     pub in_flight: usize,
     /// Bytes of messages that wait or are in flight, beyond which sending waits.
     pub buffer_bytes: usize,

@@ -162,7 +162,9 @@ impl Refusal {
             Self::NotEmpty { .. } => Code::NotEmpty,
             Self::NotEnoughReplicas { .. } => Code::NotEnoughReplicas,
             Self::NotFound { .. } => Code::NotFound,
-            Self::NotLeader { .. } | Self::LedElsewhere { .. } | Self::LeadershipLost { .. } => Code::NotLeader,
+            Self::NotLeader { .. } | Self::LedElsewhere { .. } | Self::LeadershipLost { .. } => {
+                Code::NotLeader
+            }
             Self::NotServed { .. } => Code::NotServed,
             Self::OutOfOrder { .. } => Code::OutOfOrder,
             Self::ChangesForgotten { .. } | Self::OutOfRange { .. } => Code::OutOfRange,

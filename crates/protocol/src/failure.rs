@@ -1,7 +1,5 @@
 //! Refusals on the wire: as an [`v1::Error`] inside streams, as a status with an `ErrorInfo` for whole calls.
 
-use std::collections::HashMap;
-
 use pondage_model::{Code, Epoch, Outcome, Refusal};
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt};
@@ -115,10 +113,8 @@ impl From<v1::Error> for Failure {
             // What was not said, or in a word of a later version, can't be relied upon.
             Ok(v1::Outcome::Unknown | v1::Outcome::Unspecified) | Err(_) => Outcome::Unknown,
         };
-        let leader = error
-            .leader
-            .zip(error.epoch)
-            .map(|(address, epoch)| LeaderHint { address, epoch: Epoch(epoch) });
+        let leader =
+            error.leader.zip(error.epoch).map(|(address, epoch)| LeaderHint { address, epoch: Epoch(epoch) });
         Self {
             code: error.code,
             outcome,
@@ -137,16 +133,20 @@ pub fn to_status(refusal: &Refusal) -> Status {
         Outcome::Definite => "DEFINITE",
         Outcome::Unknown => "UNKNOWN",
     };
-    let mut metadata = HashMap::from([
+    let [outcome, retriable, action] = [
         ("outcome".to_owned(), outcome.to_owned()),
         ("retriable".to_owned(), refusal.retriable().to_string()),
         ("action".to_owned(), refusal.action().to_owned()),
-    ]);
-    if let Some(LeaderHint { address, epoch }) = hint_of(refusal) {
-        metadata.insert("leader".to_owned(), address);
-        metadata.insert("epoch".to_owned(), epoch.0.to_string());
-    }
-    let details = ErrorDetails::with_error_info(refusal.code().as_str(), ERROR_DOMAIN, metadata);
+    ];
+    let code = refusal.code().as_str();
+    let details = match hint_of(refusal) {
+        None => ErrorDetails::with_error_info(code, ERROR_DOMAIN, [outcome, retriable, action]),
+        Some(LeaderHint { address, epoch }) => {
+            let leader = ("leader".to_owned(), address);
+            let epoch = ("epoch".to_owned(), epoch.0.to_string());
+            ErrorDetails::with_error_info(code, ERROR_DOMAIN, [outcome, retriable, action, leader, epoch])
+        }
+    };
     Status::with_error_details(status_code(refusal.code()), refusal.to_string(), details)
 }
 
@@ -157,8 +157,8 @@ pub fn from_status(status: &Status) -> Failure {
     if let Some(info) = status.get_details_error_info().filter(|info| info.domain == ERROR_DOMAIN) {
         let fact = |name: &str| info.metadata.get(name).map_or("", String::as_str);
         let leader = info.metadata.get("leader").zip(fact("epoch").parse().ok());
-        let leader = leader
-            .map(|(address, epoch)| LeaderHint { address: address.clone(), epoch: Epoch(epoch) });
+        let leader =
+            leader.map(|(address, epoch)| LeaderHint { address: address.clone(), epoch: Epoch(epoch) });
         return Failure {
             leader,
             outcome: if fact("outcome") == "DEFINITE" { Outcome::Definite } else { Outcome::Unknown },

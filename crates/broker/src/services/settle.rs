@@ -195,9 +195,10 @@ fn foreign(refusal: Refusal, known: bool, stopping: bool) -> Refusal {
     match refusal {
         Refusal::NotLeader { .. } if stopping => Refusal::ShuttingDown,
         Refusal::NotLeader { .. } | Refusal::LedElsewhere { .. } if known => refusal,
-        Refusal::NotLeader { .. } | Refusal::LedElsewhere { .. } | Refusal::NotFound { .. } | Refusal::InvalidArgument { .. } => {
-            Refusal::ForeignToken
-        }
+        Refusal::NotLeader { .. }
+        | Refusal::LedElsewhere { .. }
+        | Refusal::NotFound { .. }
+        | Refusal::InvalidArgument { .. } => Refusal::ForeignToken,
         other => other,
     }
 }
