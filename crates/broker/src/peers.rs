@@ -33,8 +33,11 @@ mod tests;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    time::Duration,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -151,6 +154,8 @@ struct Shared {
     counters: Mutex<HashMap<BrokerId, Arc<PeerCounters>>>,
     inbound: Inbound,
     calls: Calls,
+    /// Of the newest dial of a link.
+    dials: AtomicU64,
     stopping: CancellationToken,
 }
 
@@ -167,6 +172,8 @@ impl Peers {
             options,
             sink,
             calls: Calls::new(tls.clone(), options),
+            // Above those of a start before this one that had the same number and died before it was registered.
+            dials: AtomicU64::new(unix_millis()),
             tls,
             links: RwLock::default(),
             counters: Mutex::default(),
@@ -283,6 +290,10 @@ impl Peers {
         }
     }
 
+    fn next_dial(&self) -> u64 {
+        self.0.dials.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     fn own(&self) -> MutexGuard<'_, Introduction> {
         lock(&self.0.own)
     }
@@ -294,4 +305,9 @@ impl Peers {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
