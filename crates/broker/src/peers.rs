@@ -192,8 +192,10 @@ impl Peers {
     /// Speaks as another start from now on: its number was used up, or its volume was emptied. The others' streams end,
     /// and are refused until [`Self::set_brokers`].
     pub fn introduce(&self, introduction: Introduction) {
-        let changed = std::mem::replace(&mut *self.own(), introduction.clone()) != introduction;
-        if changed {
+        let mut own = self.own();
+        if *own != introduction {
+            *own = introduction;
+            drop(own);
             self.0.inbound.end_all();
         }
     }
