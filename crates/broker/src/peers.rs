@@ -33,8 +33,11 @@ mod tests;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    time::Duration,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -157,6 +160,8 @@ struct Shared {
     counters: Mutex<HashMap<BrokerId, Arc<PeerCounters>>>,
     inbound: Inbound,
     calls: Calls,
+    /// Of the newest dial of a link.
+    dials: AtomicU64,
     stopping: CancellationToken,
 }
 
@@ -173,6 +178,8 @@ impl Peers {
             options,
             sink,
             calls: Calls::new(tls.clone(), options),
+            // Above those of a start before this one that had the same number and died before it was registered.
+            dials: AtomicU64::new(unix_millis()),
             tls,
             links: RwLock::default(),
             counters: Mutex::default(),
@@ -191,8 +198,10 @@ impl Peers {
     /// Speaks as another start from now on: its number was used up, or its volume was emptied. The others' streams end,
     /// and are refused until [`Self::set_brokers`].
     pub fn introduce(&self, introduction: Introduction) {
-        let changed = std::mem::replace(&mut *self.own(), introduction.clone()) != introduction;
-        if changed {
+        let mut own = self.own();
+        if *own != introduction {
+            *own = introduction;
+            drop(own);
             self.0.inbound.end_all();
         }
     }
@@ -289,6 +298,10 @@ impl Peers {
         }
     }
 
+    fn next_dial(&self) -> u64 {
+        self.0.dials.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     fn own(&self) -> MutexGuard<'_, Introduction> {
         lock(&self.0.own)
     }
@@ -300,4 +313,9 @@ impl Peers {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn frames_are_those_of_the_generated_code() {
         let introduction = v1::Introduction { protocol_version: 1, ..v1::Introduction::default() };
-        let opening = v1::StreamOpening { introduction: Some(introduction), lane: 2 };
+        let opening = v1::StreamOpening { introduction: Some(introduction), lane: 2, dial: 3 };
         let frame = read(&opening_frame(opening.clone()));
         assert_eq!(frame, v1::PeerFrame { opening: Some(opening), messages: Bytes::new() });
 

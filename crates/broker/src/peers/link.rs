@@ -141,8 +141,8 @@ impl Worker {
     async fn run(self) {
         let (pause_min, pause_max) = self.peers.0.options.backoff;
         let mut pause = pause_min;
-        // The dialled start welcomed us, and was not found gone since.
-        let mut was_linked = false;
+        // Whether the dialled start ever welcomed us, and whether it was said to be gone since.
+        let (mut was_linked, mut is_said) = (false, false);
         loop {
             let opened = tokio::select! {
                 () = self.ending.cancelled() => return,
@@ -155,7 +155,7 @@ impl Worker {
                     if self.ending.is_cancelled() {
                         return;
                     }
-                    was_linked = true;
+                    (was_linked, is_said) = (true, false);
                     // A link that lasted is dialled again at once: whether that is refused tells whether the process
                     // has ended. One that did not would be dialled in a circle.
                     if since.elapsed() >= pause_max {
@@ -171,8 +171,8 @@ impl Worker {
                         NoLink::SomebodyElse { is_later } => was_linked || is_later,
                         NoLink::Failed(_) => false,
                     };
-                    if is_gone {
-                        was_linked = false;
+                    if is_gone && !is_said {
+                        is_said = true;
                         self.peers.0.sink.gone(self.target.member);
                     }
                 }
@@ -201,9 +201,10 @@ impl Worker {
             bulk: Outbox::new(shared.options.bulk_queue_bytes_max, Arc::clone(&self.counters)),
             control: Outbox::new(shared.options.control_queue_bytes_max, Arc::clone(&self.counters)),
         };
+        let dial = self.peers.next_dial();
         let (bulk, control) = futures_util::future::try_join(
-            self.open_lane(channel.clone(), Lane::Bulk, &outboxes),
-            self.open_lane(channel, Lane::Control, &outboxes),
+            self.open_lane(channel.clone(), dial, Lane::Bulk, &outboxes),
+            self.open_lane(channel, dial, Lane::Control, &outboxes),
         )
         .await?;
         Ok(Opened { outboxes, bulk, control })
@@ -212,11 +213,12 @@ impl Worker {
     async fn open_lane(
         &self,
         channel: Channel,
+        dial: u64,
         lane: Lane,
         outboxes: &Outboxes,
     ) -> Result<Streaming<v1::Welcome>, NoLink> {
         let introduction = self.peers.own().to_wire(Some(self.target.volume));
-        let opening = v1::StreamOpening { introduction: Some(introduction), lane: lane as i32 };
+        let opening = v1::StreamOpening { introduction: Some(introduction), lane: lane as i32, dial };
         let opening = pondage_protocol::peers::opening_frame(opening);
         let frames = Frames::new(opening, Arc::clone(outboxes.of(lane)));
         let frames = Body::new(axum::body::Body::from_stream(frames));

@@ -37,7 +37,8 @@ struct Open {
 }
 
 struct Entered {
-    incarnation: Incarnation,
+    /// The start, and which of its dials: what comes late does not push out what came after it.
+    order: (Incarnation, u64),
     number: u64,
     ending: CancellationToken,
 }
@@ -50,16 +51,17 @@ impl Inbound {
         }
     }
 
-    /// Takes the place of the broker's stream before it, unless that is a later start's.
-    fn enter(&self, from: Member, lane: Lane) -> Result<(u64, CancellationToken), Status> {
+    /// Takes the place of the broker's stream before it, unless that is of a later start or dial.
+    fn enter(&self, from: Member, lane: Lane, dial: u64) -> Result<(u64, CancellationToken), Status> {
         let mut open = lock(&self.0);
         let place = (from.broker, lane);
-        if open.streams.get(&place).is_some_and(|before| before.incarnation > from.incarnation) {
-            return Err(Status::permission_denied("a later start of this broker is connected"));
+        let order = (from.incarnation, dial);
+        if open.streams.get(&place).is_some_and(|before| before.order > order) {
+            return Err(Status::permission_denied("a later stream of this broker is open"));
         }
         open.entered += 1;
         let (number, ending) = (open.entered, CancellationToken::new());
-        let entered = Entered { incarnation: from.incarnation, number, ending: ending.clone() };
+        let entered = Entered { order, number, ending: ending.clone() };
         if let Some(before) = open.streams.insert(place, entered) {
             before.ending.cancel();
         }
@@ -108,7 +110,7 @@ impl v1::peers_server::Peers for PeersService {
         }
         let member = from.member().ok_or_else(|| Status::invalid_argument("the sender is not registered"))?;
         peers.0.sink.admit(&from).map_err(|refusal| Status::permission_denied(refusal.to_string()))?;
-        let (number, ending) = peers.0.inbound.enter(member, lane)?;
+        let (number, ending) = peers.0.inbound.enter(member, lane, opening.dial)?;
         // If this start changed meanwhile, or stops, the stream must not outlive what it was told.
         if peers.0.stopping.is_cancelled() || *peers.own() != own {
             peers.0.inbound.leave(member.broker, lane, number);

@@ -175,7 +175,7 @@ impl Node {
         self.peers.set_brokers(self.member, brokers.to_vec());
     }
 
-    /// The next event but one of links that are up already.
+    /// What its sink is told next.
     pub(super) async fn event(&mut self) -> Event {
         tokio::time::timeout(SOON, self.events.recv()).await.expect("an event in time").expect("a sink")
     }

@@ -9,7 +9,7 @@ use tonic::{Code, Status, transport::Endpoint};
 use super::{Node, introduction, member};
 
 fn opening(introduction: Introduction, lane: i32) -> PeerFrame {
-    let opening = StreamOpening { introduction: Some(introduction), lane };
+    let opening = StreamOpening { introduction: Some(introduction), lane, dial: 1 };
     PeerFrame { opening: Some(opening), messages: Bytes::new() }
 }
 
@@ -85,26 +85,30 @@ async fn who_says_what_no_broker_says_is_refused_and_the_broker_goes_on() {
 }
 
 #[tokio::test]
-async fn a_newer_stream_takes_the_place_of_an_older_one_and_never_that_of_a_later_start() {
+async fn a_newer_stream_takes_the_place_of_an_older_one_and_never_the_other_way_round() {
     let node = Node::start(member(1, 1)).await;
     node.knows(&[]);
-    let said = |incarnation| {
+    let said = |incarnation, dial| {
         let member = member(3, incarnation);
         let said = super::Introduction { broker: Some(member.broker), ..introduction(member) };
-        opening(said.to_wire(None), 2)
+        let opening = StreamOpening { introduction: Some(said.to_wire(None)), lane: 2, dial };
+        PeerFrame { opening: Some(opening), messages: Bytes::new() }
     };
-    let open = async |incarnation| {
+    let open = async |incarnation, dial| {
         let endpoint = Endpoint::from_shared(format!("http://{}", node.address)).expect("an address");
         let channel = endpoint.connect().await.expect("it listens");
         let (sender, frames) = tokio::sync::mpsc::channel(1);
-        sender.send(said(incarnation)).await.expect("open");
+        sender.send(said(incarnation, dial)).await.expect("open");
         let frames = tokio_stream::wrappers::ReceiverStream::new(frames);
         PeersClient::new(channel).stream(frames).await.map(|welcomes| (sender, welcomes.into_inner()))
     };
-    let (_older_open, mut older) = open(2).await.expect("welcome");
+    let (_older_open, mut older) = open(2, 9).await.expect("welcome");
     assert!(older.message().await.is_ok_and(|welcome| welcome.is_some()));
-    let (_newer_open, mut newer) = open(3).await.expect("welcome");
+    let (_newer_open, mut newer) = open(3, 2).await.expect("welcome");
     assert!(newer.message().await.is_ok_and(|welcome| welcome.is_some()));
     assert_eq!(older.message().await.expect_err("replaced").code(), Code::Unavailable);
-    assert_eq!(open(2).await.err().map(|status| status.code()), Some(Code::PermissionDenied));
+    for (incarnation, dial) in [(2, 9), (3, 1)] {
+        let late = open(incarnation, dial).await.err().map(|status| status.code());
+        assert_eq!(late, Some(Code::PermissionDenied), "{incarnation} {dial}");
+    }
 }

@@ -34,12 +34,21 @@ async fn a_killed_start_is_gone_at_once_and_the_next_one_is_linked_when_the_cata
     let mut again = Node::start_at(member(2, 2), &listen, options(), None).await;
     again.knows(&[one.named()]);
     again.expect_link(one.member, true).await;
-    // The start that is dialled is surely over, which is said once more and no link made of it.
-    one.expect_gone(killed).await;
+    // Who is dialled is gone, which was said, and no link is made of who answers instead.
+    one.expect_silence(Duration::from_millis(300)).await;
     one.knows(&[again.named()]);
     one.expect_link(again.member, true).await;
     one.peers.send_coordinator(again.member.broker, PeerMessage::Heartbeat { leaving: true });
     assert!(matches!(again.event().await, Event::Coordinator(from, ..) if from == one.member));
+}
+
+#[tokio::test]
+async fn a_later_start_that_answers_says_that_the_dialled_one_is_gone_and_says_it_once() {
+    let (mut one, two) = (Node::start(member(1, 1)).await, Node::start(member(2, 5)).await);
+    two.knows(&[]);
+    one.knows(&[PeerAddress { member: member(2, 4), ..two.named() }]);
+    one.expect_gone(member(2, 4)).await;
+    one.expect_silence(Duration::from_millis(300)).await;
 }
 
 #[tokio::test]
