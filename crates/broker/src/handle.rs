@@ -24,7 +24,7 @@ use pondage_node::{
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
-    consensus::ConsensusNode,
+    consensus::{ConsensusNode, InitialiseError},
     coordinator_task::AdminMessage,
     directory::Directory,
     leaders::{Leader, Leaders},
@@ -373,10 +373,11 @@ impl<D: Disk> Handle<D> {
                 let what = format!("the broker belongs to cluster {own} and not to {cluster}");
                 return Err(Refusal::Conflict { what });
             }
-            return consensus
-                .initialise()
-                .await
-                .map_err(|error| Refusal::Conflict { what: error.to_string() });
+            return match consensus.initialise().await {
+                // A log that is there is this cluster's: it was begun before, and whoever asks missed the answer.
+                Ok(()) | Err(InitialiseError::NotEmpty) => Ok(()),
+                Err(InitialiseError::Stopped(_)) => Err(Refusal::Interrupted),
+            };
         }
         match self.admin(AdminRequest::Describe).await? {
             AdminReply::Described(found) if found.cluster == cluster => Ok(()),
