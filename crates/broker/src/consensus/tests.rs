@@ -2,7 +2,7 @@
 
 mod cluster;
 mod growing;
-mod living;
 mod known_faults;
+mod living;
 mod store_suite;
 mod unknown;

@@ -96,7 +96,9 @@ impl Transport for Way {
                 return Err(CallError::Lost);
             }
             let answer = tokio::time::timeout(limit, node.handle(volume(from), request)).await;
-            if wires.mute.read().unwrap().contains(&(to, from)) || wires.cut.read().unwrap().contains(&(to, from)) {
+            if wires.mute.read().unwrap().contains(&(to, from))
+                || wires.cut.read().unwrap().contains(&(to, from))
+            {
                 tokio::time::sleep(limit).await;
                 return Err(CallError::Lost);
             }
@@ -296,9 +298,10 @@ impl Cluster {
     }
 
     fn id_of(&self, broker: &Broker) -> BrokerId {
-        let host = self.brokers.iter().position(|found| {
-            found.as_ref().is_some_and(|found| Arc::ptr_eq(&found.voter, &broker.voter))
-        });
+        let host = self
+            .brokers
+            .iter()
+            .position(|found| found.as_ref().is_some_and(|found| Arc::ptr_eq(&found.voter, &broker.voter)));
         BrokerId(host.expect("it is one of them") as u32 + 1)
     }
 
@@ -326,12 +329,19 @@ impl Cluster {
         Command::Initialise { cluster: Uuid([7; 16]), nonce }
     }
 
-    /// Proposes at a host until it is committed.
+    /// Proposes at a host until it is committed. An outcome may be unknown: an old leader takes proposals until it
+    /// hears of the new one.
     pub(super) async fn commit(&mut self, host: u8) -> Revision {
-        let command = self.command();
-        let broker = self.at(host);
-        let id = broker.propose(&command);
-        broker.outcome(id).await.expect("somebody leads")
+        let deadline = Instant::now() + SOON;
+        loop {
+            let command = self.command();
+            let broker = self.at(host);
+            let id = broker.propose(&command);
+            match broker.outcome(id).await {
+                Ok(revision) => return revision,
+                Err(refusal) => assert!(Instant::now() < deadline, "{refusal}"),
+            }
+        }
     }
 
     /// Waits until all that run have heard the same, up to what any of them has.
@@ -371,7 +381,8 @@ async fn own(voter: Arc<Mutex<RaftVoter>>, heard: Arc<Mutex<Heard>>, changed: Ar
             let mut heard = heard.lock().unwrap();
             match output {
                 ConsensusOutput::Committed { revision, command, proposal, .. } => {
-                    let _refused = heard.catalog.apply(revision, &Command::from_bytes(command.clone()).unwrap());
+                    let _refused =
+                        heard.catalog.apply(revision, &Command::from_bytes(command.clone()).unwrap());
                     heard.commands.push((revision, command));
                     if let Some(proposal) = proposal {
                         assert!(heard.proposals.insert(proposal.0, Ok(revision)).is_none(), "one outcome");

@@ -58,12 +58,7 @@ async fn a_fault_ends_all_that_waits_and_all_that_comes() {
     cluster.wires.isolate(leader, 3);
     let command = cluster.command();
     let (waits, read) = (cluster.at(leader).propose(&command), cluster.at(leader).read());
-    cluster
-        .at(leader)
-        .voter
-        .lock()
-        .unwrap()
-        .handle(ConsensusInput::Fault { refusal: Refusal::Interrupted });
+    cluster.at(leader).voter.lock().unwrap().handle(ConsensusInput::Fault { refusal: Refusal::Interrupted });
     let comes = cluster.at(leader).propose(&command);
     cluster.at(leader).heard(|_| ());
     wait("the outcomes", || {

@@ -68,8 +68,12 @@ fn it_hears_of_what_came_changed_and_went() {
     assert_eq!(heard, expected.map(|(name, route)| (name.to_owned(), route)));
     let mut heard = changes(&mut cluster);
     heard.sort();
-    let expected =
-        [("log", Action::Applied), ("new", Action::Applied), ("readers", Action::Deleted), ("work", Action::Deleted)];
+    let expected = [
+        ("log", Action::Applied),
+        ("new", Action::Applied),
+        ("readers", Action::Deleted),
+        ("work", Action::Deleted),
+    ];
     assert_eq!(heard, expected.map(|(name, action)| (name.to_owned(), action)));
     cluster.check_agreement();
 }
