@@ -25,28 +25,39 @@ impl From<u64> for VolumeId {
     }
 }
 
+/// An empty disk, and the owner of an empty catalog.
+fn owned() -> (HostileDisk, Arc<Shared>) {
+    let disk = HostileDisk::new(1, Faults::default());
+    let shared = Arc::new_cyclic(|shared: &std::sync::Weak<Shared>| {
+        let owner = shared.clone();
+        let look = move |_| {
+            let Some(shared) = owner.upgrade() else { return };
+            while let Some(output) = shared.poll() {
+                if output == ConsensusOutput::TakeCheckpoint {
+                    shared.checkpoint_taken(checkpoint_pages(&Catalog::new()));
+                }
+            }
+        };
+        Shared::new(Uuid([1; 16]), Arc::new(look))
+    });
+    (disk, shared)
+}
+
+/// A store on an empty disk, whose newest durable snapshot has this index.
+pub(super) fn opened(covered: Option<u64>) -> (watch::Sender<Option<u64>>, LogStore<HostileDisk>) {
+    let (disk, shared) = owned();
+    let (covered, snapshot) = watch::channel(covered);
+    let opened = store::open(&disk, &LogOptions::default(), &shared, None, snapshot).expect("an empty disk");
+    (covered, opened.store)
+}
+
 struct Stores;
 
 impl StoreBuilder<Types, LogStore<HostileDisk>, Machine<HostileDisk>, watch::Sender<Option<u64>>> for Stores {
     async fn build(
         &self,
     ) -> Result<(watch::Sender<Option<u64>>, LogStore<HostileDisk>, Machine<HostileDisk>), StorageError> {
-        let disk = HostileDisk::new(1, Faults::default());
-        let shared = Arc::new_cyclic(|shared: &std::sync::Weak<Shared>| {
-            let owner = shared.clone();
-            // The owner of an empty catalog.
-            Shared::new(
-                Uuid([1; 16]),
-                Arc::new(move |_| {
-                    let Some(shared) = owner.upgrade() else { return };
-                    while let Some(output) = shared.poll() {
-                        if output == ConsensusOutput::TakeCheckpoint {
-                            shared.checkpoint_taken(checkpoint_pages(&Catalog::new()));
-                        }
-                    }
-                }),
-            )
-        });
+        let (disk, shared) = owned();
         // The suite gives up logs without a snapshot.
         let (covered, snapshot) = watch::channel(Some(u64::MAX));
         let opened =
