@@ -322,7 +322,7 @@ impl Broker {
         let Listeners { grpc, web, address, http_address } = listeners;
         let (failed, ready) = (handle.failed(), handle.ready());
         if let Some(tls) = &front.tls {
-            tls.watch(cancel.clone());
+            tokio::spawn(tls.clone().watch(cancel.clone()));
         }
         let servers = vec![
             tokio::spawn(services::serve(handle.clone(), grpc, front, cancel.clone())),

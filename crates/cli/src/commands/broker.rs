@@ -167,7 +167,7 @@ impl BrokerCommand {
                 certificate: certificate.clone(),
                 key: key.clone(),
                 ca: ca.clone(),
-                peer_name: Some(self.tls_peer_name.clone()),
+                peer_name: self.tls_peer_name.clone(),
             }),
             _ => None,
         };
@@ -294,7 +294,7 @@ mod tests {
         assert_eq!((options.rack.as_deref(), options.replaces), (Some("east"), Some(BrokerId(2))));
         assert_eq!(options.cluster.to_string(), CLUSTER);
         let tls = options.tls.expect("asked for");
-        assert_eq!((tls.ca, tls.peer_name.as_deref()), (PathBuf::from("a"), Some(PEER_NAME)));
+        assert_eq!((tls.ca, tls.peer_name.as_str()), (PathBuf::from("a"), PEER_NAME));
         assert_eq!(line.server(options.listen), "https://b3:7420");
         let plain = parse(&[]).expect("valid");
         assert_eq!(plain.server("0.0.0.0:9".parse().expect("an address")), "http://127.0.0.1:9");
