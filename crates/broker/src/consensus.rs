@@ -27,6 +27,8 @@ mod shared;
 mod snapshots;
 mod start;
 mod store;
+#[cfg(test)]
+mod tests;
 mod types;
 mod voter;
 mod voters;

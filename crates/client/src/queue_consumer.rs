@@ -196,7 +196,11 @@ impl Task {
                     () = sleep(wait) => {}
                     _ = &mut self.closing => return self.inbox.finish(Ok(())),
                 }
-                match open(&self.client, &self.source, self.credit).await {
+                let opened = tokio::select! {
+                    opened = open(&self.client, &self.source, self.credit) => opened,
+                    _ = &mut self.closing => return self.inbox.finish(Ok(())),
+                };
+                match opened {
                     Ok(led) => break led,
                     Err((error, known)) if error.retriable() => at_once = known,
                     Err((error, _)) => return self.inbox.finish(Err(error)),

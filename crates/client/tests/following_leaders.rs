@@ -10,7 +10,8 @@ use std::{
 
 use bytes::Bytes;
 use pondage_client::{
-    Client, Message, Options, PublisherOptions, ReaderOptions, SettleItem, TopicEvent, Verdict,
+    Client, ConsumerOptions, Message, Options, PublisherOptions, ReaderOptions, SettleItem, TopicEvent,
+    Verdict,
 };
 use pondage_model::{
     Attempt, Code, Epoch, Lease, Offset, Refusal, ShardId, StreamId, Token,
@@ -142,6 +143,49 @@ impl Node {
     }
 }
 
+impl Node {
+    /// Leases one message of a queue, partition 0, and takes its verdict if it leads the queue by then.
+    async fn lease(
+        self,
+        mut requests: Streaming<v1::ConsumeRequest>,
+        answers: mpsc::Sender<Result<v1::ConsumeResponse, Status>>,
+    ) {
+        let say = async |step| answers.send(Ok(v1::ConsumeResponse { step: Some(step) })).await.is_ok();
+        if let Err(refusal) = self.check_leader(0) {
+            say(Response::Error((&refusal).into())).await;
+            return;
+        }
+        say(Response::Started(v1::ConsumeStarted { partitions: vec![v1::StartedPartition::default()] }))
+            .await;
+        let offset = u64::from(self.truth().leaders[0].1);
+        let lease =
+            v1::LeasedRange { first_offset: offset, count: 1, epoch: 1, attempt: 1, ..Default::default() };
+        let delivery = v1::Delivery {
+            source: "orders".to_owned(),
+            shard: 1,
+            stream: 10,
+            batch: batch_of(&Bytes::from_static(b"x"), offset),
+            leases: vec![lease],
+            first_offset: offset,
+            count: 1,
+            ..Default::default()
+        };
+        say(Response::Delivery(delivery)).await;
+        while let Ok(Some(v1::ConsumeRequest { step: Some(step) })) = requests.message().await {
+            match step {
+                Request::Settle(v1::ConsumeSettle { request_id, items }) => {
+                    let answer =
+                        server::Messages::settle(&self, Call::new(v1::SettleRequest { items })).await;
+                    let results = answer.expect("it is up").into_inner().results;
+                    say(Response::Settled(v1::ConsumeSettled { request_id, results })).await;
+                }
+                Request::Close(_) => drop(say(Response::Closed(v1::ConsumeClosed {})).await),
+                _ => {}
+            }
+        }
+    }
+}
+
 fn batch_of(value: &Bytes, base: u64) -> Bytes {
     let mut builder = BatchBuilder::new(Compression::None);
     builder.push(&RecordDraft { value: Some(value), ..RecordDraft::default() }).expect("fits");
@@ -226,7 +270,10 @@ impl server::Messages for Node {
             else {
                 panic!("a start is first")
             };
-            let Some(v1::consume_start::Source::Topic(topic)) = start.source else { panic!("a topic") };
+            let topic = match start.source.expect("a source") {
+                v1::consume_start::Source::Topic(topic) => topic,
+                v1::consume_start::Source::Queue(_) => return node.lease(requests, answers).await,
+            };
             let begins = |partition: &u32| {
                 let start = topic.starts.iter().find(|start| start.partition == *partition);
                 match start.and_then(|start| start.at).and_then(|at| at.at) {
@@ -445,6 +492,27 @@ async fn verdicts_go_to_the_leaders_of_their_shards() {
         assert_eq!(settled, expected);
         cluster.lead(2, Some(0));
     }
+}
+
+#[tokio::test]
+async fn a_consumer_and_its_verdicts_move_with_the_queue() {
+    let cluster = Cluster::start().await;
+    let client = cluster.client().await;
+    let consumer = client.consumer("orders", ConsumerOptions::default()).await.expect("a consumer");
+    let first = consumer.next().await.expect("no error").expect("a message");
+    assert_eq!(first.offset, Offset(1));
+    cluster.lead(0, Some(2));
+    // The old leader refuses it, the new one takes it.
+    first.accept().await.expect("settled");
+    let second = consumer.next().await.expect("no error").expect("a message");
+    assert_eq!(second.offset, Offset(2));
+    cluster.lead(0, None);
+    let accepting = tokio::spawn(async move { second.accept().await });
+    sleep(Duration::from_millis(200)).await;
+    cluster.lead(0, Some(1));
+    accepting.await.expect("no panic").expect("settled");
+    consumer.close().await;
+    assert_eq!(cluster.truth().settled, [(2, 1), (1, 2)]);
 }
 
 #[tokio::test]

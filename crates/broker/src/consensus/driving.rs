@@ -73,6 +73,8 @@ impl Inner {
                 (metrics.current_leader, metrics.current_term, voters, is_firm)
             };
             let leads = now.0 == Some(self.id);
+            // The library lets a leader lead on that does not vote any more. Without its word the voters elect another.
+            self.raft.runtime_config().heartbeat(!leads || now.2.contains(&self.id));
             if seen.as_ref() != Some(&now) {
                 seen = Some(now);
                 self.shared.changed();

@@ -185,8 +185,12 @@ pub(crate) fn make_room<D: Disk>(writer: &mut LogWriter<D>, reader: &LogReader<D
     writer.truncate(Position::ZERO).map(drop).map_err(|fault| fault.to_string())
 }
 
-/// Whether the log has this entry, or had it before its segment was dropped.
+/// Whether the log has this entry, had it before its segment was dropped, or begins right behind it.
 pub(crate) fn holds<D: Disk>(reader: &LogReader<D>, id: LogId) -> bool {
     let behind = Position(id.index).next();
-    reader.start() <= behind && behind <= reader.end() && reader.epoch_at(behind) == Epoch(id.leader_id.term)
+    let (start, end) = (reader.start(), reader.end());
+    // A log that began anew behind a snapshot knows no term before its own.
+    start <= behind
+        && behind <= end
+        && (start == behind || reader.epoch_at(behind) == Epoch(id.leader_id.term))
 }
