@@ -38,6 +38,7 @@ fn words(outputs: &[ConsensusOutput]) -> Vec<String> {
             }
             ConsensusOutput::TakeCheckpoint => "take checkpoint".to_owned(),
             ConsensusOutput::Checkpointed { first } => format!("checkpointed {first}"),
+            other @ ConsensusOutput::Restored { .. } => panic!("a lone voter lacks nothing: {other:?}"),
         })
         .collect()
 }
@@ -335,6 +336,7 @@ impl Outside {
                     Body::CheckpointPage(CheckpointPage { index: 0, .. })
                 ));
             }
+            ConsensusOutput::Restored { .. } => panic!("a lone voter lacks nothing"),
         }
     }
 }
