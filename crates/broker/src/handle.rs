@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use pondage_model::{
@@ -35,6 +36,10 @@ use crate::{
 
 /// Changes that a watcher may be behind before it has to list again.
 const CHANGES_BUFFERED_MAX: usize = 4_096;
+
+/// How long a name may take to be known here once the catalog knows it, and how often to look.
+const ROUTE_TIMEOUT: Duration = Duration::from_secs(3);
+const ROUTE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Leases that a consumer was given in one stream.
 #[derive(Clone, Debug)]
@@ -170,6 +175,33 @@ impl<D: Disk> Handle<D> {
             .get(name)
             .cloned()
             .ok_or_else(|| Refusal::NotFound { kind: "topic or queue", name: name.to_string() })
+    }
+
+    /// As [`Self::route`], but sure of it: a broker whose catalog is a little behind asks before it says that nothing
+    /// of this name is there.
+    ///
+    /// # Errors
+    /// As [`Self::route`], and [`Refusal::NotLeader`], definite, while the catalog can't be asked.
+    pub async fn route_surely(&self, name: &Name) -> Result<Arc<Route>, Refusal> {
+        let unknown = match self.route(name) {
+            Err(unknown) if self.consensus().is_some() => unknown,
+            known => return known,
+        };
+        let deadline = tokio::time::Instant::now() + ROUTE_TIMEOUT;
+        let exists = tokio::time::timeout_at(deadline, self.admin(AdminRequest::HasTarget(name.clone())));
+        match exists.await {
+            Ok(Ok(AdminReply::Found(false))) => return Err(unknown),
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) | Err(_) => return Err(Refusal::NotLeader { epoch: Epoch::ZERO }),
+        }
+        // It is being made: its shards tell when it is there.
+        while tokio::time::Instant::now() < deadline {
+            if let Ok(route) = self.route(name) {
+                return Ok(route);
+            }
+            tokio::time::sleep(ROUTE_PAUSE).await;
+        }
+        Err(Refusal::NotLeader { epoch: Epoch::ZERO })
     }
 
     /// A consumer group's settings.

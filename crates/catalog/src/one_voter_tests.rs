@@ -38,7 +38,11 @@ fn words(outputs: &[ConsensusOutput]) -> Vec<String> {
             }
             ConsensusOutput::TakeCheckpoint => "take checkpoint".to_owned(),
             ConsensusOutput::Checkpointed { first } => format!("checkpointed {first}"),
+<<<<<<< HEAD
             ConsensusOutput::Restored { .. } => panic!("a lone voter has nobody to send it a catalog"),
+=======
+            other @ ConsensusOutput::Restored { .. } => panic!("a lone voter lacks nothing: {other:?}"),
+>>>>>>> raft
         })
         .collect()
 }
@@ -337,6 +341,7 @@ impl Outside {
                     Body::CheckpointPage(CheckpointPage { index: 0, .. })
                 ));
             }
+            ConsensusOutput::Restored { .. } => panic!("a lone voter lacks nothing"),
         }
     }
 }

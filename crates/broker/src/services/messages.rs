@@ -26,7 +26,7 @@ impl<D: Disk> v1::messages_server::Messages for Services<D> {
         &self,
         request: Request<v1::LocateRequest>,
     ) -> Result<Response<v1::LocateResponse>, Status> {
-        self.served(Method::Locate, async { self.locate_one(&request.into_inner()) }).await
+        self.served(Method::Locate, self.locate_one(request.into_inner())).await
     }
 
     async fn publish(
@@ -104,8 +104,8 @@ impl<D: Disk> v1::messages_server::Messages for Services<D> {
 }
 
 impl<D: Disk> Services<D> {
-    fn locate_one(&self, request: &v1::LocateRequest) -> Result<v1::LocateResponse, Refusal> {
-        let route = self.handle().route(&Name::new(&request.target)?)?;
+    async fn locate_one(&self, request: v1::LocateRequest) -> Result<v1::LocateResponse, Refusal> {
+        let route = self.handle().route_surely(&Name::new(&request.target)?).await?;
         let (is_topic, message_bytes_max) = match &route.settings {
             ResourceSettings::Topic(topic) => (true, topic.message_bytes_max),
             ResourceSettings::Queue(queue) => (false, queue.message_bytes_max),

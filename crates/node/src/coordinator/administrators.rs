@@ -41,6 +41,7 @@ impl<C: catalog::Consensus> Coordinator<C> {
             read @ (AdminRequest::Get(..)
             | AdminRequest::List(_)
             | AdminRequest::HasStream(_)
+            | AdminRequest::HasTarget(_)
             | AdminRequest::Changes(_)
             | AdminRequest::Describe
             | AdminRequest::View { .. }
@@ -71,6 +72,9 @@ impl<C: catalog::Consensus> Coordinator<C> {
                 Ok(AdminReply::Resources(resources, self.catalog.revision()))
             }
             AdminRequest::HasStream(stream) => Ok(AdminReply::Found(self.catalog.stream(stream).is_some())),
+            AdminRequest::HasTarget(name) => Ok(AdminReply::Found(
+                self.catalog.topic(&name).is_some() || self.catalog.queue(&name).is_some(),
+            )),
             AdminRequest::Changes(since) => {
                 let changes = self.catalog.changes_since(since).map(|changes| changes.cloned().collect());
                 Ok(AdminReply::Changes(changes, self.catalog.revision()))

@@ -35,6 +35,8 @@ pub enum AdminRequest {
     List(Option<ResourceKind>),
     /// Whether a stream that was made once is still there.
     HasStream(StreamId),
+    /// Whether there is a topic or queue of this name.
+    HasTarget(Name),
     /// Changes after a revision, for a watch that begins or goes on.
     Changes(Revision),
     /// The cluster as a whole.
