@@ -38,11 +38,7 @@ fn words(outputs: &[ConsensusOutput]) -> Vec<String> {
             }
             ConsensusOutput::TakeCheckpoint => "take checkpoint".to_owned(),
             ConsensusOutput::Checkpointed { first } => format!("checkpointed {first}"),
-<<<<<<< HEAD
             ConsensusOutput::Restored { .. } => panic!("a lone voter has nobody to send it a catalog"),
-=======
-            other @ ConsensusOutput::Restored { .. } => panic!("a lone voter lacks nothing: {other:?}"),
->>>>>>> raft
         })
         .collect()
 }
