@@ -313,7 +313,7 @@ pub(crate) fn admin(channel: Channel) -> AdminClient<Channel> {
 }
 
 /// The cluster that it belongs to.
-pub(crate) fn cluster(channel: Channel) -> ClusterClient<Channel> {
+pub(crate) fn cluster_service(channel: Channel) -> ClusterClient<Channel> {
     ClusterClient::new(channel).max_decoding_message_size(limits::RPC_BYTES_MAX)
 }
 

@@ -8,7 +8,7 @@ use pondage_protocol::{
 
 use crate::{
     Client, ClientError,
-    client::{Repeat, cluster},
+    client::{Repeat, cluster_service},
 };
 
 impl Client {
@@ -21,7 +21,7 @@ impl Client {
     pub async fn initialise_cluster(&self, cluster: Uuid) -> Result<(), ClientError> {
         let request = v1::InitialiseRequest { cluster_uuid: cluster.to_string() };
         self.call(Repeat::Safe, |channel| {
-            let (mut service, request) = (cluster(channel), request.clone());
+            let (mut service, request) = (cluster_service(channel), request.clone());
             async move { service.initialise(request).await }
         })
         .await?;
@@ -35,7 +35,7 @@ impl Client {
     pub async fn cluster_status(&self) -> Result<ClusterStatus, ClientError> {
         let response = self
             .call(Repeat::Safe, |channel| {
-                let mut service = cluster(channel);
+                let mut service = cluster_service(channel);
                 async move { service.status(v1::ClusterStatusRequest {}).await }
             })
             .await?;
@@ -49,7 +49,7 @@ impl Client {
     pub async fn plan_moves(&self) -> Result<MovePlan, ClientError> {
         let response = self
             .call(Repeat::Safe, |channel| {
-                let mut service = cluster(channel);
+                let mut service = cluster_service(channel);
                 async move { service.plan(v1::PlanRequest {}).await }
             })
             .await?;
@@ -63,7 +63,7 @@ impl Client {
     pub async fn drain(&self, broker: BrokerId, drain: Drain, force: bool) -> Result<(), ClientError> {
         let request = v1::DrainRequest { broker: broker.0, mode: drain_number(drain), force };
         self.call(Repeat::Safe, |channel| {
-            let mut service = cluster(channel);
+            let mut service = cluster_service(channel);
             async move { service.drain(request).await }
         })
         .await?;
@@ -77,7 +77,7 @@ impl Client {
     pub async fn remove_broker(&self, broker: BrokerId) -> Result<(), ClientError> {
         let request = v1::RemoveRequest { broker: broker.0 };
         self.call(Repeat::IfDefinite, |channel| {
-            let mut service = cluster(channel);
+            let mut service = cluster_service(channel);
             async move { service.remove(request).await }
         })
         .await?;
@@ -91,7 +91,7 @@ impl Client {
     pub async fn lose_broker(&self, broker: BrokerId) -> Result<(), ClientError> {
         let request = v1::LoseRequest { broker: broker.0 };
         self.call(Repeat::Safe, |channel| {
-            let mut service = cluster(channel);
+            let mut service = cluster_service(channel);
             async move { service.lose(request).await }
         })
         .await?;
@@ -106,7 +106,7 @@ impl Client {
         let replicas = replicas.iter().map(|broker| broker.0).collect();
         let request = v1::ReassignRequest { shard: shard.0, replicas };
         self.call(Repeat::Safe, |channel| {
-            let (mut service, request) = (cluster(channel), request.clone());
+            let (mut service, request) = (cluster_service(channel), request.clone());
             async move { service.reassign(request).await }
         })
         .await?;
@@ -126,7 +126,7 @@ impl Client {
         let request =
             v1::ElectUncleanRequest { shard: shard.0, replica: replica.0, reason: reason.to_owned() };
         self.call(Repeat::IfDefinite, |channel| {
-            let (mut service, request) = (cluster(channel), request.clone());
+            let (mut service, request) = (cluster_service(channel), request.clone());
             async move { service.elect_unclean(request).await }
         })
         .await?;
@@ -140,7 +140,7 @@ impl Client {
     pub async fn set_feature_level(&self, level: u32) -> Result<(), ClientError> {
         let request = v1::SetFeatureLevelRequest { level };
         self.call(Repeat::Safe, |channel| {
-            let mut service = cluster(channel);
+            let mut service = cluster_service(channel);
             async move { service.set_feature_level(request).await }
         })
         .await?;
