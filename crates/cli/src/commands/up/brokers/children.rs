@@ -13,7 +13,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
-    process::{Child, Command},
+    process::{Child, ChildStdin, Command},
     sync::{mpsc, watch},
     task::JoinSet,
     time::{Instant, interval, sleep, timeout},
@@ -125,6 +125,8 @@ async fn keep_running(spec: ChildSpec, mut stopping: watch::Receiver<Stopping>, 
         let how = match spawn(&spec) {
             Err(error) => format!("could not be started: {error}"),
             Ok((mut child, mut output)) => {
+                // Waiting for a process would close it.
+                let mut pipe = child.stdin.take();
                 let turn = tokio::select! {
                     status = child.wait() => Turn::Ended(status),
                     () = told(&mut stopping, Stopping::InOrder) => Turn::Stop,
@@ -134,13 +136,13 @@ async fn keep_running(spec: ChildSpec, mut stopping: watch::Receiver<Stopping>, 
                     Turn::Ended(Ok(status)) => status.to_string(),
                     Turn::Ended(Err(error)) => error.to_string(),
                     Turn::Stop => {
-                        end_with_the_others(&mut child, &mut stopping).await;
+                        end_with_the_others(&mut child, &mut pipe, &mut stopping).await;
                         drain(&mut output).await;
                         return;
                     }
                     Turn::Restart => {
                         remark(&format!("broker {} hands over and starts again", spec.number));
-                        hand_over(&spec, &mut child, &mut stopping).await;
+                        hand_over(&spec, &mut child, &mut pipe, &mut stopping).await;
                         drain(&mut output).await;
                         // From here on whoever asked waits for the broker itself.
                         let _ = std::fs::remove_file(&asked);
@@ -194,8 +196,12 @@ async fn told(stopping: &mut watch::Receiver<Stopping>, how: Stopping) {
 }
 
 /// Closes the pipe, which says that all end together, and waits.
-async fn end_with_the_others(child: &mut Child, stopping: &mut watch::Receiver<Stopping>) {
-    drop(child.stdin.take());
+async fn end_with_the_others(
+    child: &mut Child,
+    pipe: &mut Option<ChildStdin>,
+    stopping: &mut watch::Receiver<Stopping>,
+) {
+    drop(pipe.take());
     tokio::select! {
         _ = child.wait() => return,
         () = told(stopping, Stopping::AtOnce) => {}
@@ -204,7 +210,12 @@ async fn end_with_the_others(child: &mut Child, stopping: &mut watch::Receiver<S
 }
 
 /// Asks a broker to hand over and stop, and waits until it has.
-async fn hand_over(spec: &ChildSpec, child: &mut Child, stopping: &mut watch::Receiver<Stopping>) {
+async fn hand_over(
+    spec: &ChildSpec,
+    child: &mut Child,
+    pipe: &mut Option<ChildStdin>,
+    stopping: &mut watch::Receiver<Stopping>,
+) {
     let process = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     // It is ours and was not waited for: the number is still its own.
     let asked = process.map(|process| kill_process(process, Signal::TERM));
@@ -221,7 +232,7 @@ async fn hand_over(spec: &ChildSpec, child: &mut Child, stopping: &mut watch::Re
         () = told(stopping, Stopping::InOrder) => true,
     };
     if is_told {
-        end_with_the_others(child, stopping).await;
+        end_with_the_others(child, pipe, stopping).await;
     } else {
         remark(&format!("broker {} did not stop in {HAND_OVER_PATIENCE:?}; it is killed", spec.number));
         kill(child).await;
