@@ -663,6 +663,6 @@ mod tests {
             }
         }
         assert_eq!(EntryKind::from_number(0), None);
-        assert_eq!(EntryKind::from_number(20), None);
+        assert_eq!(EntryKind::from_number(21), None);
     }
 }
