@@ -33,6 +33,8 @@ use crate::{
 
 /// How long a stopping broker waits until others lead what it led.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a member that still leads something waits for the others to hold its leases.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long it waits for its shards and sessions then.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Threads that write and sync.
@@ -124,8 +126,9 @@ pub(crate) trait Stop: std::fmt::Debug + Send + Sync {
     fn led(&self) -> tokio::sync::watch::Receiver<usize>;
     /// Waits until others lead what this broker led.
     fn leave(&self) -> Ending<'_>;
-    /// Speaks to other brokers no more, so that no call of theirs stays open.
-    fn part(&self);
+    /// Logs the leases of what a cluster's member still leads, while others may answer, and then speaks to them no
+    /// more, so that no call of theirs stays open.
+    fn part(&self) -> Ending<'_>;
     /// Logs every lease, then ends every task that writes. When it returns, nothing writes any more.
     fn end_writers(&self) -> Ending<'_>;
     /// Gives the volume up; what it holds is emptied first if it is a copy.
@@ -145,6 +148,19 @@ pub(crate) struct Running<D: Disk> {
     pub(crate) member: Option<Arc<MemberParts>>,
 }
 
+impl<D: Disk> Running<D> {
+    /// Logs every lease of the shards that are led here.
+    async fn flush(&self) {
+        let led = self.handle.shard_ids().into_iter().filter(|shard| self.handle.leads(*shard));
+        let flushing = led.map(|shard| async move {
+            if let Err(refusal) = self.handle.ask(shard, ShardRequest::Flush).await {
+                tracing::warn!(shard = shard.get(), %refusal, "leases were not logged");
+            }
+        });
+        futures_util::future::join_all(flushing).await;
+    }
+}
+
 impl<D: Disk + std::fmt::Debug> Stop for Running<D> {
     fn led(&self) -> tokio::sync::watch::Receiver<usize> {
         self.handle.led()
@@ -154,22 +170,24 @@ impl<D: Disk + std::fmt::Debug> Stop for Running<D> {
         Box::pin(self.handle.leave())
     }
 
-    fn part(&self) {
-        if let Some(member) = &self.member {
+    fn part(&self) -> Ending<'_> {
+        Box::pin(async move {
+            let Some(member) = &self.member else { return };
+            if tokio::time::timeout(FLUSH_TIMEOUT, self.flush()).await.is_err() {
+                tracing::warn!("some leases were not logged: whoever leads next gives their messages again");
+            }
             member.peers.stop();
-        }
+        })
     }
 
     fn end_writers(&self) -> Ending<'_> {
         Box::pin(async move {
             // First, so that no shard is started, changed or removed any more.
             self.handle.stop_coordinator().await;
+            if self.member.is_none() {
+                self.flush().await;
+            }
             for shard in self.handle.shard_ids() {
-                if self.handle.leads(shard)
-                    && let Err(refusal) = self.handle.ask(shard, ShardRequest::Flush).await
-                {
-                    tracing::warn!(shard = shard.get(), %refusal, "leases were not logged");
-                }
                 if let Some(handle) = self.handle.remove_shard(shard) {
                     handle.stop().await;
                 }
@@ -365,8 +383,8 @@ impl Broker {
     /// it.
     pub async fn close(self) -> Stopped {
         let (servers, handle) = (self.servers, self.handle);
-        handle.part();
         self.cancel.cancel();
+        handle.part().await;
         let ended = tokio::time::timeout(STOP_TIMEOUT, async {
             for server in servers {
                 if let Err(error) = server.await {
