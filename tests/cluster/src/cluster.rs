@@ -1,0 +1,224 @@
+//! The brokers of a run, their network, and what they say of themselves.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use pondage_client::Client;
+use pondage_model::BrokerId;
+
+use crate::{
+    load::{self, Access},
+    network::{Host, Network, Traffic},
+    process::{Broker, Membership, Place},
+    tls,
+    volume::Volume,
+};
+
+/// Bytes of a broker's own volume.
+const VOLUME_BYTES: u64 = 1 << 30;
+/// How long brokers may take to find each other.
+const FORM_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What to set up.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The binary `pondage`.
+    pub binary: PathBuf,
+    /// Brokers: 1 for one alone, or as many as a cluster has.
+    pub brokers: u8,
+    /// Each broker has a file system of its own, whose power can be cut.
+    pub has_volumes: bool,
+}
+
+/// A running cluster. Dropping it ends its processes and takes away what it lies on.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Its brokers, by host.
+    pub brokers: Vec<Broker>,
+    /// What goes between the hosts.
+    pub network: Network,
+    access: Access,
+}
+
+/// What a cluster says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct View {
+    /// By host, the streams that its broker leads.
+    pub leads: BTreeMap<Host, u32>,
+    /// Streams without a leader.
+    pub leaderless: u32,
+    /// By host, the number of its broker.
+    pub numbers: BTreeMap<Host, BrokerId>,
+    /// Where the catalog is led.
+    pub catalog: Option<Host>,
+    /// Shards with fewer replicas in sync than they have.
+    pub under_replicated: u32,
+}
+
+impl Cluster {
+    /// Sets everything up in `folder` and waits until it serves.
+    ///
+    /// # Errors
+    /// If the machine can't, or the brokers do not form a cluster.
+    pub fn start(setup: &Setup, folder: &Path) -> Result<Self> {
+        let hosts: Vec<Host> = (1..=setup.brokers).map(Host).collect();
+        let logs = folder.join("logs");
+        fs::create_dir_all(&logs)?;
+        let (membership, certificates) = if let [alone] = hosts[..] {
+            let _ = alone;
+            (Membership::Alone, None)
+        } else {
+            let (certificates, administrator) = tls::create(&folder.join("tls"), &hosts)?;
+            let seeds = hosts.iter().map(|host| Broker::address_on(*host).to_string()).collect();
+            let cluster = random_uuid()?;
+            (Membership::Member { cluster, seeds, certificates }, Some(administrator))
+        };
+        // One more: the clients'.
+        let network = Network::new(setup.brokers + 1)?;
+        let mut brokers = Vec::new();
+        for host in &hosts {
+            let folder = folder.join(format!("broker-{}", host.0));
+            let place = if setup.has_volumes {
+                Place::Volume(Volume::create(folder.with_extension("ext4"), folder, VOLUME_BYTES)?)
+            } else {
+                fs::create_dir_all(&folder)?;
+                Place::Folder(folder)
+            };
+            let namespace = network.namespace(*host).clone();
+            brokers.push(Broker::new(setup.binary.clone(), *host, namespace, membership.clone(), place, &logs));
+        }
+        let addresses = hosts.iter().map(|host| Broker::address_on(*host).to_string()).collect();
+        let access = Access { addresses, certificates };
+        let mut cluster = Self { brokers, network, access };
+        cluster.form(&membership)?;
+        Ok(cluster)
+    }
+
+    /// How clients find it.
+    #[must_use]
+    pub const fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Where the clients are.
+    #[must_use]
+    pub fn clients(&self) -> Host {
+        Host(u8::try_from(self.brokers.len() + 1).unwrap_or(u8::MAX))
+    }
+
+    /// The broker on a host.
+    ///
+    /// # Panics
+    /// If there is none, a mistake of the caller.
+    pub fn broker(&mut self, host: Host) -> &mut Broker {
+        &mut self.brokers[usize::from(host.0) - 1]
+    }
+
+    /// Starts all brokers that do not run, and waits until they serve.
+    ///
+    /// # Errors
+    /// If one does not come up.
+    pub fn start_missing(&mut self) -> Result<u32> {
+        let mut started = 0;
+        for broker in &mut self.brokers {
+            // How it ended is for the caller to judge, before.
+            let _ = broker.ended()?;
+            if !broker.is_started() {
+                broker.spawn()?;
+                started += 1;
+            }
+        }
+        for broker in &mut self.brokers {
+            broker.wait_ready()?;
+        }
+        Ok(started)
+    }
+
+    /// Kills all brokers at once, and starts them again.
+    ///
+    /// # Errors
+    /// If one does not come up.
+    pub fn restart_all(&mut self) -> Result<()> {
+        for broker in &mut self.brokers {
+            broker.kill()?;
+        }
+        self.start_missing().map(|_| ())
+    }
+
+    /// Everything goes its way again.
+    ///
+    /// # Errors
+    /// If the machine can't.
+    pub fn heal_network(&self) -> Result<()> {
+        self.network.set(&Traffic::default())
+    }
+
+    /// The ends of all logs, for people.
+    #[must_use]
+    pub fn log_tails(&self) -> String {
+        self.brokers.iter().map(Broker::log_tail).collect()
+    }
+
+    fn form(&mut self, membership: &Membership) -> Result<()> {
+        match membership {
+            Membership::Alone => self.start_missing().map(|_| ()),
+            Membership::Member { .. } => {
+                bail!("no members yet")
+            }
+        }
+    }
+}
+
+/// Asks a cluster what it says of itself.
+///
+/// # Errors
+/// If nobody answers.
+pub(crate) async fn look(client: Client) -> Result<View> {
+    let mut view = View::default();
+    let described = client.describe_cluster().await?;
+    let mut hosts = BTreeMap::new();
+    for broker in described.brokers {
+        let address = broker.address.parse::<std::net::SocketAddrV4>().context("a broker's address")?;
+        let host = Host(address.ip().octets()[2]);
+        hosts.insert(broker.id, host);
+        view.numbers.insert(host, broker.id);
+        view.leads.entry(host).or_default();
+    }
+    for (kind, name) in load::resources() {
+        let resource = client.get(kind, name).await?;
+        for stream in resource.streams.with_context(|| format!("{name} has no status"))? {
+            match stream.leader.and_then(|leader| hosts.get(&leader)) {
+                Some(host) => *view.leads.entry(*host).or_default() += 1,
+                None => view.leaderless += 1,
+            }
+        }
+    }
+    Ok(view)
+}
+
+impl View {
+    /// Whether nothing is left to be repaired.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.leaderless == 0 && self.under_replicated == 0
+    }
+
+    /// The host whose broker leads most, and the one whose broker leads least.
+    #[must_use]
+    pub fn most_and_least(&self) -> Option<(Host, Host)> {
+        let most = self.leads.iter().max_by_key(|(_, leads)| **leads)?;
+        let least = self.leads.iter().min_by_key(|(_, leads)| **leads)?;
+        Some((*most.0, *least.0))
+    }
+}
+
+/// A UUID that nobody had before.
+fn random_uuid() -> Result<String> {
+    let uuid = fs::read_to_string("/proc/sys/kernel/random/uuid")?;
+    Ok(uuid.trim().to_owned())
+}
