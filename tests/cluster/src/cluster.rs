@@ -90,7 +90,14 @@ impl Cluster {
                 Place::Folder(folder)
             };
             let namespace = network.namespace(*host).clone();
-            brokers.push(Broker::new(setup.binary.clone(), *host, namespace, membership.clone(), place, &logs));
+            brokers.push(Broker::new(
+                setup.binary.clone(),
+                *host,
+                namespace,
+                membership.clone(),
+                place,
+                &logs,
+            ));
         }
         let addresses = hosts.iter().map(|host| Broker::address_on(*host).to_string()).collect();
         let access = Access { addresses, certificates };

@@ -31,7 +31,8 @@ impl Folder {
 
     /// Leaves it where it does not go with the next run, and says where.
     pub(crate) fn keep(self) -> PathBuf {
-        let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let seconds =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
         let kept = std::env::temp_dir().join(format!("pondage-kept-{seconds}-{}", id()));
         let kept = if fs::rename(&self.path, &kept).is_ok() { kept } else { self.path.clone() };
         std::mem::forget(self);

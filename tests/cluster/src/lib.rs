@@ -25,10 +25,12 @@
 //! Injected I/O errors and flipped bits, which the simulator and the storage tests make at every place; two clusters at
 //! once.
 
+mod chance;
 mod clock;
-mod command;
-mod kernel;
 pub mod cluster;
+mod command;
+mod folder;
+mod kernel;
 pub mod leftovers;
 pub mod load;
 pub mod machine;
@@ -37,7 +39,5 @@ pub mod process;
 pub mod report;
 pub mod run;
 pub mod scenarios;
-mod chance;
-mod folder;
 mod tls;
 pub mod volume;

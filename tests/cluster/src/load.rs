@@ -206,11 +206,18 @@ impl Load {
         self.inside.wait_for(&mut self.publishing)
     }
 
-    /// Waits until the queues are empty, has `restart` done in between, reads the topic, ends all clients and judges.
+    /// Ends everything, and judges what there is: all of a run behind an [`Load::audit`].
+    #[must_use]
+    pub fn finish(self) -> (Findings, History) {
+        let (report, history) = self.recorder.finish();
+        (Findings { report, problems: self.recorder.problems() }, history)
+    }
+
+    /// Waits until the queues are empty, has `restart` done in between, reads the topic and ends all clients.
     ///
     /// # Errors
     /// If the brokers do not answer.
-    pub fn audit(mut self, restart: impl FnOnce() -> Result<()>) -> Result<(Findings, History)> {
+    pub fn audit(&mut self, restart: impl FnOnce() -> Result<()>) -> Result<()> {
         self.stop_publishing()?;
         self.inside.run(audit::drain(self.shared.clone()))?;
         restart()?;
@@ -224,8 +231,7 @@ impl Load {
         for queue in 0..QUEUES.len() {
             self.recorder.drained(queue_stream(queue));
         }
-        let (report, history) = self.recorder.finish();
-        Ok((Findings { report, problems: self.recorder.problems() }, history))
+        Ok(())
     }
 }
 
@@ -241,9 +247,16 @@ async fn create(shared: &Shared) -> Result<()> {
             max_deliveries: 0,
             ..QueueSettings::default()
         };
-        client.apply(Name::new(name)?, Settings::Queue(settings)).await.with_context(|| format!("creating {name}"))?;
+        client
+            .apply(Name::new(name)?, Settings::Queue(settings))
+            .await
+            .with_context(|| format!("creating {name}"))?;
     }
-    let settings = TopicSettings { partitions: PARTITIONS, replicas, min_in_sync_replicas, ..TopicSettings::default() };
-    client.apply(Name::new(TOPIC)?, Settings::Topic(settings)).await.with_context(|| format!("creating {TOPIC}"))?;
+    let settings =
+        TopicSettings { partitions: PARTITIONS, replicas, min_in_sync_replicas, ..TopicSettings::default() };
+    client
+        .apply(Name::new(TOPIC)?, Settings::Topic(settings))
+        .await
+        .with_context(|| format!("creating {TOPIC}"))?;
     Ok(())
 }

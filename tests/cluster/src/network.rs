@@ -49,7 +49,8 @@ pub struct Namespace {
 impl Namespace {
     fn create(name: String) -> Result<Self> {
         call("ip", &["netns", "add", &name])?;
-        let link = File::open(format!("/run/netns/{name}")).with_context(|| format!("the namespace {name}"))?;
+        let link =
+            File::open(format!("/run/netns/{name}")).with_context(|| format!("the namespace {name}"))?;
         Ok(Self { name, link: Arc::new(link) })
     }
 
@@ -101,7 +102,8 @@ impl Network {
         let hub = Namespace::create(format!("{prefix}-hub"))?;
         // Before there are devices, which take these settings over.
         hub.within(|| {
-            for (setting, value) in [("ip_forward", "1"), ("conf/all/rp_filter", "0"), ("conf/default/rp_filter", "0")]
+            for (setting, value) in
+                [("ip_forward", "1"), ("conf/all/rp_filter", "0"), ("conf/default/rp_filter", "0")]
             {
                 let path = format!("/proc/sys/net/ipv4/{setting}");
                 std::fs::write(&path, value).with_context(|| path.clone())?;
@@ -125,7 +127,8 @@ impl Network {
             namespaces.push(namespace);
         }
         let shaper = Shaper::start(&hub)?;
-        let lines = format!("link set {0} up\nroute add default dev {0} table {1}\n", shaper::DEVICE, shaper::TABLE);
+        let lines =
+            format!("link set {0} up\nroute add default dev {0} table {1}\n", shaper::DEVICE, shaper::TABLE);
         call_with(Command::new("ip").args(["-n", &hub.name, "-batch", "-"]), &lines)?;
         std::mem::forget(cleaner);
         let network = Self { hub, hosts: namespaces, shaper };

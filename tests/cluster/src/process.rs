@@ -92,7 +92,8 @@ impl Broker {
         place: Place,
         logs: &Path,
     ) -> Self {
-        let [log, addresses] = ["log", "addresses.json"].map(|end| logs.join(format!("broker-{}.{end}", host.0)));
+        let [log, addresses] =
+            ["log", "addresses.json"].map(|end| logs.join(format!("broker-{}.{end}", host.0)));
         Self { host, binary, namespace, membership, place, log, addresses, replaces: None, child: None }
     }
 

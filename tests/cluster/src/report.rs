@@ -93,7 +93,8 @@ impl Outcome {
             "fault", "made", "counted", "gap p50", "p99", "max", "bar"
         );
         for row in self.rows() {
-            let millis = |gap: Option<Duration>| gap.map_or("-".to_owned(), |gap| format!("{} ms", gap.as_millis()));
+            let millis =
+                |gap: Option<Duration>| gap.map_or("-".to_owned(), |gap| format!("{} ms", gap.as_millis()));
             let bar = row.scenario.gap_max.map_or(String::new(), |gap_max| {
                 let verdict = if row.is_too_slow() { "MISSED" } else { "kept" };
                 format!("{} ms {verdict}", gap_max.as_millis())
@@ -154,6 +155,7 @@ impl Outcome {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        std::fs::write(path, serde_json::to_string_pretty(&value)?).with_context(|| path.display().to_string())
+        std::fs::write(path, serde_json::to_string_pretty(&value)?)
+            .with_context(|| path.display().to_string())
     }
 }

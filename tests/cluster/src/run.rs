@@ -15,11 +15,11 @@ pub use faults::Fault;
 
 use crate::{
     chance::Chance,
-    cluster::{Cluster, Setup, View, look},
     clock,
+    cluster::{Cluster, Setup, View, look},
     folder::Folder,
     leftovers,
-    load::{Findings, Inside, Load, Plan as LoadPlan, streams},
+    load::{Inside, Load, Plan as LoadPlan, streams},
     report::Outcome,
     scenarios::Scenario,
 };
@@ -33,7 +33,7 @@ const FLOW: Duration = Duration::from_millis(400);
 /// Load without a fault before the first one.
 const WARM_UP: Duration = Duration::from_secs(2);
 /// Faults that hit nothing, per fault that did, before the run is given up.
-const MISSES_PER_FAULT: u32 = 3;
+const MISSES_PER_FAULT: u32 = 10;
 
 /// What to do.
 #[derive(Clone, Debug)]
@@ -48,8 +48,19 @@ pub struct Plan {
     pub seed: u64,
     /// What is done, and how often.
     pub scenarios: Vec<(Scenario, u32)>,
-    /// The folder with data and logs stays, also after a run in order.
-    pub keeps_folder: bool,
+    /// When the folder with data, logs and history stays.
+    pub keeps: Keeps,
+}
+
+/// When something stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    /// Never.
+    Never,
+    /// When a promise was broken, or the run did not come to its end.
+    AfterFailure,
+    /// Always.
+    Always,
 }
 
 /// Runs a plan and gives what it came to. What the machine or the number of brokers does not allow is in the outcome
@@ -106,29 +117,29 @@ fn perform(plan: &Plan, group: &[(Scenario, u32)], has_volumes: bool, outcome: &
     let mut stage = match Stage::start(plan, &setup, folder.path()) {
         Ok(stage) => stage,
         Err(error) => {
-            println!("data and logs stay in {}", folder.keep().display());
+            if plan.keeps != Keeps::Never {
+                println!("data and logs stay in {}", folder.keep().display());
+            }
             return Err(error);
         }
     };
-    let played = stage.play(group);
-    outcome.faults.append(&mut stage.faults);
-    let ended = played.and_then(|()| stage.audit());
-    match ended {
-        Ok((findings, history)) => {
-            let is_good = findings.is_good();
-            outcome.findings.push(findings);
-            if !is_good || plan.keeps_folder {
-                let kept = folder.keep();
-                history.save(&kept.join("history.zst"))?;
-                println!("data, logs and history stay in {}", kept.display());
-            }
-            Ok(())
-        }
-        Err(error) => {
-            println!("data and logs stay in {}", folder.keep().display());
-            Err(error)
-        }
+    let ended = stage.play(group).and_then(|()| stage.audit());
+    let Stage { load, cluster, mut faults, .. } = stage;
+    outcome.faults.append(&mut faults);
+    let (findings, history) = load.finish();
+    let logs = cluster.log_tails();
+    drop(cluster);
+    let is_good = ended.is_ok() && findings.is_good();
+    if plan.keeps == Keeps::Always || !is_good && plan.keeps == Keeps::AfterFailure {
+        let kept = folder.keep();
+        history.save(&kept.join("history.zst"))?;
+        println!("data, logs and history stay in {}", kept.display());
     }
+    if ended.is_err() {
+        print!("{logs}{}", findings.report);
+    }
+    outcome.findings.push(findings);
+    ended
 }
 
 /// A cluster under load.
@@ -166,10 +177,15 @@ impl Stage {
         thread::sleep(WARM_UP);
         let rate = (self.load.recorder().acknowledged() - acknowledged) as f64 / from.elapsed().as_secs_f64();
         println!("{:6.1} s  {rate:.0} messages/s acknowledged before the first fault", self.seconds());
-        ensure!(rate >= RATE_MIN, "{rate:.0} acknowledged messages/s, where {RATE_MIN:.0} is the least that counts");
+        ensure!(
+            rate >= RATE_MIN,
+            "{rate:.0} acknowledged messages/s, where {RATE_MIN:.0} is the least that counts"
+        );
 
-        let mut order: Vec<Scenario> =
-            group.iter().flat_map(|(scenario, count)| std::iter::repeat_n(*scenario, *count as usize)).collect();
+        let mut order: Vec<Scenario> = group
+            .iter()
+            .flat_map(|(scenario, count)| std::iter::repeat_n(*scenario, *count as usize))
+            .collect();
         for last in (1..order.len()).rev() {
             order.swap(last, self.chance.below(last as u64 + 1) as usize);
         }
@@ -177,7 +193,7 @@ impl Stage {
             let mut misses = 0;
             loop {
                 let fault = self.make(&scenario).with_context(|| {
-                    format!("{} at {:.1} s\n{}", scenario.name, self.started.elapsed().as_secs_f64(), self.cluster.log_tails())
+                    format!("{} at {:.1} s", scenario.name, self.started.elapsed().as_secs_f64())
                 })?;
                 println!("{:6.1} s  {fault}", self.seconds());
                 let counts = fault.counts;
@@ -266,7 +282,8 @@ impl Stage {
         let now = recorder.now_micros();
         let since = now.saturating_sub(FLOW.as_micros() as u64);
         let acks = recorder.acks_since(since);
-        let flows = |stream| acks.iter().any(|ack| ack.is_publish && ack.stream == stream && ack.at_micros >= since);
+        let flows =
+            |stream| acks.iter().any(|ack| ack.is_publish && ack.stream == stream && ack.at_micros >= since);
         streams().filter(|stream| !flows(*stream)).map(|stream| stream.0).collect()
     }
 
@@ -274,9 +291,9 @@ impl Stage {
         self.started.elapsed().as_secs_f64()
     }
 
-    /// Ends the load and judges all of it.
-    fn audit(self) -> Result<(Findings, crate::load::History)> {
-        let Self { load, mut cluster, .. } = self;
-        load.audit(|| cluster.restart_all())
+    /// Ends the load, with everything looked at once more.
+    fn audit(&mut self) -> Result<()> {
+        let Self { load, cluster, .. } = self;
+        load.audit(|| cluster.restart_all()).context("the audit")
     }
 }

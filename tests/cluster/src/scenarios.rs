@@ -135,9 +135,15 @@ mod tests {
 
     #[test]
     fn each_kind_of_the_bars_is_made_ten_times() {
-        let made = |names: &[&str]| names.iter().filter_map(|name| Scenario::named(name)).map(|s| s.in_tests).sum::<u32>();
-        for names in [&["kill-leader", "kill-follower", "kill-catalog"][..], &["stop"], &["planned"], &["one-way", "partial"]]
-        {
+        let made = |names: &[&str]| {
+            names.iter().filter_map(|name| Scenario::named(name)).map(|s| s.in_tests).sum::<u32>()
+        };
+        for names in [
+            &["kill-leader", "kill-follower", "kill-catalog"][..],
+            &["stop"],
+            &["planned"],
+            &["one-way", "partial"],
+        ] {
             assert!(made(names) >= 10, "{names:?}");
         }
     }

@@ -7,7 +7,8 @@ use std::{
 
 use anyhow::Result;
 use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
 };
 
 use crate::network::Host;
@@ -30,7 +31,7 @@ pub struct Certificates {
 ///
 /// # Errors
 /// If the files can't be written.
-pub fn create(folder: &Path, hosts: &[Host]) -> Result<(Certificates, Certificates)> {
+pub(crate) fn create(folder: &Path, hosts: &[Host]) -> Result<(Certificates, Certificates)> {
     fs::create_dir_all(folder)?;
     let mut params = CertificateParams::new(Vec::<String>::new())?;
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -29,7 +29,9 @@ impl Volume {
     /// # Errors
     /// If the machine can't.
     pub fn create(image: PathBuf, mount: PathBuf, bytes: u64) -> Result<Self> {
-        File::create(&image).and_then(|file| file.set_len(bytes)).with_context(|| image.display().to_string())?;
+        File::create(&image)
+            .and_then(|file| file.set_len(bytes))
+            .with_context(|| image.display().to_string())?;
         fs::create_dir_all(&mount)?;
         // The reserve is for the superuser, who runs these tests: a full volume is full for all.
         let options = "lazy_itable_init=1,nodiscard";

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use pondage_cluster_tests::{
     machine,
-    run::{Plan, run},
+    run::{Keeps, Plan, run},
     scenarios::{SCENARIOS, Scenario},
 };
 
@@ -63,14 +63,22 @@ fn beside_me() -> Result<PathBuf> {
     Ok(std::env::current_exe()?.with_file_name("cluster-report.json"))
 }
 
-fn main() -> Result<ExitCode> {
-    let arguments = Arguments::parse();
+fn main() -> ExitCode {
+    perform(Arguments::parse()).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        println!("test result: FAILED. 0 passed; 1 failed; 0 ignored");
+        ExitCode::FAILURE
+    })
+}
+
+fn perform(arguments: Arguments) -> Result<ExitCode> {
     if let Err(error) = machine::prepare() {
         println!("SKIPPED: all {} kinds of faults: {error:#}", SCENARIOS.len());
         println!("test result: ok. 0 passed; 0 failed; {} ignored", SCENARIOS.len());
         return Ok(ExitCode::SUCCESS);
     }
-    let scenarios: Vec<Scenario> = if arguments.only.is_empty() { SCENARIOS.to_vec() } else { arguments.only };
+    let scenarios: Vec<Scenario> =
+        if arguments.only.is_empty() { SCENARIOS.to_vec() } else { arguments.only };
     let times = |scenario: &Scenario| match (arguments.faults, arguments.soak) {
         (Some(faults), _) => faults,
         (None, true) => scenario.in_soak,
@@ -83,7 +91,7 @@ fn main() -> Result<ExitCode> {
         rate: arguments.rate,
         seed: arguments.seed.unwrap_or(now.as_secs()),
         scenarios: scenarios.iter().map(|scenario| (*scenario, times(scenario))).collect(),
-        keeps_folder: arguments.keep,
+        keeps: if arguments.keep { Keeps::Always } else { Keeps::AfterFailure },
     };
     let outcome = run(&plan)?;
     print!("{}", outcome.table());

@@ -59,7 +59,9 @@ fn settle(
     let (stream, offset, lease) = (queue_stream(queue), message.offset, message.token.lease);
     let Some(id) = content::identify(message.key.as_ref(), message.value.as_ref()) else {
         let name = QUEUES[queue];
-        return shared.recorder.problem(format!("{name} gave something at offset {offset} that nobody published"));
+        return shared
+            .recorder
+            .problem(format!("{name} gave something at offset {offset} that nobody published"));
     };
     let grant = Grant { stream, offset, message: id, lease, term: None, lasts_micros: None };
     shared.recorder.saw(who, Observation::Grant(grant));

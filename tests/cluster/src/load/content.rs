@@ -42,7 +42,8 @@ fn key_bytes(key: KeyId) -> Bytes {
 }
 
 const fn scatter(number: u64) -> u64 {
-    let mixed = (number ^ (number >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed =
+        (number ^ (number >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9).wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed ^ (mixed >> 29)
 }
 

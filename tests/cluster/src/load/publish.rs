@@ -12,7 +12,9 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep},
 };
 
-use super::{DELIVERY_TIMEOUT, PARTITIONS, PUBLISHERS, QUEUES, Shared, TOPIC, content, partition_stream, queue_stream};
+use super::{
+    DELIVERY_TIMEOUT, PARTITIONS, PUBLISHERS, QUEUES, Shared, TOPIC, content, partition_stream, queue_stream,
+};
 
 /// How often messages are sent.
 const TICK: Duration = Duration::from_millis(4);
@@ -57,7 +59,8 @@ pub(super) async fn publish(
                 let stream = stream_of(target, message.key.as_deref().unwrap_or_default());
                 let stamp = Some(Stamp { producer, epoch: 0, sequence });
                 sequence += 1;
-                let publish = Publish { stream, message: id, key: Some(key), stamp, delay_micros: 0, expires: false };
+                let publish =
+                    Publish { stream, message: id, key: Some(key), stamp, delay_micros: 0, expires: false };
                 let op = shared.recorder.asks(who, Request::Publish(publish));
                 let sending = match session.send(message).await {
                     Ok(sending) => sending,
@@ -90,7 +93,11 @@ async fn open(shared: &Shared, name: &str) -> Result<Publisher> {
 }
 
 fn stream_of(target: usize, key: &[u8]) -> StreamId {
-    if target < QUEUES.len() { queue_stream(target) } else { partition_stream(partition_of_key(key, PARTITIONS)) }
+    if target < QUEUES.len() {
+        queue_stream(target)
+    } else {
+        partition_stream(partition_of_key(key, PARTITIONS))
+    }
 }
 
 fn check_place(shared: &Shared, who: Who, target: usize, stream: StreamId, partition: u32) {

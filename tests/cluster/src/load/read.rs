@@ -18,8 +18,11 @@ pub(super) async fn follow(shared: Arc<Shared>, mut stop: watch::Receiver<bool>)
     let mut next = vec![Offset(0); PARTITIONS as usize];
     while !*stop.borrow() {
         let starts = (0..).zip(&next).map(|(partition, offset)| (partition, StartAt::Offset(*offset)));
-        let options =
-            ReaderOptions { starts: starts.collect(), start: Some(StartAt::Offset(Offset(0))), ..ReaderOptions::default() };
+        let options = ReaderOptions {
+            starts: starts.collect(),
+            start: Some(StartAt::Offset(Offset(0))),
+            ..ReaderOptions::default()
+        };
         let opened = async { Ok::<_, anyhow::Error>(shared.connect().await?.reader(TOPIC, options).await?) };
         let Ok(reader) = opened.await else {
             sleep(AGAIN).await;
@@ -75,7 +78,8 @@ fn saw(shared: &Shared, who: Who, message: &TopicMessage) {
             shared.recorder.saw(who, Observation::Read { stream, offset, message: id });
         }
         None => {
-            let problem = format!("partition {partition} holds something at offset {offset} that nobody published");
+            let problem =
+                format!("partition {partition} holds something at offset {offset} that nobody published");
             shared.recorder.problem(problem);
         }
     }

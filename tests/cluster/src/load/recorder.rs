@@ -258,13 +258,11 @@ impl Shared {
             if checker.first().is_some() {
                 self.violations.fetch_max(1, Relaxed);
             }
-            if is_over && events.is_empty() {
+            if is_over {
                 let text = text.and_then(|text| text.finish().ok()).unwrap_or_default();
                 return (checker.finish(), History(text));
             }
-            if !is_over {
-                thread::sleep(TAKE_OVER);
-            }
+            thread::sleep(TAKE_OVER);
         }
     }
 }

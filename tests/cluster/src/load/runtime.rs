@@ -45,7 +45,10 @@ impl Inside {
     ///
     /// # Errors
     /// Its own, or that it panicked.
-    pub fn run<T: Send + 'static>(&self, future: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+    pub fn run<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
         // Not as the runtime's own caller, which is outside.
         self.runtime.block_on(self.runtime.spawn(future))?
     }

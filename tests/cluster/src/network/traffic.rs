@@ -52,7 +52,8 @@ impl Traffic {
         if self.shape.is_none() {
             return String::new();
         }
-        let rule = |host: Host| format!("rule add iif h{} priority {PRIORITY} lookup {}\n", host.0, shaper::TABLE);
+        let rule =
+            |host: Host| format!("rule add iif h{} priority {PRIORITY} lookup {}\n", host.0, shaper::TABLE);
         hosts.map(rule).collect()
     }
 }

@@ -1,14 +1,17 @@
 //! Each fault: how it begins and how it ends.
 
-use std::{collections::BTreeMap, fmt, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt, thread,
+    time::{Duration, Instant},
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use pondage_history::Op;
 use serde::Serialize;
 
 use super::Stage;
 use crate::{
-    cluster::Cluster,
     load::Unanswered,
     network::{Host, Shape, Traffic},
     scenarios::{Kind, Scenario},
@@ -16,6 +19,10 @@ use crate::{
 
 /// How long the answers that a broker sent before its end may take to be read.
 const IN_THE_AIR: Duration = Duration::from_millis(5);
+/// Publishes, and settles, that are to be without an answer when a fault begins: the answers of some are on their way.
+const MIDST: usize = 4;
+/// How long to wait for such a moment.
+const MIDST_TIMEOUT: Duration = Duration::from_millis(500);
 /// How far clocks jump.
 const TEN_YEARS_SECONDS: i64 = 10 * 365 * 86_400;
 
@@ -55,6 +62,8 @@ impl fmt::Display for Fault {
 pub(super) struct Begun {
     pub(super) victim: Option<Host>,
     pub(super) unanswered: Unanswered,
+    /// Packets that had gone through the shaper before.
+    shaped_packets: u64,
 }
 
 /// Makes the fault.
@@ -70,12 +79,13 @@ pub(super) fn begin(stage: &mut Stage, scenario: &Scenario) -> Result<Begun> {
         _ => most,
     };
     // Any other one, for what happens between two.
-    let others: Vec<Host> = stage.cluster.brokers.iter().map(|broker| broker.host).filter(|host| *host != victim).collect();
+    let others: Vec<Host> =
+        stage.cluster.brokers.iter().map(|broker| broker.host).filter(|host| *host != victim).collect();
     let other = others.get(stage.chance.below(others.len().max(1) as u64) as usize).copied();
     let other = || other.context("there is no other broker");
     let clients = stage.cluster.clients();
     let number = stage.view.numbers.get(&victim).map(|number| number.0);
-    let asked = stage.load.recorder().open();
+    let mut asked = in_the_midst(stage);
     let cluster = &mut stage.cluster;
     match scenario.kind {
         Kind::KillLeader | Kind::KillFollower | Kind::KillCatalog => cluster.broker(victim).kill()?,
@@ -103,10 +113,11 @@ pub(super) fn begin(stage: &mut Stage, scenario: &Scenario) -> Result<Begun> {
             stage.load.recorder().clock_jumped();
             stage.cluster.broker(victim).set_clock(sign * TEN_YEARS_SECONDS)?;
         }
-        Kind::PowerCut => power_cut(cluster)?,
+        Kind::PowerCut => asked = power_cut(stage)?,
         Kind::DiskFull => cluster.broker(victim).volume()?.fill()?,
     }
-    Ok(Begun { victim: Some(victim), unanswered: unanswered(stage, &asked) })
+    let shaped_packets = stage.cluster.network.shaped_packets();
+    Ok(Begun { victim: Some(victim), unanswered: unanswered(stage, &asked), shaped_packets })
 }
 
 /// Ends the fault: what was killed is started, what was cut is joined.
@@ -117,13 +128,16 @@ pub(super) fn end(stage: &mut Stage, scenario: &Scenario, begun: &Begun) -> Resu
     let victim = begun.victim.context("nobody was hit")?;
     let cluster = &mut stage.cluster;
     match scenario.kind {
-        Kind::KillLeader | Kind::KillFollower | Kind::KillCatalog | Kind::Planned | Kind::Wipe | Kind::Restore => {
-            cluster.start_missing().map(|_| ())
-        }
+        Kind::KillLeader
+        | Kind::KillFollower
+        | Kind::KillCatalog
+        | Kind::Planned
+        | Kind::Wipe
+        | Kind::Restore => cluster.start_missing().map(|_| ()),
         Kind::Stop => cluster.broker(victim).go_on(),
         Kind::OneWay | Kind::Partial | Kind::ClientCut | Kind::Loss => cluster.heal_network(),
         Kind::Reorder => {
-            anyhow::ensure!(cluster.network.shaped_packets() > 0, "the shaper saw no packet");
+            ensure!(cluster.network.shaped_packets() > begun.shaped_packets, "the shaper saw no packet");
             cluster.heal_network()
         }
         Kind::Clock => {
@@ -149,17 +163,21 @@ fn restore(stage: &mut Stage, victim: Host) -> Result<Begun> {
     stage.cluster.start_missing()?;
     stage.wait_whole()?;
     thread::sleep(Duration::from_secs(1));
-    let asked = stage.load.recorder().open();
+    let asked = in_the_midst(stage);
     stage.cluster.broker(victim).kill()?;
     let unanswered = unanswered(stage, &asked);
     stage.cluster.broker(victim).restore()?;
-    Ok(Begun { victim: Some(victim), unanswered })
+    Ok(Begun { victim: Some(victim), unanswered, shaped_packets: 0 })
 }
 
 /// First no volume takes anything any more, then the processes go, then the power is back.
-fn power_cut(cluster: &mut Cluster) -> Result<()> {
+/// Gives what had no answer when the first volume was gone.
+fn power_cut(stage: &mut Stage) -> Result<BTreeMap<Op, bool>> {
+    let mut asked = None;
+    let cluster = &mut stage.cluster;
     for broker in &mut cluster.brokers {
         broker.volume()?.cut_power()?;
+        asked.get_or_insert_with(|| stage.load.recorder().open());
     }
     for broker in &mut cluster.brokers {
         // One may have ended by itself when its disk was gone: it may.
@@ -168,7 +186,21 @@ fn power_cut(cluster: &mut Cluster) -> Result<()> {
         }
         broker.volume()?.restore_power()?;
     }
-    cluster.start_missing().map(|_| ())
+    cluster.start_missing()?;
+    asked.context("there is no broker")
+}
+
+/// Waits for a moment at which some publishes and settles have no answer, and gives all that have none then.
+fn in_the_midst(stage: &Stage) -> BTreeMap<Op, bool> {
+    let started = Instant::now();
+    loop {
+        let open = stage.load.recorder().open();
+        let count = |is_publish| open.values().filter(|publish| **publish == is_publish).count();
+        if count(true).min(count(false)) >= MIDST || started.elapsed() > MIDST_TIMEOUT {
+            return open;
+        }
+        thread::sleep(Duration::from_micros(50));
+    }
 }
 
 /// What was asked before and has no answer now, when nothing sent before can still be on its way.
