@@ -3,16 +3,18 @@
 use std::{
     collections::BTreeMap,
     fs,
+    net::SocketAddrV4,
     path::{Path, PathBuf},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
-use pondage_client::Client;
-use pondage_model::BrokerId;
+use anyhow::{Context, Result, anyhow, ensure};
+use pondage_client::{Client, ShardKind, Trouble, troubles};
+use pondage_model::{BrokerId, Uuid};
 
 use crate::{
-    load::{self, Access},
+    load::{self, Access, Inside},
     network::{Host, Network, Traffic},
     process::{Broker, Membership, Place},
     tls,
@@ -50,14 +52,14 @@ pub struct Cluster {
 pub struct View {
     /// By host, the streams that its broker leads.
     pub leads: BTreeMap<Host, u32>,
-    /// Streams without a leader.
-    pub leaderless: u32,
     /// By host, the number of its broker.
     pub numbers: BTreeMap<Host, BrokerId>,
     /// Where the catalog is led.
     pub catalog: Option<Host>,
-    /// Shards with fewer replicas in sync than they have.
-    pub under_replicated: u32,
+    /// Brokers that vote on the catalog.
+    pub voters: usize,
+    /// What is not as it should be.
+    pub troubles: Vec<Trouble>,
 }
 
 impl Cluster {
@@ -171,12 +173,33 @@ impl Cluster {
         self.brokers.iter().map(Broker::log_tail).collect()
     }
 
+    /// Starts all brokers; those of a cluster join the first one, which begins it.
     fn form(&mut self, membership: &Membership) -> Result<()> {
-        match membership {
-            Membership::Alone => self.start_missing().map(|_| ()),
-            Membership::Member { .. } => {
-                bail!("no members yet")
+        let Membership::Member { cluster, .. } = membership else {
+            return self.start_missing().map(|_| ());
+        };
+        let cluster: Uuid = cluster.parse().map_err(|_| anyhow!("{cluster} is no UUID"))?;
+        let inside = Inside::new(self.network.namespace(self.clients()))?;
+        self.brokers[0].spawn()?;
+        self.brokers[0].wait_ready()?;
+        let first = Access { addresses: vec![self.brokers[0].address().to_string()], ..self.access.clone() };
+        inside.run(async move { Ok(load::connect(&first).await?.initialise_cluster(cluster).await?) })?;
+        self.start_missing()?;
+
+        let started = Instant::now();
+        loop {
+            let access = self.access.clone();
+            let view = inside.run(async move { look(load::connect(&access).await?).await });
+            if view.as_ref().is_ok_and(|view| view.is_whole() && view.numbers.len() == self.brokers.len()) {
+                return Ok(());
             }
+            ensure!(
+                started.elapsed() < FORM_TIMEOUT,
+                "no cluster after {} s: {view:?}\n{}",
+                FORM_TIMEOUT.as_secs(),
+                self.log_tails()
+            );
+            thread::sleep(Duration::from_millis(100));
         }
     }
 }
@@ -186,25 +209,23 @@ impl Cluster {
 /// # Errors
 /// If nobody answers.
 pub(crate) async fn look(client: Client) -> Result<View> {
-    let mut view = View::default();
-    let described = client.describe_cluster().await?;
+    let status = client.cluster_status().await?;
+    let mut view = View { troubles: troubles(&status), ..View::default() };
     let mut hosts = BTreeMap::new();
-    for broker in described.brokers {
-        let address = broker.address.parse::<std::net::SocketAddrV4>().context("a broker's address")?;
+    for broker in status.brokers.iter().filter(|broker| !broker.is_lost) {
+        let address: SocketAddrV4 = broker.address.parse().context("a broker's address")?;
         let host = Host(address.ip().octets()[2]);
         hosts.insert(broker.id, host);
         view.numbers.insert(host, broker.id);
         view.leads.entry(host).or_default();
     }
-    for (kind, name) in load::resources() {
-        let resource = client.get(kind, name).await?;
-        for stream in resource.streams.with_context(|| format!("{name} has no status"))? {
-            match stream.leader.and_then(|leader| hosts.get(&leader)) {
-                Some(host) => *view.leads.entry(*host).or_default() += 1,
-                None => view.leaderless += 1,
-            }
+    view.catalog = status.catalog_leader.and_then(|leader| hosts.get(&leader)).copied();
+    for shard in status.shards.iter().filter(|shard| shard.kind != ShardKind::Catalog) {
+        if let Some(host) = shard.leader.and_then(|leader| hosts.get(&leader)) {
+            *view.leads.entry(*host).or_default() += shard.streams;
         }
     }
+    view.voters = status.voters.len();
     Ok(view)
 }
 
@@ -212,7 +233,7 @@ impl View {
     /// Whether nothing is left to be repaired.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        self.leaderless == 0 && self.under_replicated == 0
+        self.troubles.is_empty() && self.voters == self.numbers.len().min(3)
     }
 
     /// The host whose broker leads most, and the one whose broker leads least.

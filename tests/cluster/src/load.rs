@@ -75,12 +75,6 @@ const fn partition_stream(partition: u32) -> StreamId {
     StreamId(1 + QUEUES.len() as u64 + partition as u64)
 }
 
-/// The names of what is published to, with their kinds.
-pub(crate) fn resources() -> impl Iterator<Item = (pondage_client::ResourceKind, &'static str)> {
-    use pondage_client::ResourceKind::{Queue, Topic};
-    QUEUES.into_iter().map(|name| (Queue, name)).chain([(Topic, TOPIC)])
-}
-
 /// The clients at work.
 #[derive(Debug)]
 pub struct Load {
@@ -109,9 +103,9 @@ impl Shared {
     }
 }
 
-async fn connect(access: &Access) -> Result<Client> {
-    let options = Options { request_timeout: Duration::from_secs(10), ..Options::default() };
-    Ok(Client::connect(&access.addresses[0], options).await?)
+/// Connects as those do who follow the defaults.
+pub(crate) async fn connect(access: &Access) -> Result<Client> {
+    Ok(Client::connect(&access.addresses.join(","), Options::default()).await?)
 }
 
 impl Load {
