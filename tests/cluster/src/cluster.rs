@@ -71,14 +71,14 @@ impl Cluster {
         let hosts: Vec<Host> = (1..=setup.brokers).map(Host).collect();
         let logs = folder.join("logs");
         fs::create_dir_all(&logs)?;
-        let (membership, certificates) = if let [alone] = hosts[..] {
+        let (membership, tls) = if let [alone] = hosts[..] {
             let _ = alone;
             (Membership::Alone, None)
         } else {
             let (certificates, administrator) = tls::create(&folder.join("tls"), &hosts)?;
             let seeds = hosts.iter().map(|host| Broker::address_on(*host).to_string()).collect();
             let cluster = random_uuid()?;
-            (Membership::Member { cluster, seeds, certificates }, Some(administrator))
+            (Membership::Member { cluster, seeds, certificates }, Some(administrator.for_client()?))
         };
         // One more: the clients'.
         let network = Network::new(setup.brokers + 1)?;
@@ -102,7 +102,7 @@ impl Cluster {
             ));
         }
         let addresses = hosts.iter().map(|host| Broker::address_on(*host).to_string()).collect();
-        let access = Access { addresses, certificates };
+        let access = Access { addresses, tls };
         let mut cluster = Self { brokers, network, access };
         cluster.form(&membership)?;
         Ok(cluster)

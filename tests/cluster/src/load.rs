@@ -11,7 +11,7 @@ mod runtime;
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
-use pondage_client::{Client, Options, Settings};
+use pondage_client::{Client, Options, Settings, Tls};
 use pondage_model::{
     Name, StreamId,
     settings::{QueueSettings, TopicSettings},
@@ -55,8 +55,8 @@ pub struct Plan {
 pub struct Access {
     /// Addresses, each of which will do.
     pub addresses: Vec<String>,
-    /// The certificates to show and to believe, if brokers ask for any.
-    pub certificates: Option<crate::tls::Certificates>,
+    /// What to show and to believe, if brokers speak TLS.
+    pub tls: Option<Tls>,
 }
 
 /// Everything that is published to, as the history names it.
@@ -105,7 +105,8 @@ impl Shared {
 
 /// Connects as those do who follow the defaults.
 pub(crate) async fn connect(access: &Access) -> Result<Client> {
-    Ok(Client::connect(&access.addresses.join(","), Options::default()).await?)
+    let options = Options { tls: access.tls.clone(), ..Options::default() };
+    Ok(Client::connect(&access.addresses.join(","), options).await?)
 }
 
 impl Load {

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Result;
+use pondage_client::Tls;
 use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
     SanType,
@@ -25,6 +26,17 @@ pub struct Certificates {
     pub key: PathBuf,
     /// Whom it believes, as PEM.
     pub ca: PathBuf,
+}
+
+impl Certificates {
+    /// The same for a client.
+    ///
+    /// # Errors
+    /// If a file can't be read.
+    pub(crate) fn for_client(&self) -> Result<Tls> {
+        let Self { certificate, key, ca } = self;
+        Ok(Tls::new(fs::read(ca)?).with_certificate(fs::read(certificate)?, fs::read(key)?))
+    }
 }
 
 /// Makes an authority and two certificates in `folder`: that of the brokers on `hosts`, and that of an administrator.
