@@ -94,7 +94,8 @@ pub(crate) async fn serve<D: Disk>(
         .expect("the descriptors were generated with the code");
 
     let metrics = handle.metrics().clone();
-    let incoming = connection::accept(listener, Greeting::Http2, front.tls, CAPS, metrics.clone(), cancel.clone());
+    let incoming =
+        connection::accept(listener, Greeting::Http2, front.tls, CAPS, metrics.clone(), cancel.clone());
     let bytes_max = limits::RPC_BYTES_MAX;
     let router = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
