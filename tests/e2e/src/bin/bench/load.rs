@@ -89,7 +89,8 @@ impl Caller {
             Self::Client(client, messages) => {
                 client.publish(TOPIC, &messages[number % messages.len()]).await?;
             }
-            Self::Stub(stub, request) => {
+            Self::Stub(called) => {
+                let (stub, request) = &mut **called;
                 stub.publish(request.clone()).await?;
             }
         }
