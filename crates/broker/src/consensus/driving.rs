@@ -69,7 +69,7 @@ impl Inner {
                 }
                 let is_firm =
                     metrics.last_applied.is_some_and(|id| id.leader_id.term == metrics.current_term);
-                let voters = metrics.membership_config.voter_ids().collect();
+                let voters: BTreeSet<VolumeId> = metrics.membership_config.voter_ids().collect();
                 (metrics.current_leader, metrics.current_term, voters, is_firm)
             };
             let leads = now.0 == Some(self.id);
