@@ -91,8 +91,7 @@ impl Leader {
                 }
                 Some(member) => {
                     wish.isr.push(peer.member().filter(|_| caught_up).unwrap_or(member));
-                    let late_millis = peer.late_millis(now);
-                    if late_millis > core.timing.lag_millis_max {
+                    if let Some(late_millis) = peer.late_millis(&core.timing, now) {
                         late.push((late_millis, *broker));
                     } else if peer.is_slow(&core.timing, now) {
                         late.push((0, *broker));
@@ -120,7 +119,7 @@ impl Leader {
     }
 
     fn is_late(core: &Core, peer: &Peer, now: u64) -> bool {
-        now < peer.barred_until || peer.late_millis(now) > core.timing.lag_millis_max
+        now < peer.barred_until || peer.late_millis(&core.timing, now).is_some()
     }
 
     /// Whether a follower holds everything that may be committed: it reached the high watermark, and an entry of

@@ -433,7 +433,9 @@ impl Leader {
             Link::Streaming { .. } if peer.high_watermark_sent < core.high_watermark => {
                 Some(now + EVERY_MILLIS)
             }
-            _ if peer.is_down() && union.contains(&peer.broker) => Some(now + core.timing.resend_millis),
+            _ if peer.is_down() && union.contains(&peer.broker) => {
+                Some(now + core.timing.down_millis_max.min(core.timing.resend_millis))
+            }
             Link::Streaming { .. } if !union.contains(&peer.broker) => {
                 Some(peer.barred_until.max(now + EVERY_MILLIS))
             }
