@@ -217,7 +217,10 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
         let Some(member) = &self.around.member else { return };
         let brokers = self.around.broker.directory().brokers();
         let there = brokers.into_iter().filter(|broker| !broker.lost);
-        let there = there.map(|BrokerEntry { member, volume, address, .. }| PeerAddress { member, volume, address });
+        let there =
+            there.map(|BrokerEntry { member, volume, address, .. }| PeerAddress { member, volume, address });
+        // Messages are not to keep the coordinator's thread busy.
+        let _where_links_run = self.around.runtime.enter();
         member.peers.set_brokers(me, there.collect());
     }
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use pondage_model::{
-    Body, BrokerId, Entry, Epoch, Member, Name, Offset, Refusal, Revision, ShardId, StreamId, Uuid,
+    Body, BrokerId, Entry, Epoch, Name, Offset, Refusal, Revision, ShardId, StreamId, Uuid,
     entry::{Granted, Move, Publish},
     settings::GroupSettings,
 };
@@ -100,8 +100,6 @@ struct Shared<D: Disk> {
     shards: RwLock<HashMap<ShardId, ShardHandle<D>>>,
     routes: RwLock<Routes>,
     directory: Directory,
-    /// This start of this broker, once the catalog knows it.
-    member: watch::Sender<Option<Member>>,
     /// The volume is a copy or a backup: it is emptied when the broker has ended.
     is_stale: AtomicBool,
     groups: RwLock<HashMap<Name, Arc<GroupSettings>>>,
@@ -147,7 +145,6 @@ impl<D: Disk> Handle<D> {
             shards: RwLock::default(),
             routes: RwLock::default(),
             directory: Directory::default(),
-            member: watch::channel(None).0,
             is_stale: AtomicBool::new(false),
             groups: RwLock::default(),
             admin,
@@ -511,9 +508,9 @@ impl<D: Disk> Handle<D> {
         let leaders = &self.0.leaders;
         let address = |broker| catalog.broker(broker).map(|row| row.address.clone());
         for row in catalog.shards_changed_since(since) {
-            let leader = row.leader.and_then(|broker| {
-                Some(Leader { broker, epoch: row.epoch, address: address(broker)? })
-            });
+            let leader = row
+                .leader
+                .and_then(|broker| Some(Leader { broker, epoch: row.epoch, address: address(broker)? }));
             leaders.set(row.id, leader);
         }
         leaders.keep(catalog.shards().len(), |shard| catalog.shard(shard).is_some());
@@ -577,14 +574,9 @@ impl<D: Disk> Handle<D> {
         &self.0.directory
     }
 
-    pub(crate) fn set_member(&self, member: Member) {
-        self.0.leaders.set_own(member.broker);
-        self.0.member.send_replace(Some(member));
-    }
-
-    /// This start of this broker, once the catalog knows it.
-    pub(crate) fn member(&self) -> Option<Member> {
-        *self.0.member.borrow()
+    /// The catalog knows this broker.
+    pub(crate) fn set_own(&self, broker: BrokerId) {
+        self.0.leaders.set_own(broker);
     }
 
     /// Brokers that this one has a connection to.

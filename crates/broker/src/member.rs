@@ -35,7 +35,9 @@ use crate::{
     metrics::Metrics,
     peers::{Introduction, PeerOptions, Peers},
     promise_book::PromiseBook,
-    run::{Broker, Listeners, Running, StartError, blocking, fresh, log_options, make_folder, slowed, threads},
+    run::{
+        Broker, Listeners, Running, StartError, blocking, fresh, log_options, make_folder, slowed, threads,
+    },
     services::Front,
     surroundings::Surroundings,
     tls::{Notice, Tls, TlsFiles, check_exposure},
@@ -127,11 +129,8 @@ impl Broker {
             broker: None,
             address: address.clone(),
         };
-        let start = Start {
-            volume: identity.volume,
-            incarnation: identity.incarnation,
-            nonce: identity.nonce,
-        };
+        let start =
+            Start { volume: identity.volume, incarnation: identity.incarnation, nonce: identity.nonce };
         let peers = Peers::new(introduction.clone(), tls.clone(), sink.clone(), PeerOptions::default());
         let starting = consensus::start(consensus::Setup {
             disk: store.clone(),

@@ -208,7 +208,9 @@ impl<D: Disk + std::fmt::Debug> Stop for Running<D> {
                 .map(|fresh| pondage_node::boot::reformat(&self.store, &mut volume, fresh));
             match emptied {
                 Ok(Ok(())) => tracing::warn!("the volume was emptied"),
-                Ok(Err(error)) => tracing::error!(%error, "the volume was not emptied; the next start goes on"),
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "the volume was not emptied; the next start goes on")
+                }
                 Err(error) => tracing::error!(%error, "the volume was not emptied; the next start goes on"),
             }
         }
@@ -310,8 +312,13 @@ impl Broker {
         };
         let volume = Arc::new(Mutex::new(volume));
         let log = CatalogLog::new(catalog_writer);
-        let task =
-            CoordinatorTask::new(coordinator, Some(log), (store.clone(), log_options), volume.clone(), around);
+        let task = CoordinatorTask::new(
+            coordinator,
+            Some(log),
+            (store.clone(), log_options),
+            volume.clone(),
+            around,
+        );
         tokio::spawn(task.run(requests, event_inbox));
         let running = Arc::new(Running { handle: handle.clone(), store, volume, member: None });
 

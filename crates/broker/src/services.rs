@@ -40,14 +40,14 @@ use pondage_protocol::{
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Response, Status, transport::Server};
+use tonic::{Request, Response, Status, service::interceptor::InterceptedService, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     handle::Handle,
     metrics::{Method, Metrics},
     peers::Peers,
-    tls::Tls,
+    tls::{Tls, require_certificate},
 };
 use connection::{Caps, Greeting};
 use edge::Edge;
@@ -94,7 +94,8 @@ pub(crate) async fn serve<D: Disk>(
         .expect("the descriptors were generated with the code");
 
     let metrics = handle.metrics().clone();
-    let incoming = connection::accept(listener, Greeting::Http2, front.tls, CAPS, metrics.clone(), cancel.clone());
+    let incoming =
+        connection::accept(listener, Greeting::Http2, front.tls, CAPS, metrics.clone(), cancel.clone());
     let bytes_max = limits::RPC_BYTES_MAX;
     let router = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -114,11 +115,11 @@ pub(crate) async fn serve<D: Disk>(
             GroupsServer::new(services.clone()).max_decoding_message_size(bytes_max),
             metrics.clone(),
         ))
-        .add_service(Edge::new(
+        .add_service(guarded(
             ClusterServer::new(services.clone()).max_decoding_message_size(bytes_max),
-            metrics.clone(),
+            &metrics,
         ))
-        .add_service(Edge::new(AdminServer::new(services).max_decoding_message_size(bytes_max), metrics));
+        .add_service(guarded(AdminServer::new(services).max_decoding_message_size(bytes_max), &metrics));
     let stopping = cancel.clone();
     let serving =
         router.serve_with_incoming_shutdown(ReceiverStream::new(incoming), stopping.cancelled_owned());
@@ -136,6 +137,14 @@ pub(crate) async fn serve<D: Disk>(
     }
     following.abort();
 }
+
+/// What only who presents a certificate may call, where there is TLS.
+fn guarded<S>(service: S, metrics: &Metrics) -> InterceptedService<Edge<S>, Guard> {
+    let guard: Guard = |request| require_certificate(&request).map(|()| request);
+    InterceptedService::new(Edge::new(service, metrics.clone()), guard)
+}
+
+type Guard = fn(Request<()>) -> Result<Request<()>, Status>;
 
 /// Lets the health service say what the broker's own state is.
 async fn report_health<D: Disk>(handle: Handle<D>, reporter: HealthReporter, cancel: CancellationToken) {

@@ -306,7 +306,6 @@ impl<D: Disk> ShardTask<D> {
             drop(self.events.send(Message::Ask(ShardRequest::Unfollow { stream, reader }, answer)));
         }
     }
-
 }
 
 async fn sleep_until(at: Option<Instant>) {

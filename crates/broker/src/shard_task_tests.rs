@@ -13,8 +13,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    clocks::Clocks, coordinator_task::AdminMessage, disk_threads::DiskThreads, handle::Handle, metrics::Metrics,
-    promise_book::PromiseBook,
+    clocks::Clocks, coordinator_task::AdminMessage, disk_threads::DiskThreads, handle::Handle,
+    metrics::Metrics, promise_book::PromiseBook,
 };
 
 const SHARD: ShardId = ShardId(1);

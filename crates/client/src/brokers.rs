@@ -13,6 +13,10 @@ use crate::{ClientError, Options, Tls, error::deepest_reason};
 
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// A connection on which nothing comes for as long is asked whether it is still there, and how long the answer may
+/// take: a broker that vanished without a word has a new leader in about as much time.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_millis(750);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Brokers that are remembered; the cluster may have more.
 const BROKERS_MAX: usize = 256;
 
@@ -52,6 +56,7 @@ struct Settings {
     scheme: String,
     connect_timeout: Duration,
     keep_alive_interval: Duration,
+    keep_alive_timeout: Duration,
     tls: Option<Tls>,
 }
 
@@ -65,7 +70,8 @@ impl Brokers {
         let settings = Settings {
             scheme: scheme.to_owned(),
             connect_timeout: options.connect_timeout,
-            keep_alive_interval: options.request_timeout / 3,
+            keep_alive_interval: KEEP_ALIVE_INTERVAL.min(options.request_timeout / 3),
+            keep_alive_timeout: KEEP_ALIVE_TIMEOUT.min(options.connect_timeout),
             tls: options.tls.clone(),
         };
         let mut known: Vec<Broker> = Vec::new();
@@ -175,7 +181,7 @@ impl Settings {
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             // A broker that vanished without a word is noticed while streams wait for it.
             .http2_keep_alive_interval(self.keep_alive_interval)
-            .keep_alive_timeout(self.connect_timeout)
+            .keep_alive_timeout(self.keep_alive_timeout)
             .keep_alive_while_idle(true);
         self.tls.as_ref().map_or(Ok(endpoint.clone()), |tls| tls.secure(endpoint))
     }

@@ -39,6 +39,9 @@ struct Shared {
     turn: AtomicU32,
 }
 
+/// How long one broker may take to say where something is: any other one can say it, too.
+const LOCATE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Whether a request whose outcome is unknown may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Repeat {
@@ -137,13 +140,15 @@ impl Client {
         F: Future<Output = Result<Response<T>, Status>>,
     {
         let mut tries = self.tries(repeat, Duration::ZERO);
-        self.call_any(&mut tries, try_once).await.map(|(response, _)| response)
+        let limit = self.options().request_timeout;
+        self.call_any(&mut tries, limit, try_once).await.map(|(response, _)| response)
     }
 
     /// As [`Client::call`]; says who answered.
     async fn call_any<T, F>(
         &self,
         tries: &mut Tries,
+        limit: Duration,
         mut try_once: impl FnMut(Channel) -> F,
     ) -> Result<(T, Broker), ClientError>
     where
@@ -152,7 +157,6 @@ impl Client {
         let mut passed_over = 0;
         loop {
             let broker = self.brokers().current();
-            let limit = self.options().request_timeout;
             let error = match try_until(tries.deadline, limit, try_once(broker.channel.clone())).await {
                 Ok(response) => return Ok((response, broker)),
                 Err(error) => error,
@@ -252,7 +256,7 @@ impl Client {
         let request = v1::LocateRequest { target: target.to_owned() };
         let mut tries = Tries { deadline, ..self.tries(Repeat::Safe, Duration::ZERO) };
         let (response, by) = self
-            .call_any(&mut tries, |channel| {
+            .call_any(&mut tries, self.options().request_timeout.min(LOCATE_TIMEOUT), |channel| {
                 let request = request.clone();
                 async move { messages(channel).locate(request).await }
             })

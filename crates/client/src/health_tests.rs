@@ -5,11 +5,11 @@ use pondage_protocol::cluster::BrokerStatus;
 
 use super::*;
 
-/// A cluster of `alive` and these shards: leader, replicas, leaving, in sync, minimum, wanted.
-pub(crate) fn cluster(
-    alive: &[(u32, bool)],
-    shards: &[(Option<u32>, &[u32], &[u32], &[u32], u32, u32)],
-) -> ClusterStatus {
+/// Leader, replicas, leaving, in sync, minimum, wanted.
+pub(crate) type Row<'a> = (Option<u32>, &'a [u32], &'a [u32], &'a [u32], u32, u32);
+
+/// A cluster of `alive` and these shards.
+pub(crate) fn cluster(alive: &[(u32, bool)], shards: &[Row<'_>]) -> ClusterStatus {
     let ids = |ids: &[u32]| ids.iter().copied().map(BrokerId).collect::<Vec<_>>();
     let brokers = alive.iter().map(|&(id, is_alive)| BrokerStatus {
         id: BrokerId(id),

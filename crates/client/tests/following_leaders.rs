@@ -157,7 +157,7 @@ impl Node {
         }
         say(Response::Started(v1::ConsumeStarted { partitions: vec![v1::StartedPartition::default()] }))
             .await;
-        let offset = u64::from(self.truth().leaders[0].1);
+        let offset = self.truth().leaders[0].1;
         let lease =
             v1::LeasedRange { first_offset: offset, count: 1, epoch: 1, attempt: 1, ..Default::default() };
         let delivery = v1::Delivery {

@@ -37,6 +37,9 @@ pub(crate) struct SnapshotFiles<D> {
     folder: String,
 }
 
+/// The newest snapshot that checks out, with its catalog, and what is wrong with newer ones.
+pub(crate) type Found = (Option<(Snapshot, Catalog)>, Vec<String>);
+
 impl<D: Disk> SnapshotFiles<D> {
     pub(crate) const fn new(disk: D, folder: String) -> Self {
         Self { disk, folder }
@@ -56,7 +59,7 @@ impl<D: Disk> SnapshotFiles<D> {
     }
 
     /// The newest snapshot that checks out, with its catalog; and what is wrong with newer ones.
-    pub(crate) fn newest(&self) -> io::Result<(Option<(Snapshot, Catalog)>, Vec<String>)> {
+    pub(crate) fn newest(&self) -> io::Result<Found> {
         let mut damaged = Vec::new();
         for name in self.names()?.iter().rev() {
             let path = format!("{}/{name}", self.folder);

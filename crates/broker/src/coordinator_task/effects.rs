@@ -20,10 +20,12 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
         match effect {
             CoordinatorEffect::Write(entries) => self.write_catalog(entries),
             CoordinatorEffect::DropSegments(position) => self.drop_catalog_segments(position),
-            CoordinatorEffect::WriteIdentity { incarnation, nonce } => self.write_identity(incarnation, nonce),
+            CoordinatorEffect::WriteIdentity { incarnation, nonce } => {
+                self.write_identity(incarnation, nonce)
+            }
             CoordinatorEffect::Registered(member) => {
                 tracing::info!(broker = member.broker.get(), start = member.incarnation.get(), "registered");
-                broker.set_member(member);
+                broker.set_own(member.broker);
                 self.tell_peers(member);
             }
             CoordinatorEffect::Reformat => broker.empty_volume(),

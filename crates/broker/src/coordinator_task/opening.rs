@@ -14,11 +14,7 @@ use crate::shard_task::{Message, ShardHandle, ShardTask};
 impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
     /// Opens the shard's log beside this task, unless it is open, and then does `then`, after all that was to be
     /// done before.
-    pub(super) fn when_open(
-        &mut self,
-        shard: ShardId,
-        then: impl FnOnce(&ShardHandle<D>) + Send + 'static,
-    ) {
+    pub(super) fn when_open(&mut self, shard: ShardId, then: impl FnOnce(&ShardHandle<D>) + Send + 'static) {
         let Some(me) = self.coordinator.registered() else { return };
         self.opening.retain(|at, opening| *at == shard || !opening.is_finished());
         let before = self.opening.remove(&shard).filter(|opening| !opening.is_finished());

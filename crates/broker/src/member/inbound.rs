@@ -24,10 +24,7 @@ pub(super) struct Inbound<D: Disk> {
 }
 
 impl<D: Disk> Inbound<D> {
-    pub(super) const fn new(
-        broker: Handle<D>,
-        coordinator: mpsc::UnboundedSender<AdminMessage<D>>,
-    ) -> Self {
+    pub(super) const fn new(broker: Handle<D>, coordinator: mpsc::UnboundedSender<AdminMessage<D>>) -> Self {
         Self { broker, coordinator }
     }
 }

@@ -29,13 +29,16 @@ fn is_well(place: &Place) -> bool {
 fn processes(place: &Place) -> Vec<(usize, Pid)> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").expect("a system with /proc").flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
         // It may have ended meanwhile.
         let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
         for number in 1..=9 {
             let folder = place.path("data").join(format!("broker-{number}"));
-            if words.get(1) == Some(&&b"broker"[..]) && words.contains(&folder.as_os_str().as_encoded_bytes()) {
+            if words.get(1) == Some(&&b"broker"[..]) && words.contains(&folder.as_os_str().as_encoded_bytes())
+            {
                 found.push((number, Pid::from_raw(pid).expect("a process")));
             }
         }
@@ -57,11 +60,16 @@ fn is_alive(process: Pid) -> bool {
 fn three_brokers_begin_a_cluster_and_go_on_with_it() {
     let mut place = three();
     let addresses: Value =
-        serde_json::from_str(&fs::read_to_string(place.path("addresses.json")).expect("there")).expect("JSON");
+        serde_json::from_str(&fs::read_to_string(place.path("addresses.json")).expect("there"))
+            .expect("JSON");
     assert_eq!(addresses["brokers"].as_array().map(Vec::len), Some(3));
     let first = status(&place);
-    assert_eq!((&first["healthy"], first["catalog"]["voters"].as_array().map(Vec::len)), (&Value::Bool(true), Some(3)));
-    for shard in first["shards"].as_array().expect("shards").iter().filter(|shard| shard["kind"] != "catalog") {
+    assert_eq!(
+        (&first["healthy"], first["catalog"]["voters"].as_array().map(Vec::len)),
+        (&Value::Bool(true), Some(3))
+    );
+    for shard in first["shards"].as_array().expect("shards").iter().filter(|shard| shard["kind"] != "catalog")
+    {
         assert_eq!(shard["inSync"].as_array().map(Vec::len), Some(3), "{shard}");
     }
     let published = place.run_with(&["publish", "orders"], "one\ntwo\nthree\n").ok();
@@ -69,7 +77,7 @@ fn three_brokers_begin_a_cluster_and_go_on_with_it() {
 
     let before = processes(&place);
     assert_eq!(before.len(), 3);
-    let mut up = place.take_broker();
+    let up = place.take_broker();
     up.signal(Signal::TERM);
     let (ended, out, err) = up.output();
     assert_eq!(ended.code(), Some(0), "{out}\n{err}");
@@ -100,7 +108,7 @@ fn a_killed_broker_loses_nothing_and_is_started_again() {
     eventually("the cluster is whole", || is_well(&place));
     let read = place.ok(&["consume", "orders", "--until-end", "-o", "value"]);
     assert_eq!(read, "one\ntwo\nafter 1\nafter 2\nafter 3\n");
-    let mut up = place.take_broker();
+    let up = place.take_broker();
     up.signal(Signal::TERM);
     let (_, _, err) = up.output();
     assert_eq!(err.matches("it starts again in").count(), 3, "{err}");

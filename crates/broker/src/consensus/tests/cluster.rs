@@ -70,10 +70,6 @@ impl Wires {
     pub(super) fn row(&self, host: u8, change: impl FnOnce(&mut KnownBroker)) {
         change(self.rows.write().unwrap().get_mut(&host).unwrap());
     }
-
-    pub(super) fn forget(&self, host: u8) {
-        self.rows.write().unwrap().remove(&host);
-    }
 }
 
 pub(super) struct Way(pub(super) u8, pub(super) Arc<Wires>);

@@ -124,7 +124,7 @@ fn tell(progress: &mut Progress, now: &RollingProgress) {
         RollingAction::Drain(broker) => progress.step(done, total, &format!("broker {broker} hands over")),
         RollingAction::Restart(broker) => progress.step(done, total, &format!("broker {broker} restarts")),
         RollingAction::Undrain(broker) => {
-            progress.step(done, total, &format!("broker {broker} is back and in sync"))
+            progress.step(done, total, &format!("broker {broker} is back and in sync"));
         }
         RollingAction::Done => {}
     }

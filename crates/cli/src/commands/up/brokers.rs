@@ -141,7 +141,7 @@ impl Up {
                     match client.initialise_cluster(uuid).await {
                         Ok(()) => return Ok(()),
                         Err(error) if error.retriable() && Instant::now() < deadline => {
-                            sleep(LOOK_EVERY).await
+                            sleep(LOOK_EVERY).await;
                         }
                         Err(error) => return Err(Failure::from(error).about("the cluster was not begun")),
                     }

@@ -59,7 +59,7 @@ pub(crate) struct Load {
 #[derive(Clone)]
 enum Caller {
     Client(Client, Vec<Message>),
-    Stub(MessagesClient<Channel>, PublishRequest),
+    Stub(Box<(MessagesClient<Channel>, PublishRequest)>),
 }
 
 impl Caller {
@@ -69,7 +69,7 @@ impl Caller {
             Calls::Stub => {
                 let batch = batch(&noise(1))?;
                 let request = PublishRequest { target: TOPIC.to_owned(), batch, ..Default::default() };
-                Self::Stub(stub(address).await?, request)
+                Self::Stub(Box::new((stub(address).await?, request)))
             }
         })
     }
@@ -89,7 +89,8 @@ impl Caller {
             Self::Client(client, messages) => {
                 client.publish(TOPIC, &messages[number % messages.len()]).await?;
             }
-            Self::Stub(stub, request) => {
+            Self::Stub(called) => {
+                let (stub, request) = &mut **called;
                 stub.publish(request.clone()).await?;
             }
         }
