@@ -56,6 +56,8 @@ pub struct View {
     pub numbers: BTreeMap<Host, BrokerId>,
     /// Where the catalog is led.
     pub catalog: Option<Host>,
+    /// All shards' epochs, added up: grows with every change of a leader.
+    pub epochs: u64,
     /// Brokers that vote on the catalog.
     pub voters: usize,
     /// What is not as it should be.
@@ -221,6 +223,7 @@ pub(crate) async fn look(client: Client) -> Result<View> {
     }
     view.catalog = status.catalog_leader.and_then(|leader| hosts.get(&leader)).copied();
     for shard in status.shards.iter().filter(|shard| shard.kind != ShardKind::Catalog) {
+        view.epochs += shard.epoch.0;
         if let Some(host) = shard.leader.and_then(|leader| hosts.get(&leader)) {
             *view.leads.entry(*host).or_default() += shard.streams;
         }

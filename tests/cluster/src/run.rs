@@ -172,7 +172,7 @@ impl Stage {
 
     /// Makes the faults of a group, in an order of chance.
     fn play(&mut self, group: &[(Scenario, u32)]) -> Result<()> {
-        self.wait_whole()?;
+        self.wait_whole(false)?;
         let (acknowledged, from) = (self.load.recorder().acknowledged(), Instant::now());
         thread::sleep(WARM_UP);
         let rate = (self.load.recorder().acknowledged() - acknowledged) as f64 / from.elapsed().as_secs_f64();
@@ -222,7 +222,7 @@ impl Stage {
         }
         faults::end(self, scenario, &begun)?;
         let repairing = Instant::now();
-        self.wait_whole()?;
+        self.wait_whole(scenario.may_end)?;
         let to = self.load.recorder().now_micros();
         let acks = self.load.recorder().acks_since(from);
         let gap = gaps::longest(&acks, streams(), from, to);
@@ -248,15 +248,22 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits until every stream flows, and the cluster says that nothing is left to be repaired.
-    fn wait_whole(&mut self) -> Result<()> {
+    /// Waits until every stream flows, and the cluster says that nothing is left to be repaired. A broker that ends by
+    /// itself is started again if it may, else an error.
+    fn wait_whole(&mut self, may_end: bool) -> Result<()> {
         let started = Instant::now();
         loop {
             self.check()?;
+            let mut has_ended = false;
             for broker in &mut self.cluster.brokers {
                 if let Some(ended) = broker.ended()? {
-                    bail!(ended);
+                    ensure!(may_end, ended);
+                    println!("{ended}");
+                    has_ended = true;
                 }
+            }
+            if has_ended {
+                self.cluster.start_missing()?;
             }
             let view = self.load.ask(look);
             let dry = self.dry();

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::Stage;
 use crate::{
+    cluster::look,
     load::Unanswered,
     network::{Host, Shape, Traffic},
     scenarios::{Kind, Scenario},
@@ -115,6 +116,7 @@ pub(super) fn begin(stage: &mut Stage, scenario: &Scenario) -> Result<Begun> {
         }
         Kind::PowerCut => asked = power_cut(stage)?,
         Kind::DiskFull => cluster.broker(victim).volume()?.fill()?,
+        Kind::Calm => {}
     }
     let shaped_packets = stage.cluster.network.shaped_packets();
     Ok(Begun { victim: Some(victim), unanswered: unanswered(stage, &asked), shaped_packets })
@@ -147,6 +149,14 @@ pub(super) fn end(stage: &mut Stage, scenario: &Scenario, begun: &Begun) -> Resu
         }
         // It ended with the cut.
         Kind::PowerCut => Ok(()),
+        Kind::Calm => {
+            let (before, after) = (stage.view.epochs, stage.load.ask(look)?.epochs);
+            ensure!(
+                before == after,
+                "a leader was changed although nothing was wrong: {before} epochs, now {after}"
+            );
+            Ok(())
+        }
         Kind::DiskFull => {
             cluster.broker(victim).volume()?.relieve()?;
             // A broker whose disk is full may end; it may not come back wrong.
@@ -161,7 +171,7 @@ fn restore(stage: &mut Stage, victim: Host) -> Result<Begun> {
     broker.kill()?;
     broker.back_up()?;
     stage.cluster.start_missing()?;
-    stage.wait_whole()?;
+    stage.wait_whole(false)?;
     thread::sleep(Duration::from_secs(1));
     let asked = in_the_midst(stage);
     stage.cluster.broker(victim).kill()?;
