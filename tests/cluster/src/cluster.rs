@@ -239,6 +239,13 @@ impl View {
         self.troubles.is_empty() && self.voters == self.numbers.len().min(3)
     }
 
+    /// What is left to be repaired, in words.
+    #[must_use]
+    pub fn missing(&self) -> String {
+        let troubles: Vec<String> = self.troubles.iter().map(ToString::to_string).collect();
+        if troubles.is_empty() { format!("{} voters", self.voters) } else { troubles.join(", ") }
+    }
+
     /// The host whose broker leads most, and the one whose broker leads least.
     #[must_use]
     pub fn most_and_least(&self) -> Option<(Host, Host)> {

@@ -46,6 +46,8 @@ pub struct Fault {
     pub gap: Duration,
     /// From its end until nothing was left of it.
     pub repaired: Duration,
+    /// What was missing until then.
+    pub waited_for: String,
 }
 
 impl fmt::Display for Fault {
@@ -55,6 +57,9 @@ impl fmt::Display for Fault {
         let (gap, repaired) = (gap.as_millis(), repaired.as_millis());
         write!(f, "{name}{victim}: {publishes} publishes and {settles} settles unanswered, ")?;
         write!(f, "longest gap {gap} ms, whole {repaired} ms after its end")?;
+        if !self.waited_for.is_empty() {
+            write!(f, " ({})", self.waited_for)?;
+        }
         if self.counts { Ok(()) } else { write!(f, " (does not count)") }
     }
 }
