@@ -24,7 +24,7 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
                 self.write_identity(incarnation, nonce)
             }
             CoordinatorEffect::Registered(member) => {
-                tracing::info!(broker = member.broker.get(), start = member.incarnation.get(), "registered");
+                tracing::debug!(broker = member.broker.get(), start = member.incarnation.get(), "registered");
                 broker.set_own(member.broker);
                 self.tell_peers(member);
             }
