@@ -27,6 +27,11 @@ struct Group<W> {
     waiters: Vec<Option<W>>,
 }
 
+/// Whether the broker, or another one, may take the verdict a little later: it was not done, and nobody took the lease.
+fn is_for_now(error: &ClientError) -> bool {
+    error.is_of_broker() || error.retriable() && error.outcome() == Outcome::Definite
+}
+
 impl<W> Settles<W> {
     pub(crate) const fn new() -> Self {
         Self { waiting: Vec::new(), in_flight: BTreeMap::new(), next_request: 0 }
@@ -85,7 +90,7 @@ impl<W> Settles<W> {
             };
             let Some(group) = groups.get_mut(item as usize) else { continue };
             let result = result.map_err(ClientError::from);
-            if let Some(error) = result.as_ref().err().filter(|error| count == 0 && error.is_of_broker()) {
+            if let Some(error) = result.as_ref().err().filter(|error| count == 0 && is_for_now(error)) {
                 elsewhere = Some(error.clone());
                 again.push(Group { item: group.item, waiters: std::mem::take(&mut group.waiters) });
                 continue;
@@ -199,6 +204,20 @@ mod tests {
         let expected = [(5, None), (6, None), (7, lost()), (8, None), (20, lost()), (30, left_out)];
         assert_eq!(ended, expected);
         assert!(settles.is_idle());
+    }
+
+    #[test]
+    fn what_is_refused_for_now_waits_again() {
+        for refusal in [Refusal::NotEnoughReplicas { needed: 2, have: 1 }, Refusal::StorageFull] {
+            let mut settles = Settles::new();
+            settles.push(token(5, 1), Verdict::Accept, ());
+            let request_id = settles.next_request().expect("one waits").request_id;
+            let result = Err(refusal.into());
+            let results = vec![SettleResult { item: 0, first: Offset(0), count: 0, result }.into()];
+            let (ended, elsewhere) = settles.answered(v1::ConsumeSettled { request_id, results });
+            assert!(ended.is_empty() && elsewhere.is_some_and(|error| error.retriable()));
+            assert_eq!(settles.next_request().map(|again| again.items.len()), Some(1), "it is sent again");
+        }
     }
 
     #[test]
