@@ -212,7 +212,7 @@ mod tests {
             let mut settles = Settles::new();
             settles.push(token(5, 1), Verdict::Accept, ());
             let request_id = settles.next_request().expect("one waits").request_id;
-            let result = Err(refusal.into());
+            let result: Result<Settled, Failure> = Err(refusal.into());
             let results = vec![SettleResult { item: 0, first: Offset(0), count: 0, result }.into()];
             let (ended, elsewhere) = settles.answered(v1::ConsumeSettled { request_id, results });
             assert!(ended.is_empty() && elsewhere.is_some_and(|error| error.retriable()));

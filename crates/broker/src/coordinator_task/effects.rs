@@ -21,7 +21,7 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
             CoordinatorEffect::Write(entries) => self.write_catalog(entries),
             CoordinatorEffect::DropSegments(position) => self.drop_catalog_segments(position),
             CoordinatorEffect::WriteIdentity { incarnation, nonce } => {
-                self.write_identity(incarnation, nonce)
+                self.write_identity(incarnation, nonce);
             }
             CoordinatorEffect::Registered(member) => {
                 tracing::debug!(broker = member.broker.get(), start = member.incarnation.get(), "registered");

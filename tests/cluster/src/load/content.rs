@@ -34,7 +34,7 @@ pub(super) fn identify(key: Option<&Bytes>, value: Option<&Bytes>) -> Option<Mes
 
 /// The key of a publisher's n-th message.
 pub(super) const fn key_of(publisher: u64, number: u64) -> KeyId {
-    KeyId(publisher << 16 | scatter(number) % KEYS)
+    KeyId((publisher << 16) | (scatter(number) % KEYS))
 }
 
 fn key_bytes(key: KeyId) -> Bytes {

@@ -111,7 +111,7 @@ pub(crate) async fn restart(members: &mut Members, queues: &[String], rate: u32)
     drop(
         timeout(LEAD_OUT, async {
             while missing() > 0 {
-                sleep(WORK[1]).await
+                sleep(WORK[1]).await;
             }
         })
         .await,
