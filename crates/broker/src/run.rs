@@ -209,7 +209,7 @@ impl<D: Disk + std::fmt::Debug> Stop for Running<D> {
             match emptied {
                 Ok(Ok(())) => tracing::warn!("the volume was emptied"),
                 Ok(Err(error)) => {
-                    tracing::error!(%error, "the volume was not emptied; the next start goes on")
+                    tracing::error!(%error, "the volume was not emptied; the next start goes on");
                 }
                 Err(error) => tracing::error!(%error, "the volume was not emptied; the next start goes on"),
             }
