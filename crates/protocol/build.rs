@@ -10,12 +10,14 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message;
 
 const PROTO_ROOT: &str = "../../proto";
-const FILES: [&str; 7] = [
+const FILES: [&str; 9] = [
     "pondage/v1/admin.proto",
+    "pondage/v1/cluster.proto",
     "pondage/v1/consume.proto",
     "pondage/v1/error.proto",
     "pondage/v1/groups.proto",
     "pondage/v1/messages.proto",
+    "pondage/v1/peers.proto",
     "pondage/v1/resources.proto",
     "pondage/v1/settle.proto",
 ];

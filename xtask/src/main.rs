@@ -69,14 +69,21 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         rest: Vec<String>,
     },
-    /// Repeat simulation and flights on fresh seeds until the time is up or something breaks
+    /// Repeat simulation and flights on fresh seeds until the time is up or something breaks; or harm a cluster of
+    /// processes in every way a hundred times
     Soak {
+        /// What to soak; left out, simulation and flights
+        #[arg(value_enum)]
+        subject: Option<SoakSubject>,
         /// How long to go on, in minutes
         #[arg(long, default_value_t = 60)]
         minutes: u64,
         /// First seed; continuous integration covers those below 1000
         #[arg(long, default_value_t = 1_000)]
         first_seed: u64,
+        /// Passed on to the soak of the cluster
+        #[arg(last = true)]
+        rest: Vec<String>,
     },
 }
 
@@ -106,9 +113,19 @@ enum Demo {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+enum SoakSubject {
+    /// Three brokers in network namespaces, under load
+    Cluster,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
 enum BenchSubject {
     /// Publishing over the native API
     Publish,
+    /// Publishing to three brokers
+    Cluster,
+    /// Many queues on three brokers, of which some are killed and all are restarted
+    Queues,
 }
 
 fn main() -> ExitCode {
@@ -151,11 +168,18 @@ fn dispatch(arguments: Arguments) -> Result<bool> {
             run::pass_through(demo.args(["--bin", "flights", "--"]).args(rest))
         }
         Command::Bench { subject, rest } => {
-            let BenchSubject::Publish = subject;
+            let subject = match subject {
+                BenchSubject::Publish => "publish",
+                BenchSubject::Cluster => "cluster",
+                BenchSubject::Queues => "queues",
+            };
             let mut bench = project.cargo();
             bench.args(["run", "--quiet", "--release", "--package", "pondage-e2e", "--bin", "bench", "--"]);
-            run::pass_through(bench.arg("publish").args(rest))
+            run::pass_through(bench.arg(subject).args(rest))
         }
-        Command::Soak { minutes, first_seed } => soak::soak(&project, minutes, first_seed),
+        Command::Soak { subject: Some(SoakSubject::Cluster), rest, .. } => {
+            soak::soak_cluster(&project, &rest)
+        }
+        Command::Soak { subject: None, minutes, first_seed, .. } => soak::soak(&project, minutes, first_seed),
     }
 }

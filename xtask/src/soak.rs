@@ -1,5 +1,5 @@
-//! The long run: the large model check, the search for planted faults, then fresh seeds and the flights again and
-//! again, until the time is up or something breaks.
+//! The long runs: the large model check, the search for planted faults, then fresh seeds and the flights again and
+//! again, until the time is up or something breaks; and the process-level faults in their full dose.
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,15 @@ const ONCE: [(&str, &str, &[&str]); 2] = [
         &["--features", "planted", "--", "search", "--all", "--seeds", "0..400"],
     ),
 ];
+
+/// Makes every process-level fault a hundred times, on three brokers at full load; gaps beyond their bar fail it too.
+/// Answers whether nothing broke.
+pub(crate) fn soak_cluster(project: &Project, rest: &[String]) -> Result<bool> {
+    run::build_shipped_binary(project)?;
+    let mut cluster = project.shipped(project.cargo());
+    cluster.args(["run", "--quiet", "--profile", SHIPPED_PROFILE, "--package", "pondage-cluster-tests"]);
+    run::pass_through(cluster.args(["--bin", "cluster", "--", "--soak", "--strict"]).args(rest))
+}
 
 /// Repeats rounds of simulation and flights for at least `minutes`; stops at the first failure, whose output
 /// names the seed. Answers whether nothing broke.

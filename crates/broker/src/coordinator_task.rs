@@ -1,31 +1,42 @@
-//! The task that owns the coordinator: the catalog's log, the shards' starts, administrators' requests.
+//! The task that owns the coordinator: the catalog, the shards' starts, administrators' requests.
 
-use std::collections::HashMap;
+mod catalog_log;
+mod effects;
+mod opening;
 
-use pondage_model::{Epoch, Position, RawEntry, Refusal, ShardId};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use pondage_model::{Member, Refusal, Revision, ShardId};
 use pondage_node::{
-    boot::{OpenedShard, open_shard, remove_shard_folder},
-    coordinator::{
-        AdminReply, AdminRequest, Assignment, Coordinator, CoordinatorEffect, CoordinatorEvent, ShardPosition,
-    },
-    disk::{Disk, Fault, LogOptions, LogWriter, Synced},
-    shard::{RequestId, ShardEvent, ShardRequest},
+    catalog::Consensus,
+    coordinator::{AdminReply, AdminRequest, Coordinator, CoordinatorEffect, CoordinatorEvent, PeerMessage},
+    disk::{Disk, Fault, LogOptions, LogWriter, Volume},
+    shard::RequestId,
 };
 use tokio::{
     sync::{mpsc, oneshot},
-    task::{JoinHandle, JoinSet},
+    task::JoinHandle,
+    time::MissedTickBehavior,
 };
 
 use crate::{
-    disk_threads::DiskThreads,
-    handle::Handle,
-    shard_task::{Clocks, Message, ShardHandle, ShardTask},
+    directory::BrokerEntry,
+    peers::{Credit, PeerAddress},
+    shard_task::Done,
+    surroundings::Surroundings,
 };
+pub(crate) use catalog_log::CatalogLog;
 
 /// Administrators' requests that wait; then senders wait.
 pub(crate) const INBOX_REQUESTS_MAX: usize = 1_024;
 /// Requests that are taken before their commands are written, so that they share a batch.
 const BURST_MAX: usize = 1_024;
+/// How often the coordinator of a cluster's member looks at the time.
+const TICK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Where an administrator's answer goes.
 type Answer = oneshot::Sender<Result<AdminReply, Refusal>>;
@@ -35,66 +46,92 @@ type Answer = oneshot::Sender<Result<AdminReply, Refusal>>;
 pub(crate) enum AdminMessage<D: Disk> {
     /// An administrator asks.
     Ask(AdminRequest, Answer),
-    /// The writer comes back from its thread.
-    Written(Box<LogWriter<D>>, Result<Option<Synced>, Fault>),
-    /// A shard serves.
-    Serving(ShardId, Epoch),
-    /// A shard says where its log ends.
-    Position(ShardPosition),
-    /// A shard made its streams as it should, or could not.
-    Ensured(RequestId, Result<(), Refusal>),
+    /// What a shard, the consensus, another broker or a disk has to say.
+    Event(CoordinatorEvent),
+    /// The coordinator of another broker speaks.
+    Peer(Member, PeerMessage, Credit),
+    /// The writer of the catalog's log comes back from its thread.
+    Written(Box<LogWriter<D>>, Result<Done, Fault>),
+    /// Hand over everything that is led here; told when nothing is left.
+    Leave(oneshot::Sender<()>),
     /// End, once nothing is being written.
     Stop(oneshot::Sender<()>),
 }
 
 /// The owner of the coordinator.
-pub(crate) struct CoordinatorTask<D: Disk> {
-    pub(crate) coordinator: Coordinator,
-    pub(crate) writer: Option<Box<LogWriter<D>>>,
-    pub(crate) store: D,
-    pub(crate) log_options: LogOptions,
-    pub(crate) disk: DiskThreads,
-    pub(crate) clocks: Clocks,
-    pub(crate) broker: Handle<D>,
-    pub(crate) events: mpsc::UnboundedSender<AdminMessage<D>>,
-    pub(crate) answers: HashMap<RequestId, Answer>,
-    pub(crate) next_request: u64,
-    pub(crate) to_write: Option<Vec<RawEntry>>,
-    pub(crate) to_drop: Option<Position>,
-    pub(crate) stopping: Option<oneshot::Sender<()>>,
-    /// The epochs that shards were told to lead in.
-    pub(crate) led: HashMap<ShardId, Epoch>,
-    /// Shards that are being opened, and some that are open by now.
-    pub(crate) opening: HashMap<ShardId, JoinHandle<()>>,
-    /// Shards whose folders are being removed.
-    pub(crate) removing: JoinSet<()>,
+pub(crate) struct CoordinatorTask<D: Disk, C: Consensus> {
+    coordinator: Coordinator<C>,
+    /// Of a lone broker; in a cluster the log is the consensus's.
+    log: Option<CatalogLog<D>>,
+    store: D,
+    log_options: LogOptions,
+    volume: Arc<Mutex<Volume<D>>>,
+    around: Surroundings<D>,
+    answers: HashMap<RequestId, Answer>,
+    next_request: u64,
+    /// The revision up to which others were told.
+    told: Revision,
+    leaving: Vec<oneshot::Sender<()>>,
+    has_left: bool,
+    stopping: Option<oneshot::Sender<()>>,
+    /// Shards that are being opened or removed, and the last one that is done.
+    opening: HashMap<ShardId, JoinHandle<()>>,
 }
 
-impl<D: Disk> CoordinatorTask<D> {
+impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
+    /// A coordinator that has not begun yet. `log` is a lone broker's.
+    pub(crate) fn new(
+        coordinator: Coordinator<C>,
+        log: Option<CatalogLog<D>>,
+        (store, log_options): (D, LogOptions),
+        volume: Arc<Mutex<Volume<D>>>,
+        around: Surroundings<D>,
+    ) -> Self {
+        Self {
+            coordinator,
+            log,
+            store,
+            log_options,
+            volume,
+            around,
+            answers: HashMap::new(),
+            next_request: 0,
+            told: Revision::ZERO,
+            leaving: Vec::new(),
+            has_left: false,
+            stopping: None,
+            opening: HashMap::new(),
+        }
+    }
+
     pub(crate) async fn run(
         mut self,
         mut requests: mpsc::Receiver<AdminMessage<D>>,
         mut events: mpsc::UnboundedReceiver<AdminMessage<D>>,
     ) {
         let mut effects = Vec::new();
-        self.coordinator.step(self.clocks.now(), CoordinatorEvent::Start, &mut effects);
+        let is_member = self.log.is_none();
+        let mut ticks = tokio::time::interval(TICK_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.step(CoordinatorEvent::Start, &mut effects);
         loop {
             for effect in std::mem::take(&mut effects) {
                 self.perform(effect);
             }
-            if self.writer.is_some()
+            self.tell_others();
+            if self.log.as_ref().is_none_or(CatalogLog::is_idle)
                 && let Some(stopping) = self.stopping.take()
             {
                 // Nobody writes behind the back of whoever waits for this.
                 for (_, opening) in self.opening.drain() {
                     drop(opening.await);
                 }
-                while self.removing.join_next().await.is_some() {}
                 let _ = stopping.send(());
                 return;
             }
             let message = tokio::select! {
                 biased;
+                _ = ticks.tick(), if is_member => AdminMessage::Event(CoordinatorEvent::Tick),
                 Some(message) = events.recv() => message,
                 message = requests.recv() => match message {
                     Some(message) => message,
@@ -121,174 +158,69 @@ impl<D: Disk> CoordinatorTask<D> {
                 self.answers.insert(id, answer);
                 CoordinatorEvent::Request { id, request }
             }
+            AdminMessage::Event(event) => event,
+            AdminMessage::Peer(from, message, _credit) => CoordinatorEvent::Peer { from, message },
             AdminMessage::Written(writer, result) => {
-                self.writer = Some(writer);
-                self.work();
+                self.came_back(writer);
                 match result {
-                    Ok(Some(synced)) => CoordinatorEvent::Synced(synced),
-                    Ok(None) => return,
+                    Ok(Done::Synced(synced)) => CoordinatorEvent::Synced(synced),
+                    Ok(Done::Truncated(_) | Done::Nothing) => return,
                     Err(fault) => {
-                        self.broker.fail(format!("the catalog's log: {fault}"));
+                        self.around.broker.fail(format!("the catalog's log: {fault}"));
                         CoordinatorEvent::WriteFailed
                     }
                 }
+            }
+            AdminMessage::Leave(left) => {
+                if self.has_left {
+                    let _ = left.send(());
+                    return;
+                }
+                self.leaving.push(left);
+                CoordinatorEvent::Stop
             }
             AdminMessage::Stop(done) => {
                 self.stopping = Some(done);
                 return;
             }
-            AdminMessage::Serving(shard, epoch) => CoordinatorEvent::Serving(shard, epoch),
-            AdminMessage::Position(position) => CoordinatorEvent::Position(position),
-            AdminMessage::Ensured(id, result) => CoordinatorEvent::Ensured { id, result },
         };
-        self.coordinator.step(self.clocks.now(), event, effects);
+        self.step(event, effects);
     }
 
-    fn perform(&mut self, effect: CoordinatorEffect) {
-        match effect {
-            CoordinatorEffect::Write(entries) => {
-                self.to_write = Some(entries);
-                self.work();
-            }
-            CoordinatorEffect::Assign(shard, assignment) => self.assign(shard, assignment),
-            CoordinatorEffect::AskPosition(shard) => self.ask_position(shard),
-            CoordinatorEffect::RemoveShard(shard) => self.remove_shard(shard),
-            CoordinatorEffect::Ensure { id, shard, streams, complete } => {
-                let (broker, events) = (self.broker.clone(), self.events.clone());
-                tokio::spawn(async move {
-                    let result = broker.ask(shard, ShardRequest::Ensure { streams, complete }).await;
-                    drop(events.send(AdminMessage::Ensured(id, result.map(drop))));
-                });
-            }
-            CoordinatorEffect::Route(name, route) => self.broker.set_route(name, route),
-            CoordinatorEffect::Group(name, settings) => self.broker.set_group(name, settings),
-            CoordinatorEffect::Changed(change) => self.broker.tell(change),
-            CoordinatorEffect::Reply { id, result } => {
-                if let Some(answer) = self.answers.remove(&id) {
-                    drop(answer.send(result));
-                }
-            }
-            CoordinatorEffect::Ready => self.broker.set_ready(true),
-            CoordinatorEffect::Fatal(refusal) => self.broker.fail(format!("{refusal}: {}", refusal.action())),
-            CoordinatorEffect::DropSegments(position) => {
-                self.to_drop = Some(position);
-                self.work();
-            }
-            CoordinatorEffect::Registered(member) => tracing::debug!(?member, "registered"),
-            CoordinatorEffect::Report(finding) => {
-                tracing::warn!(?finding, "a replica lost what it had reported as durable");
-            }
-            CoordinatorEffect::Stopped => {}
-            CoordinatorEffect::WriteIdentity { .. }
-            | CoordinatorEffect::Reformat
-            | CoordinatorEffect::HandOver { .. }
-            | CoordinatorEffect::KeepLeading(_)
-            | CoordinatorEffect::Send { .. } => {
-                unreachable!(
-                    "a lone broker chose its number at the boot and has nobody to speak to: {effect:?}"
-                )
-            }
-        }
+    fn step(&mut self, event: CoordinatorEvent, effects: &mut Vec<CoordinatorEffect>) {
+        self.coordinator.step(self.around.clocks.now(), event, effects);
     }
 
-    fn work(&mut self) {
-        if self.to_write.is_none() && self.to_drop.is_none() {
+    /// Tells the rest of this broker what the catalog says of brokers and leaders, if it changed.
+    fn tell_others(&mut self) {
+        let catalog = self.coordinator.catalog();
+        let revision = catalog.revision();
+        if revision == self.told {
             return;
         }
-        let Some(mut writer) = self.writer.take() else { return };
-        let (entries, below, events) = (self.to_write.take(), self.to_drop.take(), self.events.clone());
-        self.disk.run(move || {
-            let result = crate::shard_task::perform_on_disk(&mut writer, entries, below);
-            drop(events.send(AdminMessage::Written(writer, result)));
-        });
-    }
-
-    /// Opens the shard, and leads it if it is this broker's to lead and does not do so already.
-    fn assign(&mut self, shard: ShardId, assignment: Assignment) {
-        let own = self.coordinator.registered().map(|member| member.broker);
-        let epoch = assignment.epoch;
-        if assignment.leader.is_none() || assignment.leader != own {
-            self.when_open(shard, |_| {});
-        } else if self.led.insert(shard, epoch) == Some(epoch) {
-            let changed = Message::Event(ShardEvent::Assigned(assignment));
-            self.when_open(shard, move |handle| drop(handle.events.send(changed)));
-        } else {
-            let (serving, served) = oneshot::channel();
-            self.when_open(shard, move |handle| drop(handle.events.send(Message::Lead(assignment, serving))));
-            let events = self.events.clone();
-            tokio::spawn(async move {
-                if served.await.is_ok() {
-                    drop(events.send(AdminMessage::Serving(shard, epoch)));
-                }
-            });
+        let since = std::mem::replace(&mut self.told, revision);
+        let broker = &self.around.broker;
+        let brokers_changed = broker.directory().follow(catalog);
+        if self.around.member.is_some() {
+            // A lone broker leads what it has open.
+            broker.follow_leaders(catalog, if brokers_changed { Revision::ZERO } else { since });
+        }
+        let Some(me) = self.coordinator.registered() else { return };
+        broker.set_led(catalog.shards().filter(|row| row.leading() == Some(me)).count());
+        if brokers_changed {
+            self.tell_peers(me);
         }
     }
 
-    fn ask_position(&mut self, shard: ShardId) {
-        let (answer, answered) = oneshot::channel();
-        self.when_open(shard, move |handle| drop(handle.events.send(Message::Position(answer))));
-        let events = self.events.clone();
-        tokio::spawn(async move {
-            if let Ok(position) = answered.await {
-                drop(events.send(AdminMessage::Position(position)));
-            }
-        });
-    }
-
-    /// Opens the shard's log beside this task, unless it is open, and then does `then`, after all that was to be
-    /// done before.
-    fn when_open(&mut self, shard: ShardId, then: impl FnOnce(&ShardHandle<D>) + Send + 'static) {
-        let Some(me) = self.coordinator.registered() else { return };
-        let (store, options, disk, clocks) =
-            (self.store.clone(), self.log_options, self.disk.clone(), self.clocks);
-        let broker = self.broker.clone();
-        let before = self.opening.remove(&shard);
-        let opening = tokio::spawn(async move {
-            if let Some(before) = before {
-                drop(before.await);
-            }
-            if broker.shard(shard).is_err() {
-                let opened = tokio::task::spawn_blocking(move || {
-                    open_shard(&store, &options, shard, me, Epoch::ZERO, clocks.now())
-                })
-                .await;
-                match opened {
-                    Ok(Ok(opened)) => {
-                        let OpenedShard { shard: machine, writer, reader } = opened;
-                        let handle = ShardTask::spawn(machine, writer, reader, disk, clocks, broker.clone());
-                        broker.add_shard(shard, handle);
-                    }
-                    Ok(Err(error)) => return broker.fail(error.to_string()),
-                    Err(error) => return broker.fail(error.to_string()),
-                }
-            }
-            if let Ok(handle) = broker.shard(shard) {
-                then(&handle);
-            }
-        });
-        self.opening.insert(shard, opening);
-    }
-
-    /// Ends the shard's task, then removes its folder.
-    fn remove_shard(&mut self, shard: ShardId) {
-        let opening = self.opening.remove(&shard);
-        self.led.remove(&shard);
-        let removed = self.broker.remove_shard(shard);
-        let (store, broker) = (self.store.clone(), self.broker.clone());
-        // Those that are done need not be remembered.
-        while self.removing.try_join_next().is_some() {}
-        self.removing.spawn(async move {
-            if let Some(opening) = opening {
-                // It may not have come to be yet.
-                drop(opening.await);
-            }
-            if let Some(handle) = removed.or_else(|| broker.remove_shard(shard)) {
-                handle.stop().await;
-            }
-            let removed = tokio::task::spawn_blocking(move || remove_shard_folder(&store, shard)).await;
-            if let Ok(Err(error)) = removed {
-                broker.fail(format!("removing {shard:?}: {error}"));
-            }
-        });
+    /// Tells the peers whom to speak to.
+    fn tell_peers(&self, me: Member) {
+        let Some(member) = &self.around.member else { return };
+        let brokers = self.around.broker.directory().brokers();
+        let there = brokers.into_iter().filter(|broker| !broker.lost);
+        let there =
+            there.map(|BrokerEntry { member, volume, address, .. }| PeerAddress { member, volume, address });
+        // Messages are not to keep the coordinator's thread busy.
+        let _where_links_run = self.around.runtime.enter();
+        member.peers.set_brokers(me, there.collect());
     }
 }

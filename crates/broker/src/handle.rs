@@ -3,34 +3,43 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use pondage_model::{
-    Body, Entry, Epoch, Name, Offset, Refusal, ShardId, StreamId,
-    entry::{Granted, Move, MovedFrom, Publish},
+    Body, BrokerId, Entry, Epoch, Name, Offset, Refusal, Revision, ShardId, StreamId, Uuid,
+    entry::{Granted, Move, Publish},
     settings::GroupSettings,
 };
 use pondage_node::{
-    catalog::Change,
+    catalog::{Catalog, Change},
     coordinator::{AdminReply, AdminRequest, Route},
     dead_letter::dead_letter,
     delivery::{self, ConsumerId},
     disk::Disk,
-    shard::{ReaderId, ShardReply, ShardRequest},
+    shard::{ReaderId, ShardEvent, ShardReply, ShardRequest},
 };
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
+    consensus::{ConsensusNode, InitialiseError},
     coordinator_task::AdminMessage,
+    directory::Directory,
+    leaders::{Leader, Leaders},
     metrics::Metrics,
+    remote::{Remote, RemoteRequest},
     shard_task::{Message, ShardHandle},
 };
 
 /// Changes that a watcher may be behind before it has to list again.
 const CHANGES_BUFFERED_MAX: usize = 4_096;
+
+/// How long a name may take to be known here once the catalog knows it, and how often to look.
+const ROUTE_TIMEOUT: Duration = Duration::from_secs(3);
+const ROUTE_PAUSE: Duration = Duration::from_millis(20);
 
 /// Leases that a consumer was given in one stream.
 #[derive(Clone, Debug)]
@@ -56,7 +65,11 @@ pub struct Progress {
 
 /// A shard's answer that is still to come.
 #[derive(Debug)]
-pub struct Answer(oneshot::Receiver<ShardReply>);
+pub struct Answer {
+    reply: oneshot::Receiver<ShardReply>,
+    shard: ShardId,
+    leaders: Arc<Leaders>,
+}
 
 impl Answer {
     /// Waits for it. A refusal comes as the error.
@@ -64,7 +77,11 @@ impl Answer {
     /// # Errors
     /// What the shard refuses; [`Refusal::Interrupted`] (unknown) if the broker ends before it answers.
     pub async fn get(self) -> Result<delivery::Reply, Refusal> {
-        delivered(answered(self.0).await?)
+        let reply = match answered(self.reply).await {
+            Ok(reply) => delivered(reply),
+            Err(refusal) => Err(refusal),
+        };
+        reply.map_err(|refusal| self.leaders.hint(self.shard, refusal))
     }
 }
 
@@ -82,14 +99,23 @@ impl<D: Disk> Clone for Handle<D> {
 struct Shared<D: Disk> {
     shards: RwLock<HashMap<ShardId, ShardHandle<D>>>,
     routes: RwLock<Routes>,
+    directory: Directory,
+    /// The volume is a copy or a backup: it is emptied when the broker has ended.
+    is_stale: AtomicBool,
     groups: RwLock<HashMap<Name, Arc<GroupSettings>>>,
     admin: mpsc::Sender<AdminMessage<D>>,
     changes: broadcast::Sender<Change>,
+    /// The cluster and its consensus, of a member.
+    voter: OnceLock<(Uuid, ConsensusNode)>,
     failed: watch::Sender<Option<String>>,
     ready: watch::Sender<bool>,
+    links: RwLock<HashMap<BrokerId, bool>>,
+    led: watch::Sender<usize>,
     next_id: AtomicU64,
     producers: Mutex<std::ops::Range<u64>>,
     metrics: Metrics,
+    leaders: Arc<Leaders>,
+    remote: OnceLock<Arc<dyn Remote>>,
 }
 
 /// Where messages are, by name and by stream.
@@ -118,27 +144,65 @@ impl<D: Disk> Handle<D> {
         Self(Arc::new(Shared {
             shards: RwLock::default(),
             routes: RwLock::default(),
+            directory: Directory::default(),
+            is_stale: AtomicBool::new(false),
             groups: RwLock::default(),
             admin,
             changes: broadcast::channel(CHANGES_BUFFERED_MAX).0,
+            voter: OnceLock::new(),
             failed: watch::channel(None).0,
             ready: watch::channel(false).0,
+            links: RwLock::default(),
+            led: watch::channel(0).0,
             next_id: AtomicU64::new(1),
             producers: Mutex::new(0..0),
             metrics,
+            leaders: Arc::default(),
+            remote: OnceLock::new(),
         }))
     }
 
     /// Where the messages of a topic or queue are.
     ///
     /// # Errors
-    /// [`Refusal::NotFound`], definite.
+    /// Definite: [`Refusal::NotFound`] of a lone broker. The catalog of a member may be a little behind: it refuses with
+    /// [`Refusal::NotLeader`], and who asks where the name is led hears whether there is one.
     pub fn route(&self, name: &Name) -> Result<Arc<Route>, Refusal> {
-        read(&self.0.routes)
-            .by_name
-            .get(name)
-            .cloned()
-            .ok_or_else(|| Refusal::NotFound { kind: "topic or queue", name: name.to_string() })
+        self.known_route(name).ok_or_else(|| match self.consensus() {
+            Some(_) => Refusal::NotLeader { epoch: Epoch::ZERO },
+            None => no_target(name),
+        })
+    }
+
+    fn known_route(&self, name: &Name) -> Option<Arc<Route>> {
+        read(&self.0.routes).by_name.get(name).cloned()
+    }
+
+    /// As [`Self::route`], but sure of it: a member asks the catalog's leader before it says that nothing of this name is
+    /// there.
+    ///
+    /// # Errors
+    /// Definite: [`Refusal::NotFound`]; [`Refusal::NotLeader`] while the catalog can't be asked.
+    pub async fn route_surely(&self, name: &Name) -> Result<Arc<Route>, Refusal> {
+        match self.route(name) {
+            Err(_) if self.consensus().is_some() => {}
+            known => return known,
+        }
+        let deadline = tokio::time::Instant::now() + ROUTE_TIMEOUT;
+        let exists = tokio::time::timeout_at(deadline, self.admin(AdminRequest::HasTarget(name.clone())));
+        match exists.await {
+            Ok(Ok(AdminReply::Found(false))) => return Err(no_target(name)),
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) | Err(_) => return Err(Refusal::NotLeader { epoch: Epoch::ZERO }),
+        }
+        // It is being made: its shards tell when it is there.
+        loop {
+            match self.known_route(name) {
+                Some(route) => return Ok(route),
+                None if tokio::time::Instant::now() < deadline => tokio::time::sleep(ROUTE_PAUSE).await,
+                None => return Err(Refusal::NotLeader { epoch: Epoch::ZERO }),
+            }
+        }
     }
 
     /// A consumer group's settings.
@@ -166,14 +230,41 @@ impl<D: Disk> Handle<D> {
         ids
     }
 
+    /// Who leads a shard, as the catalog says; `None` while nobody does.
+    #[must_use]
+    pub fn leader_of(&self, shard: ShardId) -> Option<Leader> {
+        let is_open = read(&self.0.shards).contains_key(&shard);
+        self.0.leaders.of(shard, is_open)
+    }
+
+    /// This broker's id, once it is registered.
+    #[must_use]
+    pub fn own(&self) -> Option<BrokerId> {
+        self.0.leaders.own()
+    }
+
+    /// Addresses of the cluster's brokers.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<String> {
+        self.0.leaders.addresses()
+    }
+
+    /// Why a shard's request is refused here: definite, with the leader's address if another broker leads it.
+    #[must_use]
+    pub fn not_leader(&self, shard: ShardId) -> Refusal {
+        let epoch = self.leader_of(shard).map_or(Epoch::ZERO, |leader| leader.epoch);
+        self.0.leaders.hint(shard, Refusal::NotLeader { epoch })
+    }
+
     /// Asks a shard. A refusal comes as the error.
     ///
     /// # Errors
-    /// What the shard refuses; [`Refusal::Interrupted`] (unknown) if the broker ends before it answers.
+    /// What the shard refuses, [`Refusal::LedElsewhere`] among it; [`Refusal::Interrupted`] (unknown) if the broker
+    /// ends before it answers.
     pub async fn ask(&self, shard: ShardId, request: ShardRequest) -> Result<ShardReply, Refusal> {
         let (answer, reply) = oneshot::channel();
         self.send(shard, Message::Ask(request, answer)).await?;
-        answered(reply).await
+        answered(reply).await.map_err(|refusal| self.0.leaders.hint(shard, refusal))
     }
 
     /// Asks a shard's delivery engine. A refusal comes as the error.
@@ -191,11 +282,12 @@ impl<D: Disk> Handle<D> {
     /// Puts a request into the shard's inbox: what one task submits is decided in that order.
     ///
     /// # Errors
-    /// [`Refusal::NotLeader`] if the shard isn't open here, [`Refusal::ShuttingDown`] if it ends.
+    /// [`Refusal::NotLeader`] or [`Refusal::LedElsewhere`] if the shard isn't open here, [`Refusal::ShuttingDown`] if
+    /// it ends.
     pub async fn submit(&self, shard: ShardId, request: delivery::Request) -> Result<Answer, Refusal> {
         let (answer, reply) = oneshot::channel();
         self.send(shard, Message::Ask(ShardRequest::Delivery(request), answer)).await?;
-        Ok(Answer(reply))
+        Ok(Answer { reply, shard, leaders: Arc::clone(&self.0.leaders) })
     }
 
     /// Attaches a consumer to a queue. Its grants come through the receiver, as far as its credit goes.
@@ -221,9 +313,11 @@ impl<D: Disk> Handle<D> {
         });
         let (answer, reply) = oneshot::channel();
         self.send(shard, Message::Attach(request, stream, consumer, grants, answer)).await?;
-        match answered(reply).await? {
-            ShardReply::Delivery(delivery::Reply::Refused(refusal)) => Err(refusal),
-            _ => Ok((consumer, receiver)),
+        match answered(reply).await {
+            Ok(ShardReply::Delivery(delivery::Reply::Refused(refusal))) | Err(refusal) => {
+                Err(self.0.leaders.hint(shard, refusal))
+            }
+            Ok(_) => Ok((consumer, receiver)),
         }
     }
 
@@ -242,7 +336,8 @@ impl<D: Disk> Handle<D> {
         let told = sender.clone();
         let request = ShardRequest::Follow { stream, reader };
         self.send(shard, Message::Follow(request, stream, reader, sender, answer)).await?;
-        if let ShardReply::Following { start, end } = answered(reply).await? {
+        let answer = answered(reply).await.map_err(|refusal| self.0.leaders.hint(shard, refusal))?;
+        if let ShardReply::Following { start, end } = answer {
             told.send_if_modified(|known| {
                 let newer = end > known.end || start > known.start;
                 if newer {
@@ -301,6 +396,44 @@ impl<D: Disk> Handle<D> {
         reply.await.unwrap_or(Err(Refusal::Interrupted))
     }
 
+    /// Begins the cluster with this broker's volume as its only voter. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// [`Refusal::Conflict`] if the broker belongs to another cluster, or the cluster has begun elsewhere.
+    pub async fn initialise(&self, cluster: Uuid) -> Result<(), Refusal> {
+        if let Some((own, consensus)) = self.0.voter.get() {
+            if *own != cluster {
+                let what = format!("the broker belongs to cluster {own} and not to {cluster}");
+                return Err(Refusal::Conflict { what });
+            }
+            return match consensus.initialise().await {
+                // A log that is there is this cluster's: it was begun before, and whoever asks missed the answer.
+                Ok(()) | Err(InitialiseError::NotEmpty) => Ok(()),
+                Err(InitialiseError::Stopped(_)) => Err(Refusal::Interrupted),
+            };
+        }
+        match self.admin(AdminRequest::Describe).await? {
+            AdminReply::Described(found) if found.cluster == cluster => Ok(()),
+            AdminReply::Described(found) => {
+                let what = format!("the broker belongs to cluster {} and not to {cluster}", found.cluster);
+                Err(Refusal::Conflict { what })
+            }
+            _ => Err(Refusal::Interrupted),
+        }
+    }
+
+    /// The other brokers that were spoken to, and whether they are there as far as the connections tell.
+    #[must_use]
+    pub fn links(&self) -> HashMap<BrokerId, bool> {
+        read(&self.0.links).clone()
+    }
+
+    /// How many shards this broker leads.
+    #[must_use]
+    pub fn led(&self) -> watch::Receiver<usize> {
+        self.0.led.subscribe()
+    }
+
     /// A producer id that nobody in the cluster had before.
     ///
     /// # Errors
@@ -351,17 +484,14 @@ impl<D: Disk> Handle<D> {
             .ok_or(Refusal::CorruptBatch { what: "a moving message is not in the log" })?;
         let name = self.stream_name(source);
         let batch = dead_letter(&name, stored, &moving)?;
-        let moved = Some(MovedFrom { source, seq: moving.seq });
-        let request = delivery::Request::Publish {
+        let store = RemoteRequest::Store {
+            shard: moving.target_shard,
             stream: moving.target,
-            count: 1,
             batch,
-            producer: None,
-            delay_millis: None,
-            ttl_millis: None,
-            moved,
+            source,
+            seq: moving.seq,
         };
-        self.deliver(moving.target_shard, request).await?;
+        self.ask_leader(store).await?;
         self.deliver(shard, delivery::Request::Moved { stream: source, seq: moving.seq }).await?;
         Ok(())
     }
@@ -375,6 +505,32 @@ impl<D: Disk> Handle<D> {
     fn stream_name(&self, stream: StreamId) -> Name {
         self.route_of(stream)
             .map_or_else(|| Name::new("deleted").expect("a valid name"), |route| route.name.clone())
+    }
+
+    /// Takes over who leads the shards whose rows changed since a revision, and where brokers are reached.
+    pub(crate) fn follow_leaders(&self, catalog: &Catalog, since: Revision) {
+        let leaders = &self.0.leaders;
+        let address = |broker| catalog.broker(broker).map(|row| row.address.clone());
+        for row in catalog.shards_changed_since(since) {
+            let leader = row
+                .leader
+                .and_then(|broker| Some(Leader { broker, epoch: row.epoch, address: address(broker)? }));
+            leaders.set(row.id, leader);
+        }
+        leaders.keep(catalog.shards().len(), |shard| catalog.shard(shard).is_some());
+        let there = catalog.brokers().filter(|row| !row.lost);
+        leaders.set_addresses(there.map(|row| row.address.clone()).collect());
+    }
+
+    /// The way to other brokers, given once.
+    pub(crate) fn set_remote(&self, remote: Arc<dyn Remote>) {
+        // A second one would be another way to the same brokers.
+        drop(self.0.remote.set(remote));
+    }
+
+    /// The way to other brokers; a lone broker has none.
+    pub(crate) fn remote(&self) -> Option<Arc<dyn Remote>> {
+        self.0.remote.get().cloned()
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {
@@ -391,6 +547,63 @@ impl<D: Disk> Handle<D> {
             }
             first
         });
+    }
+
+    /// Another start of this volume went further: nothing on it may be used.
+    pub(crate) fn empty_volume(&self) {
+        self.0.is_stale.store(true, Ordering::Release);
+        self.fail(
+            "the volume is a copy or was restored from a backup: another start of it went further. It is emptied \
+             now; start the broker again, and it joins as a new one"
+                .to_owned(),
+        );
+    }
+
+    pub(crate) fn is_stale(&self) -> bool {
+        self.0.is_stale.load(Ordering::Acquire)
+    }
+
+    /// This broker is a member of the cluster and votes, or learns, through this.
+    pub(crate) fn votes_through(&self, cluster: Uuid, consensus: ConsensusNode) {
+        // It is set once.
+        drop(self.0.voter.set((cluster, consensus)));
+    }
+
+    /// The consensus of a member.
+    pub(crate) fn consensus(&self) -> Option<&ConsensusNode> {
+        self.0.voter.get().map(|(_, consensus)| consensus)
+    }
+
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.0.directory
+    }
+
+    /// The catalog knows this broker.
+    pub(crate) fn set_own(&self, broker: BrokerId) {
+        self.0.leaders.set_own(broker);
+    }
+
+    /// Brokers that this one has a connection to.
+    pub(crate) fn linked(&self) -> Vec<BrokerId> {
+        read(&self.0.links).iter().filter(|(_, up)| **up).map(|(broker, _)| *broker).collect()
+    }
+
+    /// A connection to a broker is there, or is not.
+    pub(crate) fn set_link(&self, broker: BrokerId, up: bool) {
+        write(&self.0.links).insert(broker, up);
+        for shard in read(&self.0.shards).values() {
+            drop(shard.events.send(Message::Event(ShardEvent::Link { broker, up })));
+        }
+    }
+
+    /// Whether the catalog, asked now, knows that this stream is gone for good.
+    pub(crate) async fn is_deleted(&self, stream: StreamId) -> bool {
+        self.route_of(stream).is_none()
+            && matches!(self.admin(AdminRequest::HasStream(stream)).await, Ok(AdminReply::Found(false)))
+    }
+
+    pub(crate) fn set_led(&self, count: usize) {
+        self.0.led.send_replace(count);
     }
 
     pub(crate) fn set_ready(&self, ready: bool) {
@@ -426,6 +639,20 @@ impl<D: Disk> Handle<D> {
         read(&self.0.shards).get(&id).cloned().ok_or(Refusal::NotLeader { epoch: Epoch::ZERO })
     }
 
+    /// Waits until others lead what this broker led.
+    pub(crate) async fn leave(&self) {
+        let (done, left) = oneshot::channel();
+        if self.0.admin.send(AdminMessage::Leave(done)).await.is_ok() {
+            // An error means that the coordinator's task has ended.
+            drop(left.await);
+        }
+    }
+
+    /// Whether the catalog, as far as it is known here, says that this broker leads the shard.
+    pub(crate) fn leads(&self, shard: ShardId) -> bool {
+        self.leader_of(shard).is_some_and(|leader| Some(leader.broker) == self.own())
+    }
+
     /// Ends the coordinator's task once nothing of it is being written.
     pub(crate) async fn stop_coordinator(&self) {
         let (done, ended) = oneshot::channel();
@@ -436,12 +663,17 @@ impl<D: Disk> Handle<D> {
     }
 
     async fn send(&self, shard: ShardId, message: Message<D>) -> Result<(), Refusal> {
-        self.shard(shard)?.requests.send(message).await.map_err(|_| Refusal::ShuttingDown)
+        let handle = self.shard(shard).map_err(|refusal| self.0.leaders.hint(shard, refusal))?;
+        handle.requests.send(message).await.map_err(|_| Refusal::ShuttingDown)
     }
 
     fn next_id(&self) -> u64 {
         self.0.next_id.fetch_add(1, Ordering::Relaxed)
     }
+}
+
+fn no_target(name: &Name) -> Refusal {
+    Refusal::NotFound { kind: "topic or queue", name: name.to_string() }
 }
 
 /// The published entry that holds this message.

@@ -41,7 +41,7 @@ pub(crate) async fn serve<D: Disk>(handle: Handle<D>, listener: TcpListener, can
         return handle.fail("the HTTP listener has no address".to_owned());
     };
     let metrics = handle.metrics().clone();
-    let incoming = connection::accept(listener, Greeting::Any, CAPS, metrics, cancel.clone());
+    let incoming = connection::accept(listener, Greeting::Any, None, CAPS, metrics, cancel.clone());
     let router = Router::new()
         .route("/metrics", get(scrape::<D>))
         .route("/livez", get(live::<D>))

@@ -34,18 +34,27 @@ const PUBLISH_SECONDS: [f64; 15] =
 pub(crate) enum Method {
     Apply,
     Browse,
+    ClusterStatus,
     Consume,
     Delete,
     DescribeCluster,
+    Drain,
+    ElectUnclean,
     Get,
     GetOffsets,
     InitProducer,
+    Initialise,
     List,
     Locate,
+    Lose,
+    Plan,
     Publish,
     PublishStream,
     Purge,
+    Reassign,
     Receive,
+    Remove,
+    SetFeatureLevel,
     SetOffsets,
     Settle,
     Watch,
@@ -56,18 +65,27 @@ impl Method {
         match self {
             Self::Apply => "Apply",
             Self::Browse => "Browse",
+            Self::ClusterStatus => "ClusterStatus",
             Self::Consume => "Consume",
             Self::Delete => "Delete",
             Self::DescribeCluster => "DescribeCluster",
+            Self::Drain => "Drain",
+            Self::ElectUnclean => "ElectUnclean",
             Self::Get => "Get",
             Self::GetOffsets => "GetOffsets",
             Self::InitProducer => "InitProducer",
+            Self::Initialise => "Initialise",
             Self::List => "List",
             Self::Locate => "Locate",
+            Self::Lose => "Lose",
+            Self::Plan => "Plan",
             Self::Publish => "Publish",
             Self::PublishStream => "PublishStream",
             Self::Purge => "Purge",
+            Self::Reassign => "Reassign",
             Self::Receive => "Receive",
+            Self::Remove => "Remove",
+            Self::SetFeatureLevel => "SetFeatureLevel",
             Self::SetOffsets => "SetOffsets",
             Self::Settle => "Settle",
             Self::Watch => "Watch",
@@ -80,6 +98,8 @@ impl Method {
 pub(crate) enum Unwelcome {
     /// It said nothing, or too little, in time.
     Silent,
+    /// It spoke no TLS where only TLS is spoken, or its certificate does not hold.
+    Handshake,
     /// It spoke something else.
     NotHttp2,
     /// There are as many as may be.
@@ -90,6 +110,7 @@ impl Unwelcome {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Silent => "silent",
+            Self::Handshake => "handshake",
             Self::NotHttp2 => "not-http2",
             Self::TooMany => "too-many",
         }

@@ -1,31 +1,41 @@
 //! A broker's life: open the data folder, serve, stop in good order.
 
-use std::{collections::HashMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use pondage_model::Uuid;
 use pondage_node::{
     boot::{BootError, Booted, Fresh, boot},
-    disk::{Disk, FileDisk, LogOptions, SlowDisk},
+    disk::{Disk, FileDisk, LogOptions, OpenError, SlowDisk, Volume, open_promises},
     shard::ShardRequest,
 };
-use tokio::{
-    net::TcpListener,
-    sync::mpsc,
-    task::{JoinHandle, JoinSet},
-};
+use tokio::{net::TcpListener, sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    coordinator_task::{self, CoordinatorTask},
+    clocks::Clocks,
+    consensus,
+    coordinator_task::{self, CatalogLog, CoordinatorTask},
     disk_threads::DiskThreads,
     handle::Handle,
     http,
+    member::MemberParts,
     metrics::Metrics,
-    services,
-    shard_task::Clocks,
+    promise_book::PromiseBook,
+    services::{self, Front},
+    surroundings::Surroundings,
+    tls::{Exposed, TlsError},
 };
 
-/// How long a stopping broker waits for its shards and sessions.
+/// How long a stopping broker waits until others lead what it led.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a member that still leads something waits for the others to hold its leases.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long it waits for its shards and sessions then.
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Threads that write and sync.
 const DISK_THREADS: usize = 8;
@@ -46,18 +56,17 @@ pub struct Options {
 /// A running broker.
 #[derive(Debug)]
 pub struct Broker {
-    handle: Arc<dyn Stop>,
+    pub(crate) handle: Arc<dyn Stop>,
     /// Where the native API listens.
     pub address: SocketAddr,
     /// Where metrics and health are.
     pub http_address: SocketAddr,
     /// Whether the data folder was new.
     pub created: bool,
-    failed: tokio::sync::watch::Receiver<Option<String>>,
-    cancel: CancellationToken,
-    servers: Vec<JoinHandle<()>>,
-    /// The lock on the data folder, held for as long as anything may write to it.
-    volume: Box<dyn std::any::Any + Send + Sync>,
+    pub(crate) failed: tokio::sync::watch::Receiver<Option<String>>,
+    pub(crate) ready: tokio::sync::watch::Receiver<bool>,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) servers: Vec<JoinHandle<()>>,
 }
 
 /// Why a broker can't start.
@@ -82,6 +91,18 @@ pub enum StartError {
         /// Why.
         error: std::io::Error,
     },
+    /// The journal of promises can't be opened.
+    #[error(transparent)]
+    Promises(#[from] OpenError),
+    /// The catalog's log or votes can't be read.
+    #[error(transparent)]
+    Consensus(consensus::StartError),
+    /// The certificates can't be used, or there are none where others can listen.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// It would listen in plaintext where others reach it.
+    #[error(transparent)]
+    Exposed(#[from] Exposed),
     /// The system gives no threads or no random numbers.
     #[error("starting: {0}")]
     System(String),
@@ -99,27 +120,159 @@ pub enum Stopped {
     Failed(String),
 }
 
-/// What the shell's type parameter hides.
-trait Stop: std::fmt::Debug + Send + Sync {
+/// What the shell's type parameters hide.
+pub(crate) trait Stop: std::fmt::Debug + Send + Sync {
+    /// How many shards are led.
+    fn led(&self) -> tokio::sync::watch::Receiver<usize>;
+    /// Waits until others lead what this broker led.
+    fn leave(&self) -> Ending<'_>;
+    /// Logs the leases of what a cluster's member still leads, while others may answer, and then speaks to them no
+    /// more, so that no call of theirs stays open.
+    fn part(&self) -> Ending<'_>;
     /// Logs every lease, then ends every task that writes. When it returns, nothing writes any more.
-    fn end_writers(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    fn end_writers(&self) -> Ending<'_>;
+    /// Gives the volume up; what it holds is emptied first if it is a copy.
+    fn close(self: Arc<Self>, writes_on: bool);
 }
 
-impl<D: Disk + std::fmt::Debug> Stop for Handle<D> {
-    fn end_writers(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+type Ending<'a> = std::pin::Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
+/// What runs, and the volume that it runs on.
+#[derive(Debug)]
+pub(crate) struct Running<D: Disk> {
+    pub(crate) handle: Handle<D>,
+    pub(crate) store: D,
+    /// The lock on the data folder, held for as long as anything may write to it.
+    pub(crate) volume: Arc<Mutex<Volume<D>>>,
+    /// In a cluster.
+    pub(crate) member: Option<Arc<MemberParts>>,
+}
+
+impl<D: Disk> Running<D> {
+    /// Logs every lease of the shards that are led here.
+    async fn flush(&self) {
+        let led = self.handle.shard_ids().into_iter().filter(|shard| self.handle.leads(*shard));
+        let flushing = led.map(|shard| async move {
+            if let Err(refusal) = self.handle.ask(shard, ShardRequest::Flush).await {
+                tracing::warn!(shard = shard.get(), %refusal, "leases were not logged");
+            }
+        });
+        futures_util::future::join_all(flushing).await;
+    }
+}
+
+impl<D: Disk + std::fmt::Debug> Stop for Running<D> {
+    fn led(&self) -> tokio::sync::watch::Receiver<usize> {
+        self.handle.led()
+    }
+
+    fn leave(&self) -> Ending<'_> {
+        Box::pin(self.handle.leave())
+    }
+
+    fn part(&self) -> Ending<'_> {
+        Box::pin(async move {
+            let Some(member) = &self.member else { return };
+            if tokio::time::timeout(FLUSH_TIMEOUT, self.flush()).await.is_err() {
+                tracing::warn!("some leases were not logged: whoever leads next gives their messages again");
+            }
+            member.peers.stop();
+        })
+    }
+
+    fn end_writers(&self) -> Ending<'_> {
         Box::pin(async move {
             // First, so that no shard is started, changed or removed any more.
-            self.stop_coordinator().await;
-            for shard in self.shard_ids() {
-                if let Err(refusal) = self.ask(shard, ShardRequest::Flush).await {
-                    tracing::warn!(shard = shard.get(), %refusal, "leases were not logged");
-                }
-                if let Some(handle) = self.remove_shard(shard) {
+            self.handle.stop_coordinator().await;
+            if self.member.is_none() {
+                self.flush().await;
+            }
+            for shard in self.handle.shard_ids() {
+                if let Some(handle) = self.handle.remove_shard(shard) {
                     handle.stop().await;
                 }
             }
+            if let Some(member) = &self.member {
+                member.stop().await;
+            }
         })
     }
+
+    fn close(self: Arc<Self>, writes_on: bool) {
+        if writes_on {
+            // Something may still write: nobody else gets the folder before this process has ended.
+            std::mem::forget(self);
+        } else if self.handle.is_stale() {
+            let mut volume = self.volume.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let emptied = fresh(Uuid::default())
+                .map(|fresh| pondage_node::boot::reformat(&self.store, &mut volume, fresh));
+            match emptied {
+                Ok(Ok(())) => tracing::warn!("the volume was emptied"),
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "the volume was not emptied; the next start goes on");
+                }
+                Err(error) => tracing::error!(%error, "the volume was not emptied; the next start goes on"),
+            }
+        }
+    }
+}
+
+/// Where a broker listens.
+pub(crate) struct Listeners {
+    pub(crate) grpc: TcpListener,
+    pub(crate) web: TcpListener,
+    pub(crate) address: SocketAddr,
+    pub(crate) http_address: SocketAddr,
+}
+
+impl Listeners {
+    pub(crate) async fn bind(listen: SocketAddr, http: SocketAddr) -> Result<Self, StartError> {
+        let bind = async |address: SocketAddr| {
+            TcpListener::bind(address).await.map_err(|error| StartError::Listen { address, error })
+        };
+        let (grpc, web) = (bind(listen).await?, bind(http).await?);
+        let local = |listener: &TcpListener, asked: SocketAddr| listener.local_addr().unwrap_or(asked);
+        let (address, http_address) = (local(&grpc, listen), local(&web, http));
+        Ok(Self { grpc, web, address, http_address })
+    }
+}
+
+/// Makes the data folder.
+pub(crate) fn make_folder(path: &Path) -> Result<FileDisk, StartError> {
+    std::fs::create_dir_all(path).map_err(|error| StartError::Folder { path: path.to_owned(), error })?;
+    Ok(FileDisk::new(path))
+}
+
+/// The disk with every sync slowed down, for tests.
+pub(crate) fn slowed(disk: FileDisk, delay: Duration) -> SlowDisk<FileDisk> {
+    SlowDisk::new(disk, Arc::new(move || std::thread::sleep(delay)))
+}
+
+/// Runs what blocks.
+pub(crate) async fn blocking<T: Send + 'static, E>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, StartError>
+where
+    E: Send + 'static,
+    StartError: From<E>,
+{
+    let done = tokio::task::spawn_blocking(work).await;
+    Ok(done.map_err(|error| StartError::System(error.to_string()))??)
+}
+
+pub(crate) fn threads() -> Result<DiskThreads, StartError> {
+    DiskThreads::start(DISK_THREADS).map_err(|error| StartError::System(error.to_string()))
+}
+
+/// Random numbers for a new volume of this cluster, and for this start.
+pub(crate) fn fresh(cluster: Uuid) -> Result<Fresh, StartError> {
+    Ok(Fresh { cluster, volume: random()?, nonce: random()? })
+}
+
+pub(crate) fn log_options() -> Result<LogOptions, StartError> {
+    let seed = random()?;
+    let salt = u64::from_le_bytes(std::array::from_fn(|index| seed.0[index]));
+    Ok(LogOptions { salt, ..LogOptions::default() })
 }
 
 impl Broker {
@@ -128,62 +281,46 @@ impl Broker {
     /// # Errors
     /// [`StartError`]; nothing is left running.
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        let path = options.data.clone();
-        std::fs::create_dir_all(&path).map_err(|error| StartError::Folder { path: path.clone(), error })?;
-        let disk = FileDisk::new(&path);
+        let disk = make_folder(&options.data)?;
         match options.sync_delay {
             None => Self::start_on(disk, options).await,
-            Some(delay) => {
-                let slow = SlowDisk::new(disk, Arc::new(move || std::thread::sleep(delay)));
-                Self::start_on(slow, options).await
-            }
+            Some(delay) => Self::start_on(slowed(disk, delay), options).await,
         }
     }
 
     async fn start_on<D: Disk + std::fmt::Debug>(store: D, options: Options) -> Result<Self, StartError> {
-        let bind = async |address: SocketAddr| {
-            TcpListener::bind(address).await.map_err(|error| StartError::Listen { address, error })
-        };
-        let (grpc, web) = (bind(options.listen).await?, bind(options.http).await?);
-        let local = |listener: &TcpListener, asked: SocketAddr| listener.local_addr().unwrap_or(asked);
-        let (address, http_address) = (local(&grpc, options.listen), local(&web, options.http));
-
-        let seed = random()?;
-        let salt = u64::from_le_bytes(std::array::from_fn(|index| seed.0[index]));
-        let log_options = LogOptions { salt, ..LogOptions::default() };
-        let fresh = Fresh { cluster: random()?, volume: random()?, nonce: random()? };
-        let (booting, boot_options) = (store.clone(), log_options);
-        let booted =
-            tokio::task::spawn_blocking(move || boot(&booting, &boot_options, fresh, address.to_string()))
-                .await
-                .map_err(|error| StartError::System(error.to_string()))??;
+        let listeners = Listeners::bind(options.listen, options.http).await?;
+        let (address, log_options, fresh) =
+            (listeners.address.to_string(), log_options()?, fresh(random()?)?);
+        let (booting, promising) = (store.clone(), store.clone());
+        let booted = blocking(move || boot(&booting, &log_options, fresh, address)).await?;
         let Booted { volume, coordinator, catalog_writer, created, .. } = booted;
+        let promises = blocking(move || open_promises(promising)).await?;
 
-        let threads =
-            DiskThreads::start(DISK_THREADS).map_err(|error| StartError::System(error.to_string()))?;
+        let disk = threads()?;
         let (admin, requests) = mpsc::channel(coordinator_task::INBOX_REQUESTS_MAX);
         let (events, event_inbox) = mpsc::unbounded_channel();
         let handle = Handle::new(admin, Metrics::new());
-        let clocks = Clocks::start();
-        let task = CoordinatorTask {
-            coordinator,
-            writer: Some(Box::new(catalog_writer)),
-            store,
-            log_options,
-            disk: threads,
-            clocks,
+        let around = Surroundings {
+            runtime: tokio::runtime::Handle::current(),
+            promises: PromiseBook::new(promises, disk.clone()),
+            disk,
+            clocks: Clocks::start(),
             broker: handle.clone(),
-            events,
-            answers: HashMap::new(),
-            next_request: 0,
-            to_write: None,
-            to_drop: None,
-            stopping: None,
-            led: HashMap::new(),
-            opening: HashMap::new(),
-            removing: JoinSet::new(),
+            coordinator: events,
+            member: None,
         };
+        let volume = Arc::new(Mutex::new(volume));
+        let log = CatalogLog::new(catalog_writer);
+        let task = CoordinatorTask::new(
+            coordinator,
+            Some(log),
+            (store.clone(), log_options),
+            volume.clone(),
+            around,
+        );
         tokio::spawn(task.run(requests, event_inbox));
+        let running = Arc::new(Running { handle: handle.clone(), store, volume, member: None });
 
         let mut failed = handle.failed();
         let mut ready = handle.ready();
@@ -191,17 +328,38 @@ impl Broker {
             _ = ready.wait_for(|ready| *ready) => {}
             reason = failed.wait_for(Option::is_some) => {
                 let reason = reason.ok().and_then(|reason| reason.clone()).unwrap_or_default();
-                handle.end_writers().await;
+                running.end_writers().await;
                 return Err(StartError::Failed(reason));
             }
         }
+        Ok(Self::serving(running, handle, listeners, Front::default(), created))
+    }
+
+    /// Lets clients in.
+    pub(crate) fn serving<D: Disk + std::fmt::Debug>(
+        running: Arc<Running<D>>,
+        handle: Handle<D>,
+        listeners: Listeners,
+        front: Front,
+        created: bool,
+    ) -> Self {
         let cancel = CancellationToken::new();
+        let Listeners { grpc, web, address, http_address } = listeners;
+        let (failed, ready) = (handle.failed(), handle.ready());
+        if let Some(tls) = &front.tls {
+            tokio::spawn(tls.clone().watch(cancel.clone()));
+        }
         let servers = vec![
-            tokio::spawn(services::serve(handle.clone(), grpc, cancel.clone())),
-            tokio::spawn(http::serve(handle.clone(), web, cancel.clone())),
+            tokio::spawn(services::serve(handle.clone(), grpc, front, cancel.clone())),
+            tokio::spawn(http::serve(handle, web, cancel.clone())),
         ];
-        let volume = Box::new(volume);
-        Ok(Self { failed, handle: Arc::new(handle), address, http_address, created, cancel, servers, volume })
+        Self { failed, ready, handle: running, address, http_address, created, cancel, servers }
+    }
+
+    /// Waits until the broker serves: it is registered, and what it leads has its streams.
+    pub async fn ready(&mut self) {
+        // An error means that the broker ended; `failed` says why.
+        drop(self.ready.wait_for(|ready| *ready).await);
     }
 
     /// Waits until the broker can't go on. Never returns while it serves.
@@ -212,10 +370,28 @@ impl Broker {
         }
     }
 
-    /// Stops in good order: ends the sessions, logs every lease, closes the logs.
+    /// How many shards the broker leads: while it stops, how many it has not handed over yet.
+    #[must_use]
+    pub fn led(&self) -> tokio::sync::watch::Receiver<usize> {
+        self.handle.led()
+    }
+
+    /// Stops in good order: others lead what it led, then as [`Broker::close`].
     pub async fn stop(self) -> Stopped {
-        self.cancel.cancel();
+        if self.failed.borrow().is_none()
+            && tokio::time::timeout(LEAVE_TIMEOUT, self.handle.leave()).await.is_err()
+        {
+            tracing::warn!("some shards are still led here; they go on elsewhere once this broker has ended");
+        }
+        self.close().await
+    }
+
+    /// Ends the sessions, logs every lease, closes the logs. Hands nothing over: for a broker whose fellows end with
+    /// it.
+    pub async fn close(self) -> Stopped {
         let (servers, handle) = (self.servers, self.handle);
+        self.cancel.cancel();
+        handle.part().await;
         let ended = tokio::time::timeout(STOP_TIMEOUT, async {
             for server in servers {
                 if let Err(error) = server.await {
@@ -224,11 +400,11 @@ impl Broker {
             }
             handle.end_writers().await;
         });
-        if ended.await.is_err() {
+        let ended = ended.await.is_ok();
+        if !ended {
             tracing::warn!("some sessions or shards did not end in time; they end with the process");
-            // Something may still write: nobody else gets the folder before this process has ended.
-            std::mem::forget(self.volume);
         }
+        handle.close(!ended);
         match self.failed.borrow().clone() {
             None => Stopped::InOrder,
             Some(reason) => Stopped::Failed(reason),
@@ -236,7 +412,7 @@ impl Broker {
     }
 }
 
-fn random() -> Result<Uuid, StartError> {
+pub(crate) fn random() -> Result<Uuid, StartError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| StartError::System(error.to_string()))?;
     Ok(Uuid(bytes))

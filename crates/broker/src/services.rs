@@ -7,6 +7,7 @@
 mod admin;
 mod bodies;
 mod browse;
+mod cluster;
 pub(crate) mod connection;
 mod consume;
 mod edge;
@@ -31,17 +32,22 @@ use pondage_node::{
 };
 use pondage_protocol::{
     to_status,
-    v1::{self, admin_server::AdminServer, groups_server::GroupsServer, messages_server::MessagesServer},
+    v1::{
+        self, admin_server::AdminServer, cluster_server::ClusterServer, groups_server::GroupsServer,
+        messages_server::MessagesServer,
+    },
 };
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Response, Status, transport::Server};
+use tonic::{Request, Response, Status, service::interceptor::InterceptedService, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
     handle::Handle,
     metrics::{Method, Metrics},
+    peers::Peers,
+    tls::{Tls, require_certificate},
 };
 use connection::{Caps, Greeting};
 use edge::Edge;
@@ -62,8 +68,22 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Connections in total, and of one address.
 const CAPS: Caps = Caps { total: 10_240, per_address: 8_192 };
 
+/// What stands in front of the services besides the listener.
+#[derive(Debug, Default)]
+pub(crate) struct Front {
+    /// Without it everything is plain text.
+    pub(crate) tls: Option<Tls>,
+    /// Of a cluster's member: what other brokers call.
+    pub(crate) peers: Option<Peers>,
+}
+
 /// Serves the native API until `cancel`, then at most [`DRAIN_TIMEOUT`] longer.
-pub(crate) async fn serve<D: Disk>(handle: Handle<D>, listener: TcpListener, cancel: CancellationToken) {
+pub(crate) async fn serve<D: Disk>(
+    handle: Handle<D>,
+    listener: TcpListener,
+    front: Front,
+    cancel: CancellationToken,
+) {
     let services = Services::new(handle.clone(), cancel.clone());
     let (reporter, health) = tonic_health::server::health_reporter();
     let following = tokio::spawn(report_health(handle.clone(), reporter, cancel.clone()));
@@ -74,7 +94,8 @@ pub(crate) async fn serve<D: Disk>(handle: Handle<D>, listener: TcpListener, can
         .expect("the descriptors were generated with the code");
 
     let metrics = handle.metrics().clone();
-    let incoming = connection::accept(listener, Greeting::Http2, CAPS, metrics.clone(), cancel.clone());
+    let incoming =
+        connection::accept(listener, Greeting::Http2, front.tls, CAPS, metrics.clone(), cancel.clone());
     let bytes_max = limits::RPC_BYTES_MAX;
     let router = Server::builder()
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
@@ -85,6 +106,7 @@ pub(crate) async fn serve<D: Disk>(handle: Handle<D>, listener: TcpListener, can
         .http2_max_header_list_size(HEADERS_BYTES_MAX)
         .add_service(health)
         .add_service(reflection)
+        .add_optional_service(front.peers.map(|peers| peers.service()))
         .add_service(Edge::new(
             MessagesServer::new(services.clone()).max_decoding_message_size(bytes_max),
             metrics.clone(),
@@ -93,7 +115,11 @@ pub(crate) async fn serve<D: Disk>(handle: Handle<D>, listener: TcpListener, can
             GroupsServer::new(services.clone()).max_decoding_message_size(bytes_max),
             metrics.clone(),
         ))
-        .add_service(Edge::new(AdminServer::new(services).max_decoding_message_size(bytes_max), metrics));
+        .add_service(guarded(
+            ClusterServer::new(services.clone()).max_decoding_message_size(bytes_max),
+            &metrics,
+        ))
+        .add_service(guarded(AdminServer::new(services).max_decoding_message_size(bytes_max), &metrics));
     let stopping = cancel.clone();
     let serving =
         router.serve_with_incoming_shutdown(ReceiverStream::new(incoming), stopping.cancelled_owned());
@@ -112,6 +138,14 @@ pub(crate) async fn serve<D: Disk>(handle: Handle<D>, listener: TcpListener, can
     following.abort();
 }
 
+/// What only who presents a certificate may call, where there is TLS.
+fn guarded<S>(service: S, metrics: &Metrics) -> InterceptedService<Edge<S>, Guard> {
+    let guard: Guard = |request| require_certificate(&request).map(|()| request);
+    InterceptedService::new(Edge::new(service, metrics.clone()), guard)
+}
+
+type Guard = fn(Request<()>) -> Result<Request<()>, Status>;
+
 /// Lets the health service say what the broker's own state is.
 async fn report_health<D: Disk>(handle: Handle<D>, reporter: HealthReporter, cancel: CancellationToken) {
     let (mut ready, mut failed) = (handle.ready(), handle.failed());
@@ -119,7 +153,9 @@ async fn report_health<D: Disk>(handle: Handle<D>, reporter: HealthReporter, can
         let serving =
             *ready.borrow_and_update() && failed.borrow_and_update().is_none() && !cancel.is_cancelled();
         let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-        for service in ["", "pondage.v1.Messages", "pondage.v1.Groups", "pondage.v1.Admin"] {
+        for service in
+            ["", "pondage.v1.Messages", "pondage.v1.Groups", "pondage.v1.Admin", "pondage.v1.Cluster"]
+        {
             reporter.set_service_status(service, status).await;
         }
         if cancel.is_cancelled() {

@@ -1,29 +1,33 @@
 //! The task that owns one shard's machine.
 
+mod disk_work;
+mod effects;
+
 use std::{
     collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use pondage_model::{Lease, Position, RawEntry, StreamId};
+use pondage_model::{BrokerId, Epoch, Member, Position, StreamId};
 use pondage_node::{
     Now,
     coordinator::ShardPosition,
     delivery::{self, ConsumerId},
-    disk::{Disk, Fault, LogReader, LogWriter, ReadError, Synced},
-    shard::{
-        ReaderId, RequestId, Shard, ShardEffect, ShardEvent, ShardReply, ShardRequest,
-        replication::{Assignment, Batch},
-    },
+    disk::{Disk, Fault, LogReader, LogWriter, ReadError},
+    replication,
+    shard::{ReaderId, RequestId, Shard, ShardEffect, ShardEvent, ShardReply, ShardRequest},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    disk_threads::DiskThreads,
-    handle::{Grants, Handle, Progress},
+    handle::{Grants, Progress},
     metrics::ShardMetrics,
+    peers::Credit,
+    surroundings::Surroundings,
 };
+use disk_work::ToDo;
+pub(crate) use disk_work::{Done, append};
 
 /// Requests that wait in front of a shard; then senders wait.
 const INBOX_REQUESTS_MAX: usize = 4_096;
@@ -31,8 +35,6 @@ const INBOX_REQUESTS_MAX: usize = 4_096;
 const BURST_MAX: usize = 1_024;
 /// How often the machine is told of its segments.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(5);
-/// How much a replay reads at once.
-const REPLAY_BYTES: usize = 8 << 20;
 
 /// What reaches a shard's task from outside.
 #[derive(Debug)]
@@ -43,14 +45,18 @@ pub(crate) enum Message<D: Disk> {
     Attach(ShardRequest, StreamId, ConsumerId, mpsc::UnboundedSender<Grants>, oneshot::Sender<ShardReply>),
     /// A reader follows the stream; its progress goes there.
     Follow(ShardRequest, StreamId, ReaderId, watch::Sender<Progress>, oneshot::Sender<ShardReply>),
+    /// A replica on another broker speaks.
+    Peer(Member, replication::Message, Credit),
     /// An event of its own making: a finished write, a read, an answer of another shard.
     Event(ShardEvent),
+    /// Hand over to this broker, if the shard is led here in this epoch.
+    HandOver { epoch: Epoch, to: BrokerId },
     /// Where does the log end?
     Position(oneshot::Sender<ShardPosition>),
-    /// Leads in this epoch from now on; told when it serves.
-    Lead(Assignment, oneshot::Sender<()>),
-    /// The writer comes back from its thread, with the proof of durability if it synced.
-    Written(Box<LogWriter<D>>, Result<Option<Synced>, Fault>),
+    /// The writer comes back from its thread, with the proof of what it did.
+    Done(Box<LogWriter<D>>, Result<Done, Fault>),
+    /// A promise is durable, or may not be.
+    Promised(Epoch, Result<(), Fault>),
     /// The log can't be read.
     Unreadable(ReadError),
     /// End.
@@ -84,52 +90,20 @@ impl<D: Disk> ShardHandle<D> {
     }
 }
 
-/// Clocks of this process.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Clocks {
-    origin: Instant,
-}
-
-impl Clocks {
-    pub(crate) fn start() -> Self {
-        Self { origin: Instant::now() }
-    }
-
-    pub(crate) fn now(self) -> Now {
-        let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        Now {
-            monotonic_millis: u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX),
-            wall_millis: match wall {
-                Ok(since) => i64::try_from(since.as_millis()).unwrap_or(i64::MAX),
-                Err(before) => {
-                    i64::try_from(before.duration().as_millis()).map_or(i64::MIN, i64::wrapping_neg)
-                }
-            },
-        }
-    }
-
-    fn instant(self, monotonic_millis: u64) -> Instant {
-        self.origin + Duration::from_millis(monotonic_millis)
-    }
-}
-
 /// The owner of one machine.
 pub(crate) struct ShardTask<D: Disk> {
     shard: Shard,
     writer: Option<Box<LogWriter<D>>>,
     reader: LogReader<D>,
-    disk: DiskThreads,
-    clocks: Clocks,
-    broker: Handle<D>,
+    around: Surroundings<D>,
     metrics: Arc<ShardMetrics>,
     events: mpsc::UnboundedSender<Message<D>>,
     answers: HashMap<RequestId, oneshot::Sender<ShardReply>>,
     consumers: HashMap<ConsumerId, (StreamId, mpsc::UnboundedSender<Grants>)>,
     followers: HashMap<ReaderId, (StreamId, watch::Sender<Progress>)>,
-    serving: Option<oneshot::Sender<()>>,
     next_request: u64,
     wake: Option<Instant>,
-    to_write: Option<Batch>,
+    to_do: Option<ToDo>,
     to_drop: Option<Position>,
     stopping: Option<oneshot::Sender<()>>,
     dirty: bool,
@@ -141,35 +115,31 @@ impl<D: Disk> ShardTask<D> {
         shard: Shard,
         writer: LogWriter<D>,
         reader: LogReader<D>,
-        disk: DiskThreads,
-        clocks: Clocks,
-        broker: Handle<D>,
+        around: Surroundings<D>,
     ) -> ShardHandle<D> {
         let (requests, request_inbox) = mpsc::channel(INBOX_REQUESTS_MAX);
         let (events, event_inbox) = mpsc::unbounded_channel();
         let handle = ShardHandle { requests, events: events.clone(), reader: reader.clone() };
-        let metrics = broker.metrics().shard(shard.id());
+        let metrics = around.broker.metrics().shard(shard.id());
         let task = Self {
             shard,
             writer: Some(Box::new(writer)),
             reader,
-            disk,
-            clocks,
-            broker,
+            around,
             metrics,
             events,
             answers: HashMap::new(),
             consumers: HashMap::new(),
             followers: HashMap::new(),
-            serving: None,
             next_request: 0,
             wake: None,
-            to_write: None,
+            to_do: None,
             to_drop: None,
             stopping: None,
             dirty: true,
         };
-        tokio::spawn(task.run(request_inbox, event_inbox));
+        let runtime = task.around.runtime.clone();
+        runtime.spawn(task.run(request_inbox, event_inbox));
         handle
     }
 
@@ -206,12 +176,12 @@ impl<D: Disk> ShardTask<D> {
             // Others are ready to send, too: they were woken together, by the network or by the last batch's answers.
             // Letting them go first costs next to nothing when nobody is, and otherwise they share a batch.
             tokio::task::yield_now().await;
-            let now = self.clocks.now();
+            let now = self.around.clocks.now();
             let mut next = Some(message);
             let mut taken = 0;
             while let Some(message) = next.take() {
                 if let Err(broken) = self.take(now, message, &mut effects) {
-                    self.broker.fail(format!("{:?}: {broken}", self.shard.id()));
+                    self.around.broker.fail(format!("{:?}: {broken}", self.shard.id()));
                     return;
                 }
                 taken += 1;
@@ -223,7 +193,7 @@ impl<D: Disk> ShardTask<D> {
                 }
             }
             if let Err(broken) = self.shard.settle(now, &mut effects) {
-                self.broker.fail(format!("{:?}: {broken}", self.shard.id()));
+                self.around.broker.fail(format!("{:?}: {broken}", self.shard.id()));
                 return;
             }
             for effect in std::mem::take(&mut effects) {
@@ -255,32 +225,35 @@ impl<D: Disk> ShardTask<D> {
                 self.ask(request, answer)
             }
             Message::Event(event) => event,
+            Message::Peer(from, message, _credit) => ShardEvent::Peer { from, message },
+            Message::HandOver { epoch, to } => {
+                if self.shard.replica().epoch() != epoch {
+                    return Ok(());
+                }
+                ShardEvent::HandOver(to)
+            }
             Message::Position(answer) => {
                 let _ = answer.send(self.shard.position());
                 return Ok(());
             }
-            Message::Lead(row, serving) => {
-                self.serving = Some(serving);
-                ShardEvent::Assigned(row)
-            }
-            Message::Written(writer, result) => {
+            Message::Done(writer, result) => {
                 self.metrics.observe(&writer.counters());
                 self.writer = Some(writer);
                 let event = match result {
-                    Ok(Some(synced)) => Some(ShardEvent::Synced(synced)),
-                    Ok(None) => None,
-                    Err(fault) => {
-                        self.broker.fail(format!("{:?}: {fault}", self.shard.id()));
-                        Some(ShardEvent::WriteFailed)
-                    }
+                    Ok(Done::Synced(synced)) => Some(ShardEvent::Synced(synced)),
+                    Ok(Done::Truncated(truncated)) => Some(ShardEvent::Truncated(truncated)),
+                    Ok(Done::Nothing) => None,
+                    Err(fault) => Some(self.fenced(&fault)),
                 };
                 self.work();
                 let Some(event) = event else { return Ok(()) };
                 self.dirty = true;
                 event
             }
+            Message::Promised(epoch, Ok(())) => ShardEvent::Persisted(epoch),
+            Message::Promised(_, Err(fault)) => self.fenced(&fault),
             Message::Unreadable(error) => {
-                self.broker.fail(format!("{:?}: {error}", self.shard.id()));
+                self.around.broker.fail(format!("{:?}: {error}", self.shard.id()));
                 ShardEvent::WriteFailed
             }
             Message::Stop(done) => {
@@ -307,94 +280,10 @@ impl<D: Disk> ShardTask<D> {
         ShardEvent::Request { id, request }
     }
 
-    fn perform(&mut self, effect: ShardEffect) {
-        match effect {
-            ShardEffect::Write(batch) => {
-                self.to_write = Some(batch);
-                self.work();
-            }
-            ShardEffect::FindCheckpoint { below } => {
-                let first = self.reader.replay_from(below);
-                drop(self.events.send(Message::Event(ShardEvent::Checkpoint { below, first })));
-            }
-            ShardEffect::Replay { from } => {
-                let (reader, events) = (self.reader.clone(), self.events.clone());
-                tokio::task::spawn_blocking(move || {
-                    let message = match reader.read_from(from, REPLAY_BYTES) {
-                        Ok(entries) => Message::Event(ShardEvent::Replayed(entries)),
-                        Err(error) => Message::Unreadable(error),
-                    };
-                    drop(events.send(message));
-                });
-            }
-            ShardEffect::Serving(epoch) => {
-                tracing::debug!(shard = self.shard.id().get(), epoch = epoch.get(), "leads");
-                if let Some(serving) = self.serving.take() {
-                    let _ = serving.send(());
-                }
-            }
-            ShardEffect::Reply { id, reply } => {
-                if let Some(answer) = self.answers.remove(&id) {
-                    // Whoever asked may be gone; the outcome stands all the same.
-                    drop(answer.send(reply));
-                }
-            }
-            ShardEffect::Deliver { epoch, dispatch } => {
-                let (consumer, done) = (dispatch.consumer, dispatch.done);
-                let grants =
-                    Grants { shard: self.shard.id(), epoch, stream: dispatch.stream, runs: dispatch.grants };
-                let unsent = match self.consumers.get(&consumer) {
-                    Some((_, to)) => to.send(grants).err().map(|unsent| unsent.0),
-                    None => Some(grants),
-                };
-                if done {
-                    self.consumers.remove(&consumer);
-                }
-                if let Some(unsent) = unsent {
-                    // It left while its grants waited here: nobody saw these messages.
-                    self.give_back(&unsent);
-                    if !done {
-                        self.detach_lost(dispatch.stream, consumer);
-                    }
-                }
-            }
-            ShardEffect::Progress { reader, start, end, .. } => {
-                if let Some((_, progress)) = self.followers.get(&reader) {
-                    progress.send_replace(Progress { start, end });
-                }
-            }
-            ShardEffect::Forward { source, moving } => {
-                let (broker, shard, events) = (self.broker.clone(), self.shard.id(), self.events.clone());
-                tokio::spawn(async move {
-                    if let Err(refusal) = broker.forward(shard, source, moving).await {
-                        if broker.route_of(source).is_some() {
-                            tracing::warn!(%source, offset = moving.offset.get(), %refusal, "a dead letter waits");
-                        }
-                        // The catalog's word: a queue that it does not know is deleted for good.
-                        let gone = broker.route_of(moving.target).is_none();
-                        drop(events.send(Message::Event(ShardEvent::ForwardRefused { source, gone })));
-                    }
-                });
-            }
-            ShardEffect::DropSegments(position) => {
-                self.to_drop = Some(position);
-                self.work();
-            }
-            ShardEffect::Report(finding) => {
-                tracing::error!(shard = self.shard.id().get(), ?finding, "replicas disagree");
-            }
-            // A broker whose shards have one replica each asks nobody, follows nobody and cuts nothing.
-            ShardEffect::Truncate(_)
-            | ShardEffect::Persist(_)
-            | ShardEffect::Send { .. }
-            | ShardEffect::Read { .. }
-            | ShardEffect::RequestIsr(_)
-            | ShardEffect::HandOver { .. }
-            | ShardEffect::Following(_) => {
-                self.broker.fail(format!("{:?} behaves as one of several replicas", self.shard.id()));
-            }
-            ShardEffect::WakeAt(at) => self.wake = Some(self.clocks.instant(at)),
-        }
+    /// The volume is fenced: nothing that waits for it is answered as if it were durable.
+    fn fenced(&self, fault: &Fault) -> ShardEvent {
+        self.around.broker.fail(format!("{:?}: {fault}", self.shard.id()));
+        ShardEvent::WriteFailed
     }
 
     /// Ends what nobody listens to any more: an attach or a follow whose caller was gone before it was answered, or
@@ -417,50 +306,6 @@ impl<D: Disk> ShardTask<D> {
             drop(self.events.send(Message::Ask(ShardRequest::Unfollow { stream, reader }, answer)));
         }
     }
-
-    fn detach_lost(&mut self, stream: StreamId, consumer: ConsumerId) {
-        let (answer, _) = oneshot::channel();
-        let request = ShardRequest::Delivery(delivery::Request::Detach { stream, consumer, lost: true });
-        drop(self.events.send(Message::Ask(request, answer)));
-    }
-
-    fn give_back(&mut self, grants: &Grants) {
-        for run in &grants.runs {
-            let lease = Lease { epoch: grants.epoch, attempt: run.attempt };
-            let items = (0..u64::from(run.count)).map(|index| (run.first.plus(index), lease)).collect();
-            let verdict = delivery::Verdict::Return;
-            let request = delivery::Request::Settle { stream: grants.stream, items, verdict };
-            let (answer, _) = oneshot::channel();
-            drop(self.events.send(Message::Ask(ShardRequest::Delivery(request), answer)));
-        }
-    }
-
-    /// Hands the writer to a disk thread with what there is to do. It comes back with the proof.
-    fn work(&mut self) {
-        if self.to_write.is_none() && self.to_drop.is_none() {
-            return;
-        }
-        let Some(mut writer) = self.writer.take() else { return };
-        let (batch, below, events) = (self.to_write.take(), self.to_drop.take(), self.events.clone());
-        self.disk.run(move || {
-            let entries = batch.map(|batch| batch.entries);
-            let result = perform_on_disk(&mut writer, entries, below);
-            drop(events.send(Message::Written(writer, result)));
-        });
-    }
-}
-
-pub(crate) fn perform_on_disk<D: Disk>(
-    writer: &mut LogWriter<D>,
-    entries: Option<Vec<RawEntry>>,
-    drop_below: Option<Position>,
-) -> Result<Option<Synced>, Fault> {
-    if let Some(position) = drop_below {
-        writer.drop_segments_below(position)?;
-    }
-    let Some(entries) = entries else { return Ok(None) };
-    let written = writer.write(&entries)?;
-    writer.sync(written).map(Some)
 }
 
 async fn sleep_until(at: Option<Instant>) {

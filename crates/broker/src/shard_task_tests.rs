@@ -5,13 +5,18 @@ use pondage_model::{
 };
 use pondage_node::{
     boot::{Fresh, boot, open_shard},
-    disk::{FileDisk, LogOptions},
+    coordinator::{Assignment, CoordinatorEvent},
+    disk::{FileDisk, LogOptions, open_promises},
+    replication::Timing,
     shard::Ensure,
 };
 use tempfile::TempDir;
 
 use super::*;
-use crate::metrics::Metrics;
+use crate::{
+    clocks::Clocks, coordinator_task::AdminMessage, disk_threads::DiskThreads, handle::Handle,
+    metrics::Metrics, promise_book::PromiseBook,
+};
 
 const SHARD: ShardId = ShardId(1);
 const STREAM: StreamId = StreamId(7);
@@ -32,15 +37,25 @@ impl Rig {
         drop(boot(&disk, &options, fresh, "here:1".to_owned()).expect("a new volume"));
         let clocks = Clocks::start();
         let me = Member { broker: BrokerId(1), incarnation: Incarnation(1) };
-        let opened = open_shard(&disk, &options, SHARD, me, Epoch::ZERO, clocks.now()).expect("a new log");
-        let threads = DiskThreads::start(1).expect("a thread");
+        let opened = open_shard(&disk, &options, SHARD, me, Epoch::ZERO, Timing::default(), clocks.now())
+            .expect("a new log");
+        let disk_threads = DiskThreads::start(1).expect("a thread");
         let broker = Handle::new(mpsc::channel(1).0, Metrics::new());
-        let shard =
-            ShardTask::spawn(opened.shard, opened.writer, opened.reader, threads, clocks, broker.clone());
+        let (coordinator, mut said) = mpsc::unbounded_channel();
+        let around = Surroundings {
+            runtime: tokio::runtime::Handle::current(),
+            promises: PromiseBook::new(open_promises(disk).expect("a journal"), disk_threads.clone()),
+            disk: disk_threads,
+            clocks,
+            broker: broker.clone(),
+            coordinator,
+            member: None,
+        };
+        let shard = ShardTask::spawn(opened.shard, opened.writer, opened.reader, around);
         broker.add_shard(SHARD, shard.clone());
-        let (serving, served) = oneshot::channel();
-        drop(shard.events.send(Message::Lead(Assignment::alone(me, Epoch(1)), serving)));
-        served.await.expect("it serves");
+        drop(shard.events.send(Message::Event(ShardEvent::Assigned(Assignment::alone(me, Epoch(1))))));
+        let serves = said.recv().await;
+        assert!(matches!(serves, Some(AdminMessage::Event(CoordinatorEvent::Serving(SHARD, Epoch(1))))));
         let open = Open {
             name: Name::new("orders").expect("valid"),
             partition: 0,

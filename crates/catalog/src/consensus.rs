@@ -95,6 +95,15 @@ pub enum ConsensusOutput {
     /// Encode the catalog as it is after everything handed out so far, and answer with
     /// [`ConsensusInput::CheckpointTaken`]. Appends wait for it.
     TakeCheckpoint,
+    /// This voter lagged behind and got the whole state instead of the commands that led to it: it replaces everything
+    /// handed out before. Commands go on behind it; a proposal of this broker among those left out fails, its
+    /// outcome unknown.
+    Restored {
+        /// The commands up to this revision are in it.
+        revision: Revision,
+        /// From [`checkpoint_pages`](crate::checkpoint_pages), and checked.
+        pages: Vec<Bytes>,
+    },
     /// A checkpoint is committed: the entries of shard 0 below its first page may be dropped.
     Checkpointed {
         /// The position of its first page.

@@ -38,6 +38,7 @@ fn words(outputs: &[ConsensusOutput]) -> Vec<String> {
             }
             ConsensusOutput::TakeCheckpoint => "take checkpoint".to_owned(),
             ConsensusOutput::Checkpointed { first } => format!("checkpointed {first}"),
+            ConsensusOutput::Restored { .. } => panic!("a lone voter has nobody to send it a catalog"),
         })
         .collect()
 }
@@ -329,6 +330,7 @@ impl Outside {
                 assert_eq!(commands(&self.log), self.committed.len(), "a checkpoint that lacks a command");
                 self.asked = true;
             }
+            ConsensusOutput::Restored { .. } => panic!("a lone voter has nobody to send it a catalog"),
             ConsensusOutput::Checkpointed { first } => {
                 assert!(matches!(
                     &self.log[first.0 as usize].body,

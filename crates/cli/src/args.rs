@@ -4,7 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        apply, browse, completion, consume, delete, describe, get, offsets, publish, purge, up, version,
+        apply, broker, browse, cluster, completion, consume, delete, describe, get, offsets, publish, purge,
+        up, version,
     },
     connect::Connection,
     exit::{EXIT_CODES, Exit, Result},
@@ -44,6 +45,9 @@ fn after_help() -> String {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Up(up::Up),
+    #[command(name = "broker")]
+    Broker(Box<broker::BrokerCommand>),
+    Cluster(cluster::Cluster),
     Apply(apply::Apply),
     Get(get::Get),
     Describe(describe::Describe),
@@ -63,6 +67,8 @@ impl Cli {
         let connection = &self.connection;
         match self.command {
             Command::Up(up) => Box::pin(up.run()).await,
+            Command::Broker(broker) => Box::pin(broker.run()).await,
+            Command::Cluster(cluster) => Box::pin(cluster.run(connection)).await,
             Command::Apply(apply) => Box::pin(apply.run(connection)).await,
             Command::Get(get) => Box::pin(get.run(connection)).await,
             Command::Describe(describe) => Box::pin(describe.run(connection)).await,
@@ -82,6 +88,7 @@ impl Command {
     /// How errors are written: for programs where the output is.
     pub(crate) fn error_form(&self) -> ErrorForm {
         let is_json = match self {
+            Self::Cluster(cluster) => cluster.is_json(),
             Self::Apply(apply) => apply.is_json(),
             Self::Get(get) => get.is_json(),
             Self::Describe(describe) => describe.is_json(),
@@ -92,7 +99,7 @@ impl Command {
             Self::Purge(purge) => purge.is_json(),
             Self::Offsets(offsets) => offsets.is_json(),
             Self::Version(version) => version.is_json(),
-            Self::Up(_) | Self::Completion(_) => false,
+            Self::Up(_) | Self::Broker(_) | Self::Completion(_) => false,
         };
         if is_json { ErrorForm::Json } else { ErrorForm::Text }
     }
@@ -101,11 +108,13 @@ impl Command {
     pub(crate) fn changes_something(&self) -> bool {
         match self {
             Self::Up(_)
+            | Self::Broker(_)
             | Self::Apply(_)
             | Self::Delete(_)
             | Self::Publish(_)
             | Self::Consume(_)
             | Self::Purge(_) => true,
+            Self::Cluster(cluster) => cluster.changes_something(),
             Self::Offsets(offsets) => offsets.changes_something(),
             Self::Get(_) | Self::Describe(_) | Self::Browse(_) | Self::Completion(_) | Self::Version(_) => {
                 false

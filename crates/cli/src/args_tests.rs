@@ -129,6 +129,16 @@ fn command_lines_of_the_documents_parse() {
     for line in [
         "up -f deploy/quickstart.yaml",
         "up -f a.yaml b.yaml --data d --listen 127.0.0.1:0 --http 127.0.0.1:0 --log-format json --sync-delay 2ms",
+        "up --brokers 3 -f deploy/quickstart.yaml",
+        "broker --cluster 01234567-89ab-cdef-0123-456789abcdef --seeds b1:7420,b2:7420 --advertise b3:7420",
+        "cluster status -o wide --watch",
+        "cluster drain 2 --wait --wait-timeout 1m",
+        "cluster drain 4 --everything --force",
+        "cluster restart --data ./pondage-data",
+        "cluster restart --brokers 2,3 --exec ./restart.sh --despite-minimum",
+        "cluster reassign shard/4 --to 2,3,5",
+        "cluster elect-unclean 4 --replica 2 --reason burned --yes",
+        "cluster raise-feature-level",
         "publish orders",
         "consume orders --limit 1",
         "get queues",
@@ -147,7 +157,27 @@ fn command_lines_of_the_documents_parse() {
         let words = std::iter::once("pondage").chain(line.split_whitespace());
         assert!(Cli::try_parse_from(words).is_ok(), "{line}");
     }
-    for line in ["", "frobnicate", "get", "get tipics", "publish", "up extra", "offsets", "apply"] {
+    for line in [
+        "",
+        "frobnicate",
+        "get",
+        "get tipics",
+        "publish",
+        "up extra",
+        "offsets",
+        "apply",
+        "up --brokers 0",
+        "up --brokers 10",
+        "broker",
+        "cluster",
+        "cluster drain",
+        "cluster drain 0",
+        "cluster drain 2 --undo --wait",
+        "cluster restart",
+        "cluster restart --exec x --data y",
+        "cluster reassign 4",
+        "cluster status --check --watch",
+    ] {
         let words = std::iter::once("pondage").chain(line.split_whitespace());
         assert!(Cli::try_parse_from(words).is_err(), "{line}");
     }

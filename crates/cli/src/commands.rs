@@ -1,7 +1,9 @@
 //! One file per command.
 
 pub(crate) mod apply;
+pub(crate) mod broker;
 pub(crate) mod browse;
+pub(crate) mod cluster;
 pub(crate) mod completion;
 pub(crate) mod consume;
 pub(crate) mod delete;

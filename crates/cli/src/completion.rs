@@ -8,7 +8,7 @@ use clap_complete::{
     CompleteEnv,
     engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate},
 };
-use pondage_client::{Client, Options, ResourceKind};
+use pondage_client::{Client, ClusterStatus, Options, ResourceKind};
 
 use crate::{
     args::Cli,
@@ -50,6 +50,26 @@ pub(crate) fn names_of(kind: ResourceKind) -> ArgValueCompleter {
     ArgValueCompleter::new(move |current: &OsStr| names(&[kind], current))
 }
 
+/// Numbers of brokers.
+pub(crate) fn brokers() -> ArgValueCompleter {
+    ArgValueCompleter::new(|current: &OsStr| {
+        numbers(current, |status| {
+            let brokers = status.brokers.into_iter();
+            brokers.map(|broker| (broker.id.to_string(), broker.address)).collect()
+        })
+    })
+}
+
+/// Numbers of shards.
+pub(crate) fn shards() -> ArgValueCompleter {
+    ArgValueCompleter::new(|current: &OsStr| {
+        numbers(current, |status| {
+            let shards = status.shards.into_iter();
+            shards.map(|shard| (shard.id.to_string(), shard.kind.as_str().to_owned())).collect()
+        })
+    })
+}
+
 /// The words of the command line that is being completed, without the program's.
 fn words() -> Vec<String> {
     let mut args = std::env::args_os();
@@ -77,19 +97,49 @@ fn server_in(words: &[String], environment: Option<String>) -> String {
 fn names(kinds: &[ResourceKind], current: &OsStr) -> Vec<CompletionCandidate> {
     let Some(current) = current.to_str() else { return Vec::new() };
     let server = server_in(&words(), std::env::var("PONDAGE_SERVER").ok());
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
-        return Vec::new();
-    };
-    let asked = runtime.block_on(async { tokio::time::timeout(PATIENCE, ask(&server, kinds)).await });
-    let names = asked.unwrap_or_default();
+    let names = in_time(ask(&server, kinds));
     names.into_iter().filter(|name| name.starts_with(current)).map(CompletionCandidate::new).collect()
+}
+
+/// Numbers that a cluster's status holds, each with a word about it. Behind a comma the next one is completed.
+fn numbers(current: &OsStr, choose: fn(ClusterStatus) -> Vec<(String, String)>) -> Vec<CompletionCandidate> {
+    let Some(current) = current.to_str() else { return Vec::new() };
+    let (before, current) = match current.rfind(',') {
+        Some(comma) => current.split_at(comma + 1),
+        None => ("", current),
+    };
+    let server = server_in(&words(), std::env::var("PONDAGE_SERVER").ok());
+    let found = in_time(async { ask_cluster(&server).await.map(choose).unwrap_or_default() });
+    let fits = found.into_iter().filter(|(number, _)| number.starts_with(current));
+    fits.map(|(number, about)| CompletionCandidate::new(format!("{before}{number}")).help(Some(about.into())))
+        .collect()
+}
+
+/// What a broker answers in time, else nothing.
+fn in_time<T: Default>(asking: impl Future<Output = T>) -> T {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return T::default();
+    };
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, asking).await }).unwrap_or_default()
+}
+
+async fn connect(server: &str) -> Option<Client> {
+    let options = Options {
+        connect_timeout: PATIENCE,
+        request_timeout: PATIENCE,
+        deadline: PATIENCE,
+        ..Options::default()
+    };
+    Client::connect(server, options).await.ok()
+}
+
+async fn ask_cluster(server: &str) -> Option<ClusterStatus> {
+    connect(server).await?.cluster_status().await.ok()
 }
 
 /// The names that a broker knows; none if it can't be asked. A shell is no place for errors.
 async fn ask(server: &str, kinds: &[ResourceKind]) -> Vec<String> {
-    let options =
-        Options { connect_timeout: PATIENCE, request_timeout: PATIENCE, retries: 0, ..Options::default() };
-    let Ok(client) = Client::connect(server, options).await else { return Vec::new() };
+    let Some(client) = connect(server).await else { return Vec::new() };
     let mut names = Vec::new();
     for kind in KINDS.into_iter().filter(|kind| kinds.contains(kind)) {
         let resources = client.list(kind, false).await.unwrap_or_default();

@@ -16,12 +16,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How to reach the broker.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Connection {
-    /// The broker's address
+    /// The address of a broker, or of several with commas between them
     #[arg(long, env = "PONDAGE_SERVER", default_value = SERVER, value_name = "URL", global = true,
           help_heading = "Global options")]
     pub(crate) server: String,
 
-    /// How long one try of a request may take; publishing: how long a message is tried
+    /// How long a request may take, all its tries included; publishing: how long a message is tried
     #[arg(long, value_name = "DURATION", value_parser = parse_timeout, global = true,
           help_heading = "Global options")]
     pub(crate) timeout: Option<Duration>,
@@ -35,7 +35,12 @@ impl Connection {
 
     fn options(&self) -> Options {
         let defaults = Options::default();
-        let request_timeout = self.timeout.unwrap_or(defaults.request_timeout);
-        Options { request_timeout, connect_timeout: CONNECT_TIMEOUT.min(request_timeout), ..defaults }
+        let deadline = self.timeout.unwrap_or(defaults.deadline);
+        Options {
+            deadline,
+            request_timeout: defaults.request_timeout.min(deadline),
+            connect_timeout: CONNECT_TIMEOUT.min(deadline),
+            ..defaults
+        }
     }
 }

@@ -17,6 +17,16 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// The word that the command line takes.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
 /// Starts logging. `filter` is a level, or directives as `RUST_LOG` takes them; without it people see what needs their
 /// attention, and programs that collect logs the rest as well.
 pub(crate) fn start(format: LogFormat, filter: Option<&str>) -> Result<()> {

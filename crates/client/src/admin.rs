@@ -10,7 +10,10 @@ use pondage_protocol::{
 };
 use tonic::Streaming;
 
-use crate::{Client, ClientError, Settings, client::Repeat};
+use crate::{
+    Client, ClientError, Settings,
+    client::{Repeat, admin, groups},
+};
 
 /// Changes of the catalog as they come.
 #[derive(Debug)]
@@ -46,9 +49,9 @@ impl Client {
         let repeat = if apply.if_revision.is_some() { Repeat::IfDefinite } else { Repeat::Safe };
         let request = v1::ApplyRequest::from(apply);
         let response = self
-            .call(repeat, || {
-                let (mut admin, request) = (self.admin_service(), request.clone());
-                async move { admin.apply(request).await }
+            .call(repeat, |channel| {
+                let request = request.clone();
+                async move { admin(channel).apply(request).await }
             })
             .await?;
         Ok(response.try_into()?)
@@ -61,9 +64,9 @@ impl Client {
     pub async fn get(&self, kind: ResourceKind, name: &str) -> Result<Resource, ClientError> {
         let request = v1::GetRequest { kind: kind.to_wire(), name: name.to_owned() };
         let response = self
-            .call(Repeat::Safe, || {
-                let (mut admin, request) = (self.admin_service(), request.clone());
-                async move { admin.get(request).await }
+            .call(Repeat::Safe, |channel| {
+                let request = request.clone();
+                async move { admin(channel).get(request).await }
             })
             .await?;
         let resource =
@@ -81,9 +84,9 @@ impl Client {
             let after_name = resources.last().map(|last| last.name.to_string()).unwrap_or_default();
             let request = v1::ListRequest { kind: kind.to_wire(), max_resources: 0, after_name, with_status };
             let response = self
-                .call(Repeat::Safe, || {
-                    let (mut admin, request) = (self.admin_service(), request.clone());
-                    async move { admin.list(request).await }
+                .call(Repeat::Safe, |channel| {
+                    let request = request.clone();
+                    async move { admin(channel).list(request).await }
                 })
                 .await?;
             let more = response.more && !response.resources.is_empty();
@@ -108,9 +111,9 @@ impl Client {
     pub async fn delete(&self, delete: Delete) -> Result<bool, ClientError> {
         let request = v1::DeleteRequest::from(delete);
         let response = self
-            .call(Repeat::IfDefinite, || {
-                let (mut admin, request) = (self.admin_service(), request.clone());
-                async move { admin.delete(request).await }
+            .call(Repeat::IfDefinite, |channel| {
+                let request = request.clone();
+                async move { admin(channel).delete(request).await }
             })
             .await?;
         Ok(response.deleted)
@@ -122,9 +125,8 @@ impl Client {
     /// `OUT_OF_RANGE` if the changes since then are no longer known.
     pub async fn watch(&self, from: Revision) -> Result<Watch, ClientError> {
         let responses = self
-            .call(Repeat::Safe, || {
-                let mut admin = self.admin_service();
-                async move { admin.watch(v1::WatchRequest { from_revision: from.0 }).await }
+            .call(Repeat::Safe, |channel| async move {
+                admin(channel).watch(v1::WatchRequest { from_revision: from.0 }).await
             })
             .await?;
         Ok(Watch { responses })
@@ -136,9 +138,8 @@ impl Client {
     /// Those of the broker.
     pub async fn describe_cluster(&self) -> Result<Cluster, ClientError> {
         let response = self
-            .call(Repeat::Safe, || {
-                let mut admin = self.admin_service();
-                async move { admin.describe_cluster(v1::DescribeClusterRequest {}).await }
+            .call(Repeat::Safe, |channel| async move {
+                admin(channel).describe_cluster(v1::DescribeClusterRequest {}).await
             })
             .await?;
         Ok(response.try_into()?)
@@ -151,9 +152,9 @@ impl Client {
     pub async fn get_offsets(&self, group: &str, topic: &str) -> Result<Vec<GroupPartition>, ClientError> {
         let request = v1::GetOffsetsRequest { group: group.to_owned(), topic: topic.to_owned() };
         let response = self
-            .call(Repeat::Safe, || {
-                let (mut groups, request) = (self.groups(), request.clone());
-                async move { groups.get_offsets(request).await }
+            .call(Repeat::Safe, |channel| {
+                let request = request.clone();
+                async move { groups(channel).get_offsets(request).await }
             })
             .await?;
         Ok(response.partitions.into_iter().map(GroupPartition::from).collect())
@@ -177,9 +178,9 @@ impl Client {
             seeks: seeks.iter().map(seek).collect(),
         };
         let response = self
-            .call(Repeat::Safe, || {
-                let (mut groups, request) = (self.groups(), request.clone());
-                async move { groups.set_offsets(request).await }
+            .call(Repeat::Safe, |channel| {
+                let request = request.clone();
+                async move { groups(channel).set_offsets(request).await }
             })
             .await?;
         Ok(response.partitions.into_iter().map(GroupPartition::from).collect())

@@ -2,12 +2,15 @@
 
 use pondage_model::{Outcome, Refusal, limits};
 use pondage_protocol::{Failure, consume::Source, v1};
-use tokio::{sync::mpsc, time::timeout_at};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use v1::{consume_request::Step as Request, consume_response::Step as Response};
 
-use crate::{Client, ClientError};
+use crate::{Client, ClientError, brokers::Broker, client::messages};
 
 /// Requests that wait for the connection.
 const REQUESTS: usize = 16;
@@ -21,15 +24,20 @@ pub(crate) struct ConsumeStream {
 }
 
 impl ConsumeStream {
-    /// Opens a stream and waits until the broker serves it.
-    pub(crate) async fn open(client: &Client, source: Source, credit: u32) -> Result<Self, ClientError> {
-        let deadline = client.request_deadline();
+    /// Opens a stream at a broker and waits until that serves it.
+    pub(crate) async fn open(
+        client: &Client,
+        broker: &Broker,
+        source: Source,
+        credit: u32,
+    ) -> Result<Self, ClientError> {
+        let deadline = Instant::now() + client.options().request_timeout;
         let (requests, receiver) = mpsc::channel(REQUESTS);
         let start =
             v1::ConsumeStart { source: Some(source.into()), credit: credit.clamp(1, limits::CREDIT_MAX) };
         let closed = |_| ClientError::closed("stream", Outcome::Definite);
         requests.send(request(Request::Start(start))).await.map_err(closed)?;
-        let mut messages = client.messages();
+        let mut messages = messages(broker.channel.clone());
         let opening = async {
             let mut responses = messages.consume(ReceiverStream::new(receiver)).await?.into_inner();
             match next(&mut responses).await? {

@@ -1,7 +1,10 @@
 //! The one error of the client.
 
 use pondage_model::{Code, Outcome, Refusal};
-use pondage_protocol::{Failure, from_status};
+use pondage_protocol::{Failure, LeaderHint, from_status};
+
+/// The word for a broker that can't be reached, which no broker says.
+const UNAVAILABLE: &str = "UNAVAILABLE";
 
 /// Why something was not done, whether it may have been done after all, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,14 +48,32 @@ impl ClientError {
         &self.0.action
     }
 
+    /// Who leads the partition instead, if the broker that refused knew.
+    pub(crate) const fn leader(&self) -> Option<&LeaderHint> {
+        self.0.leader.as_ref()
+    }
+
+    /// The same facts, without a word on who leads.
+    pub(crate) fn without_leader(mut self) -> Self {
+        self.0.leader = None;
+        self
+    }
+
+    /// Whether it is about the broker and not about the request: another broker may do better, or the same one later.
+    pub(crate) fn is_of_broker(&self) -> bool {
+        let codes = [Code::NotLeader, Code::ShuttingDown, Code::Timeout, Code::VolumeFenced];
+        codes.into_iter().any(|code| self.is(code)) || self.code() == UNAVAILABLE
+    }
+
     /// The connection is gone, or was never there.
     pub(crate) fn unavailable(message: String, outcome: Outcome) -> Self {
         Self(Failure {
-            code: "UNAVAILABLE".to_owned(),
+            code: UNAVAILABLE.to_owned(),
             outcome,
             retriable: true,
             message,
             action: "check the address, and whether a broker listens there".to_owned(),
+            leader: None,
         })
     }
 
@@ -64,7 +85,13 @@ impl ClientError {
             retriable: false,
             message: format!("the {what} is closed"),
             action: "open a new one".to_owned(),
+            leader: None,
         })
+    }
+
+    /// Its facts.
+    pub(crate) fn into_failure(self) -> Failure {
+        self.0
     }
 
     /// The same facts, with an outcome that is known better.
@@ -88,6 +115,31 @@ impl From<Refusal> for ClientError {
 
 impl From<tonic::Status> for ClientError {
     fn from(status: tonic::Status) -> Self {
-        Self(from_status(&status))
+        // Whoever was never connected to has not been told anything.
+        match connect_error(&status) {
+            Some(reason) => Self::unavailable(format!("no connection: {reason}"), Outcome::Definite),
+            None => Self(from_status(&status)),
+        }
     }
+}
+
+/// Why the connection was not made, if that is what happened.
+fn connect_error(status: &tonic::Status) -> Option<String> {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.is::<tonic::ConnectError>() {
+            return Some(deepest_reason(error));
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// The innermost cause: "connection refused" says more than "transport error".
+pub(crate) fn deepest_reason(error: &dyn std::error::Error) -> String {
+    let mut reason = error;
+    while let Some(source) = reason.source() {
+        reason = source;
+    }
+    reason.to_string()
 }

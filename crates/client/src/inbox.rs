@@ -66,13 +66,6 @@ impl<T, S: Default> Inbox<T, S> {
         self.arrived.notify_one();
     }
 
-    /// Items that wait. What was taken before is told no more by [`Inbox::taken`].
-    pub(crate) fn held(&self) -> usize {
-        let mut state = self.state();
-        state.taken = 0;
-        state.items.len()
-    }
-
     /// Takes the next item, with a note of it; `None` at the end. An error is told once, then it is the end.
     pub(crate) async fn next(&self, note: impl Fn(&mut S, Option<&T>)) -> Result<Option<T>, ClientError> {
         let mut is_asked = false;
@@ -117,9 +110,11 @@ impl<T, S: Default> Inbox<T, S> {
         }
     }
 
-    /// Looks at the notes.
-    pub(crate) fn notes<R>(&self, look: impl FnOnce(&mut S) -> R) -> R {
-        look(&mut self.state().notes)
+    /// Looks at the items that wait and at the notes, as they are at one moment.
+    pub(crate) fn with<R>(&self, look: impl FnOnce(&mut VecDeque<T>, &mut S) -> R) -> R {
+        let mut guard = self.state();
+        let State { items, notes, .. } = &mut *guard;
+        look(items, notes)
     }
 }
 
@@ -140,7 +135,7 @@ mod tests {
         assert_eq!(inbox.taken().await, 2);
         assert!(next().await.is_err());
         assert_eq!(next().await, Ok(None));
-        assert_eq!(inbox.notes(std::mem::take), [Some(1), Some(2), None, None]);
+        assert_eq!(inbox.with(|_, notes| std::mem::take(notes)), [Some(1), Some(2), None, None]);
     }
 
     #[tokio::test]
@@ -148,7 +143,7 @@ mod tests {
         let inbox: Inbox<u32, ()> = Inbox::new();
         inbox.push([1, 2]);
         inbox.clear();
-        assert_eq!(inbox.held(), 0);
+        assert_eq!(inbox.with(|items, ()| items.len()), 0);
         inbox.push([3]);
         assert_eq!(inbox.next(|(), _| ()).await, Ok(Some(3)));
     }
@@ -158,7 +153,7 @@ mod tests {
         let inbox: Inbox<u32, ()> = Inbox::new();
         inbox.push_newest([1, 2], 3);
         inbox.push_newest([3, 4], 3);
-        assert_eq!(inbox.held(), 3);
+        assert_eq!(inbox.with(|items, ()| items.len()), 3);
         assert_eq!(inbox.next(|(), _| ()).await, Ok(Some(2)));
     }
 }

@@ -19,29 +19,40 @@
 //! ```
 
 mod admin;
+mod brokers;
 mod client;
+mod cluster;
 mod consume_stream;
 mod error;
+mod health;
 mod inbox;
 mod message;
 mod options;
 mod partitioner;
+mod places;
 mod publisher;
 mod queue_consumer;
 mod retry;
+pub mod rolling;
 mod settles;
+mod tls;
 mod topic_reader;
 mod unary;
+mod verdicts;
 
 pub use admin::Watch;
 pub use client::Client;
 pub use error::ClientError;
+pub use health::{Trouble, is_under_replicated, troubles};
 pub use message::{Message, QueueMessage, ReceivedMessage, TopicEvent, TopicMessage};
 pub use options::{ConsumerOptions, Options, PublisherOptions, ReaderOptions};
 pub use partitioner::partition_of_key;
 pub use pondage_model::record::Compression;
 pub use pondage_protocol::{
     admin::{Applied, Apply, Broker, Change, Cluster, Delete, WatchEvent, Watched},
+    cluster::{
+        BrokerStatus, ClusterStatus, Drain, LeaderMove, MovePlan, ShardKind, ShardStatus, UncleanElection,
+    },
     consume::StartAt,
     groups::GroupPartition,
     messages::{MessageRun, MessageState},
@@ -50,5 +61,6 @@ pub use pondage_protocol::{
 };
 pub use publisher::{Ack, Publisher, Sending};
 pub use queue_consumer::QueueConsumer;
+pub use tls::Tls;
 pub use topic_reader::TopicReader;
 pub use unary::{BrowseRange, Browsed, Browsing, Location};

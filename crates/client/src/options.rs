@@ -5,31 +5,36 @@ use std::time::Duration;
 use pondage_model::limits;
 use pondage_protocol::consume::StartAt;
 
-use crate::Compression;
+use crate::{Compression, Tls};
 
-/// How to reach a broker.
+/// How to reach a cluster.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// For making the connection.
     pub connect_timeout: Duration,
     /// For one try of a request. A stream on which nothing moves for as long is given up and opened again.
     pub request_timeout: Duration,
-    /// Further tries of a request that failed in a way that is worth it.
-    pub retries: u32,
+    /// For a request in all: it is tried again for so long, with the broker that leads by then, if it failed in a way
+    /// that is worth it. A verdict, a commit and the opening of a consumer have as long. Messages of a publisher have
+    /// their own, [`PublisherOptions::delivery_timeout`].
+    pub deadline: Duration,
     /// The wait before the second try; doubles with every one, with jitter.
     pub retry_wait: Duration,
     /// The longest wait.
     pub retry_wait_max: Duration,
+    /// Certificates, if the brokers speak TLS; addresses without a scheme are taken for `https` ones then.
+    pub tls: Option<Tls>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(5),
-            request_timeout: Duration::from_secs(30),
-            retries: 5,
+            request_timeout: Duration::from_secs(10),
+            deadline: Duration::from_secs(30),
             retry_wait: Duration::from_millis(20),
-            retry_wait_max: Duration::from_secs(2),
+            retry_wait_max: Duration::from_millis(500),
+            tls: None,
         }
     }
 }
@@ -46,7 +51,7 @@ pub struct PublisherOptions {
     pub batch_bytes: usize,
     /// Messages of a batch, after which it is full.
     pub batch_messages: u32,
-    /// Batches in flight in all. In an idempotent session 5 per partition at most.
+    /// Batches in flight to one broker. In an idempotent session 5 per partition at most.
     pub in_flight: usize,
     /// Bytes of messages that wait or are in flight, beyond which sending waits.
     pub buffer_bytes: usize,

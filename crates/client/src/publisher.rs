@@ -2,6 +2,7 @@
 
 mod lane;
 mod lanes;
+mod streams;
 mod task;
 
 use std::{
@@ -87,7 +88,8 @@ impl Client {
         let in_flight = options.in_flight;
         let waits = Waits::new(self.options());
         let lanes = Lanes::new(target.to_owned(), location.partitions, session, options, waits);
-        tokio::spawn(Task::new(self.clone(), lanes, in_flight, receiver).run());
+        let task = Task::new(self.clone(), target.to_owned(), lanes, in_flight, receiver);
+        tokio::spawn(task.run());
         Ok(Publisher {
             commands,
             buffer: Arc::new(Semaphore::new(buffer_bytes)),

@@ -11,19 +11,24 @@ use pondage_protocol::{
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use v1::{consume_request::Step as Request, consume_response::Step as Response};
 
 use crate::{
     Client, ClientError, ConsumerOptions, QueueMessage,
+    client::Repeat,
     consume_stream::{ConsumeStream, lost, next, request},
     inbox::Inbox,
     message::granted,
     options::millis,
+    places::Route,
     retry::Waits,
     settles::Settles,
 };
+
+/// A stream that lived for so long was served: whatever ended it is a new trouble.
+const SETTLED_IN: Duration = Duration::from_secs(1);
 
 /// Verdicts on their way to the consumer's task.
 const COMMANDS: usize = 1_024;
@@ -94,7 +99,7 @@ impl Client {
         options: ConsumerOptions,
     ) -> Result<QueueConsumer, ClientError> {
         let source = Source::Queue { name: Name::new(queue)?, lease_millis: options.lease.map(millis) };
-        let stream = ConsumeStream::open(self, source.clone(), options.credit).await?;
+        let stream = open_within(self, &source, options.credit).await?;
         let inbox = Arc::new(Inbox::new());
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let (closing, is_closing) = oneshot::channel();
@@ -103,10 +108,11 @@ impl Client {
             source,
             credit: options.credit,
             inbox: inbox.clone(),
-            settler: Settler { commands: commands.clone(), limit: self.options().request_timeout },
+            settler: Settler { commands: commands.clone(), limit: self.options().deadline },
             commands: receiver,
             taken: Vec::new(),
             settles: Settles::new(),
+            waits: Waits::new(self.options()),
             closing: is_closing,
             stage: Stage::Serving,
         };
@@ -123,6 +129,36 @@ enum Stage {
     Left,
 }
 
+/// The queue's stream at its leader.
+struct Led {
+    stream: ConsumeStream,
+    route: Route,
+}
+
+/// Opens a stream at the queue's leader. The flag says that another leader is known by now.
+async fn open(client: &Client, source: &Source, credit: u32) -> Result<Led, (ClientError, bool)> {
+    let Source::Queue { name, .. } = source else { unreachable!("a consumer of a queue") };
+    let route = client.route(name.as_str(), 0).await.map_err(|error| (error, false))?;
+    match ConsumeStream::open(client, &route.broker, source.clone(), credit).await {
+        Ok(stream) => Ok(Led { stream, route }),
+        Err(error) => {
+            let known = client.refused(&route, &error);
+            Err((error, known))
+        }
+    }
+}
+
+/// As [`open`], until the deadline.
+async fn open_within(client: &Client, source: &Source, credit: u32) -> Result<Led, ClientError> {
+    let mut tries = client.tries(Repeat::Safe, Duration::ZERO);
+    loop {
+        match open(client, source, credit).await {
+            Ok(led) => return Ok(led),
+            Err((error, known)) => sleep(tries.failed(error, known)?).await,
+        }
+    }
+}
+
 struct Task {
     client: Client,
     source: Source,
@@ -132,34 +168,44 @@ struct Task {
     commands: mpsc::Receiver<Command>,
     taken: Vec<Command>,
     settles: Settles<Reply>,
+    waits: Waits,
     closing: oneshot::Receiver<()>,
     stage: Stage,
 }
 
 impl Task {
-    async fn run(mut self, mut stream: ConsumeStream) {
-        let mut waits = Waits::new(self.client.options());
+    async fn run(mut self, mut led: Led) {
         loop {
-            let end = self.serve(&mut stream).await;
+            let opened = Instant::now();
+            let end = self.serve(&mut led.stream).await;
             // Leases that were granted to the lost stream are over, or will be; the broker grants again.
             self.inbox.clear();
             self.settles.lost();
-            match end {
-                Err(error) if error.retriable() && self.stage == Stage::Serving => {}
+            let mut at_once = match end {
+                Err(error) if error.retriable() && self.stage == Stage::Serving => {
+                    self.client.refused(&led.route, &error)
+                }
                 end => return self.inbox.finish(end),
+            };
+            if opened.elapsed() > SETTLED_IN {
+                self.waits.reset();
             }
-            stream = loop {
+            led = loop {
+                let wait = if at_once { Duration::ZERO } else { self.waits.next() };
                 tokio::select! {
-                    () = sleep(waits.next()) => {}
+                    () = sleep(wait) => {}
                     _ = &mut self.closing => return self.inbox.finish(Ok(())),
                 }
-                match ConsumeStream::open(&self.client, self.source.clone(), self.credit).await {
-                    Ok(stream) => break stream,
-                    Err(error) if error.retriable() => {}
-                    Err(error) => return self.inbox.finish(Err(error)),
+                let opened = tokio::select! {
+                    opened = open(&self.client, &self.source, self.credit) => opened,
+                    _ = &mut self.closing => return self.inbox.finish(Ok(())),
+                };
+                match opened {
+                    Ok(led) => break led,
+                    Err((error, known)) if error.retriable() => at_once = known,
+                    Err((error, _)) => return self.inbox.finish(Err(error)),
                 }
             };
-            waits.reset();
         }
     }
 
@@ -215,10 +261,13 @@ impl Task {
                 self.inbox.push_newest(messages, most);
             }
             Response::Settled(settled) => {
-                for (reply, result) in self.settles.answered(settled) {
+                let (ended, elsewhere) = self.settles.answered(settled);
+                for (reply, result) in ended {
                     // Whoever stopped waiting doesn't want to know.
                     let _ = reply.send(result);
                 }
+                // Verdicts wait for another broker, and so does all the rest.
+                return elsewhere.map_or(Ok(()), Err);
             }
             _ => {}
         }

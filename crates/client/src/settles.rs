@@ -18,10 +18,18 @@ pub(crate) struct Settles<W> {
     next_request: u64,
 }
 
+/// Who waited for a verdict, and how it ended.
+pub(crate) type Ended<W> = (W, Result<Settled, ClientError>);
+
 /// The same verdict on consecutive messages; the waiters are in their order.
 struct Group<W> {
     item: SettleItem,
     waiters: Vec<Option<W>>,
+}
+
+/// Whether the broker, or another one, may take the verdict a little later: it was not done, and nobody took the lease.
+fn is_for_now(error: &ClientError) -> bool {
+    error.is_of_broker() || error.retriable() && error.outcome() == Outcome::Definite
 }
 
 impl<W> Settles<W> {
@@ -70,9 +78,11 @@ impl<W> Settles<W> {
         Some(v1::ConsumeSettle { request_id, items })
     }
 
-    /// The answer to a request: who waited, and how it ended.
-    pub(crate) fn answered(&mut self, settled: v1::ConsumeSettled) -> Vec<(W, Result<Settled, ClientError>)> {
+    /// The answer to a request: who waited, and how it ended. What was refused for the broker's sake waits again; then
+    /// the refusal comes, too, since another stream is needed for it.
+    pub(crate) fn answered(&mut self, settled: v1::ConsumeSettled) -> (Vec<Ended<W>>, Option<ClientError>) {
         let mut ended = Vec::new();
+        let (mut elsewhere, mut again) = (None, Vec::new());
         let mut groups = self.in_flight.remove(&settled.request_id).unwrap_or_default();
         for result in settled.results {
             let Ok(SettleResult { item, first, count, result }) = SettleResult::try_from(result) else {
@@ -80,6 +90,11 @@ impl<W> Settles<W> {
             };
             let Some(group) = groups.get_mut(item as usize) else { continue };
             let result = result.map_err(ClientError::from);
+            if let Some(error) = result.as_ref().err().filter(|error| count == 0 && is_for_now(error)) {
+                elsewhere = Some(error.clone());
+                again.push(Group { item: group.item, waiters: std::mem::take(&mut group.waiters) });
+                continue;
+            }
             let end = if count == 0 { None } else { Some(first.0.saturating_add(u64::from(count))) };
             let base = group.item.tokens.leases.first;
             for (index, waiter) in group.waiters.iter_mut().enumerate() {
@@ -96,7 +111,9 @@ impl<W> Settles<W> {
         let left_out = left_out.with_outcome(Outcome::Unknown);
         let rest = groups.into_iter().flat_map(|group| group.waiters).flatten();
         ended.extend(rest.map(|waiter| (waiter, Err(left_out.clone()))));
-        ended
+        again.append(&mut self.waiting);
+        self.waiting = again;
+        (ended, elsewhere)
     }
 
     /// The stream is lost: what was not answered goes first on the next one.
@@ -177,6 +194,7 @@ mod tests {
         ];
         let mut ended: Vec<(u64, Option<String>)> = settles
             .answered(v1::ConsumeSettled { request_id, results })
+            .0
             .into_iter()
             .map(|(waiter, result)| (waiter, result.err().map(|error| error.code().to_owned())))
             .collect();
@@ -186,6 +204,20 @@ mod tests {
         let expected = [(5, None), (6, None), (7, lost()), (8, None), (20, lost()), (30, left_out)];
         assert_eq!(ended, expected);
         assert!(settles.is_idle());
+    }
+
+    #[test]
+    fn what_is_refused_for_now_waits_again() {
+        for refusal in [Refusal::NotEnoughReplicas { needed: 2, have: 1 }, Refusal::StorageFull] {
+            let mut settles = Settles::new();
+            settles.push(token(5, 1), Verdict::Accept, ());
+            let request_id = settles.next_request().expect("one waits").request_id;
+            let result: Result<Settled, Failure> = Err(refusal.into());
+            let results = vec![SettleResult { item: 0, first: Offset(0), count: 0, result }.into()];
+            let (ended, elsewhere) = settles.answered(v1::ConsumeSettled { request_id, results });
+            assert!(ended.is_empty() && elsewhere.is_some_and(|error| error.retriable()));
+            assert_eq!(settles.next_request().map(|again| again.items.len()), Some(1), "it is sent again");
+        }
     }
 
     #[test]
@@ -201,6 +233,30 @@ mod tests {
         assert_eq!(again.items.len(), 2);
         // The old stream's answer comes too late to be anyone's.
         let late = v1::ConsumeSettled { request_id: first.request_id, results: Vec::new() };
-        assert!(settles.answered(late).is_empty());
+        assert!(settles.answered(late).0.is_empty());
+    }
+
+    #[test]
+    fn a_verdict_that_another_broker_must_take_waits_for_it() {
+        let mut settles = Settles::new();
+        settles.push(token(5, 1), Verdict::Accept, 5);
+        settles.push(token(9, 1), Verdict::Accept, 9);
+        let first = settles.next_request().expect("both wait");
+        settles.push(token(20, 1), Verdict::Accept, 20);
+        let refused: Result<Settled, Failure> = Err(Refusal::NotLeader { epoch: Epoch(3) }.into());
+        let lost: Result<Settled, Failure> = Err(Refusal::LeaseLost { offset: Offset(9) }.into());
+        let result = |item, first, count, result| {
+            v1::SettleResult::from(SettleResult { item, first: Offset(first), count, result })
+        };
+        let results = vec![result(0, 0, 0, refused), result(1, 9, 1, lost)];
+        let (ended, elsewhere) =
+            settles.answered(v1::ConsumeSettled { request_id: first.request_id, results });
+        assert_eq!(ended.len(), 1);
+        assert_eq!(ended[0].0, 9);
+        assert!(elsewhere.is_some_and(|error| error.is(Code::NotLeader)));
+        settles.lost();
+        let again = settles.next_request().expect("two wait");
+        assert_eq!(again.items.len(), 2);
+        assert_eq!(again.items[..1], first.items[..1]);
     }
 }

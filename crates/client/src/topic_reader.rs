@@ -1,32 +1,23 @@
 //! A reader of a topic, alone or for a consumer group.
 
+mod leg;
+mod task;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    future::pending,
     sync::Arc,
     time::Duration,
 };
 
-use pondage_model::{Code, Name, Offset, Outcome, Refusal, limits};
-use pondage_protocol::{
-    Failure,
-    consume::{Source, StartAt},
-    v1,
-};
+use pondage_model::{Name, Offset, Outcome, Refusal, limits};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::timeout,
 };
-use v1::{consume_request::Step as Request, consume_response::Step as Response};
 
-use crate::{
-    Client, ClientError, ReaderOptions, TopicEvent, TopicMessage,
-    consume_stream::{ConsumeStream, lost, next, request},
-    inbox::Inbox,
-    message::asked_for,
-    retry::Waits,
-};
+use crate::{Client, ClientError, ReaderOptions, TopicEvent, TopicMessage, inbox::Inbox};
+use task::{Parts, Task};
 
 /// Commits on their way to the reader's task.
 const COMMANDS: usize = 256;
@@ -46,6 +37,8 @@ pub(crate) struct Progress {
     in_hand: Option<(u32, Offset)>,
     /// By partition, the offset below which everything was processed and is not yet committed.
     processed: BTreeMap<u32, Offset>,
+    /// By partition, messages that were handed out and whose credit is not given back yet.
+    taken: BTreeMap<u32, u32>,
 }
 
 impl Progress {
@@ -55,16 +48,25 @@ impl Progress {
         }
         if let Some(TopicEvent::Message(message)) = next {
             self.in_hand = Some((message.partition, message.offset));
+            *self.taken.entry(message.partition).or_default() += 1;
         }
+    }
+
+    /// These partitions are read again from their cursors.
+    fn forget(&mut self, partitions: &BTreeSet<u32>) {
+        self.in_hand = self.in_hand.filter(|(partition, _)| !partitions.contains(partition));
+        self.processed.retain(|partition, _| !partitions.contains(partition));
+        self.taken.retain(|partition, _| !partitions.contains(partition));
     }
 }
 
-/// Reads partitions of a topic in order. When the connection is lost it comes back by itself: alone where it was, in
-/// a group by claiming its partitions again and going on at the last commit.
+/// Reads partitions of a topic in order, each from the broker that leads it. A partition that moves or whose connection
+/// is lost comes back by itself: alone where it was, in a group by claiming it again and going on at the last commit.
 #[derive(Debug)]
 pub struct TopicReader {
     inbox: Arc<Inbox<TopicEvent, Progress>>,
     commands: mpsc::Sender<Command>,
+    is_grouped: bool,
     limit: Duration,
     closing: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
@@ -100,6 +102,10 @@ impl TopicReader {
     /// `FENCED` if another consumer claimed the partition; UNKNOWN if the connection was lost meanwhile;
     /// `INVALID_ARGUMENT` without a group.
     pub async fn commit(&self, partition: u32, offset: Offset) -> Result<(), ClientError> {
+        if !self.is_grouped {
+            let what = "a reader without a group has no cursor to commit".to_owned();
+            return Err(Refusal::InvalidArgument { what }.into());
+        }
         let (reply, answer) = oneshot::channel();
         let asking = async {
             let closed = |outcome| ClientError::closed("reader", outcome);
@@ -113,7 +119,7 @@ impl TopicReader {
     /// Leaves in good order. With automatic commits, everything that was handed out counts as processed and is
     /// committed first; a reader that is only dropped leaves out the last message.
     pub async fn close(mut self) {
-        self.inbox.notes(|progress| progress.asked(None));
+        self.inbox.with(|_, progress| progress.asked(None));
         self.closing.take();
         let _ = (&mut self.task).await;
     }
@@ -146,229 +152,55 @@ impl Client {
         &self,
         topic: &str,
         group: Option<Name>,
-        options: ReaderOptions,
+        mut options: ReaderOptions,
     ) -> Result<TopicReader, ClientError> {
-        let credit = options.credit.clamp(1, limits::CREDIT_MAX);
+        options.credit = options.credit.clamp(1, limits::CREDIT_MAX);
+        let name = Name::new(topic)?;
+        let partitions = self.partitions_of(&name, &options).await?;
         let (closing, is_closing) = oneshot::channel();
+        let (opened, opening) = oneshot::channel();
         let (commands, receiver) = mpsc::channel(COMMANDS);
-        let inbox = Arc::new(Inbox::new());
-        let mut task = Task {
-            client: self.clone(),
-            topic: Name::new(topic)?,
-            commit_interval: options.commit_interval.filter(|_| group.is_some()),
+        let (inbox, is_grouped) = (Arc::new(Inbox::new()), group.is_some());
+        let parts = Parts {
+            topic: name,
             group,
             options,
-            credit,
-            inbox: inbox.clone(),
+            partitions,
+            inbox: Arc::clone(&inbox),
             commands: receiver,
-            waiting: Vec::new(),
-            in_flight: BTreeMap::new(),
-            next_request: 0,
-            owed: 0,
-            next_offsets: BTreeMap::new(),
-            caught_up: BTreeSet::new(),
+            opened,
             closing: is_closing,
-            stage: Stage::Serving,
         };
-        let stream = task.open().await?;
-        let limit = self.options().request_timeout;
-        let task = tokio::spawn(task.run(stream));
-        Ok(TopicReader { inbox, commands, limit, closing: Some(closing), task })
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Serving,
-    /// The owner is gone: commits go out, then the close.
-    Leaving,
-    /// The close is sent.
-    Left,
-}
-
-struct Task {
-    client: Client,
-    topic: Name,
-    group: Option<Name>,
-    options: ReaderOptions,
-    commit_interval: Option<Duration>,
-    credit: u32,
-    inbox: Arc<Inbox<TopicEvent, Progress>>,
-    commands: mpsc::Receiver<Command>,
-    /// Commits to be sent: partition, offset, and who waits; nobody waits for an automatic one.
-    waiting: Vec<(u32, Offset, Option<Reply>)>,
-    in_flight: BTreeMap<u64, Option<Reply>>,
-    next_request: u64,
-    /// Messages that were taken and whose credit is not given back yet.
-    owed: u32,
-    /// By partition, the offset behind the last message that arrived.
-    next_offsets: BTreeMap<u32, Offset>,
-    caught_up: BTreeSet<u32>,
-    closing: oneshot::Receiver<()>,
-    stage: Stage,
-}
-
-impl Task {
-    /// Opens a stream: the first time as the options say, later where it was.
-    async fn open(&mut self) -> Result<ConsumeStream, ClientError> {
-        let mut starts: BTreeMap<u32, StartAt> = self.options.starts.iter().copied().collect();
-        if self.group.is_none() {
-            starts.extend(
-                self.next_offsets.iter().map(|(partition, offset)| (*partition, StartAt::Offset(*offset))),
-            );
-        }
-        let source = Source::Topic {
-            name: self.topic.clone(),
-            partitions: self.options.partitions.clone(),
-            group: self.group.clone(),
-            start: self.options.start,
-            starts: starts.into_iter().collect(),
-        };
-        let held = u32::try_from(self.inbox.held()).unwrap_or(u32::MAX);
-        let stream =
-            ConsumeStream::open(&self.client, source, self.credit.saturating_sub(held).max(1)).await?;
-        for started in &stream.partitions {
-            // Where to go on is settled now, also where no message comes before the stream is lost.
-            self.next_offsets.entry(started.partition).or_insert(Offset(started.offset));
-        }
-        self.owed = 0;
-        Ok(stream)
+        let task = tokio::spawn(Task::new(self.clone(), parts).run());
+        let limit = self.options().deadline;
+        let reader = TopicReader { inbox, commands, is_grouped, limit, closing: Some(closing), task };
+        let closed = |_| Err(ClientError::closed("reader", Outcome::Definite));
+        opening.await.unwrap_or_else(closed).map(|()| reader)
     }
 
-    async fn run(mut self, mut stream: ConsumeStream) {
-        let mut waits = Waits::new(self.client.options());
-        loop {
-            let end = self.serve(&mut stream).await;
-            self.lose_commits();
-            match end {
-                Err(error) if error.retriable() && self.stage == Stage::Serving => {}
-                end => return self.inbox.finish(end),
-            }
-            if self.group.is_some() {
-                // The cursor decides, and with it what was read and not committed comes again.
-                self.inbox.clear();
-            }
-            stream = loop {
-                tokio::select! {
-                    () = sleep(waits.next()) => {}
-                    _ = &mut self.closing => return self.inbox.finish(Ok(())),
-                }
-                match self.open().await {
-                    Ok(stream) => break stream,
-                    Err(error) if error.retriable() => {}
-                    Err(error) => return self.inbox.finish(Err(error)),
-                }
-            };
-            waits.reset();
+    /// The partitions that the options ask for.
+    async fn partitions_of(
+        &self,
+        topic: &Name,
+        options: &ReaderOptions,
+    ) -> Result<BTreeSet<u32>, ClientError> {
+        let target = self.locate_now(topic.as_str()).await?;
+        if !target.is_topic {
+            return Err(Refusal::NotFound { kind: "topic", name: topic.to_string() }.into());
         }
-    }
-
-    /// Serves one stream to its end: OK after a close.
-    async fn serve(&mut self, stream: &mut ConsumeStream) -> Result<(), ClientError> {
-        let ConsumeStream { requests, responses, .. } = stream;
-        let limit = self.client.options().request_timeout;
-        let mut commit_at = self.commit_interval.map(|interval| Instant::now() + interval);
-        loop {
-            let may_close =
-                self.stage == Stage::Leaving && self.waiting.is_empty() && self.in_flight.is_empty();
-            // Credit goes back in quarters, not message by message.
-            let gives_credit = self.owed >= (self.credit / 4).max(1) && self.stage == Stage::Serving;
-            let has_request = may_close || gives_credit || !self.waiting.is_empty();
-            tokio::select! {
-                step = next(responses) => {
-                    let step = step?.ok_or_else(lost)?;
-                    if matches!(step, Response::Closed(_)) {
-                        return Ok(());
-                    }
-                    self.handle(step)?;
-                }
-                Some(command) = self.commands.recv() => {
-                    self.waiting.push((command.partition, command.offset, Some(command.reply)));
-                }
-                taken = self.inbox.taken() => self.owed = self.owed.saturating_add(taken),
-                permit = requests.reserve(), if has_request && self.stage != Stage::Left => {
-                    let permit = permit.map_err(|_| lost())?;
-                    permit.send(request(self.next_step(gives_credit)));
-                }
-                () = at(commit_at) => {
-                    self.commit_processed();
-                    commit_at = self.commit_interval.map(|interval| Instant::now() + interval);
-                }
-                _ = &mut self.closing, if self.stage == Stage::Serving => {
-                    self.stage = Stage::Leaving;
-                    if self.commit_interval.is_some() {
-                        self.commit_processed();
-                    }
-                }
-                // A broker that does not answer the commits or the close doesn't hold up who leaves.
-                () = sleep(limit), if self.stage != Stage::Serving => return Ok(()),
-            }
-        }
-    }
-
-    /// What to send: commits first, then credit, then the close.
-    fn next_step(&mut self, gives_credit: bool) -> Request {
-        if !self.waiting.is_empty() {
-            let (partition, offset, reply) = self.waiting.remove(0);
-            let request_id = self.next_request;
-            self.next_request += 1;
-            self.in_flight.insert(request_id, reply);
-            Request::Commit(v1::ConsumeCommit { request_id, partition, offset: offset.0 })
-        } else if gives_credit {
-            Request::Credit(v1::ConsumeCredit { add: std::mem::take(&mut self.owed) })
+        let count = target.shards.len() as u32;
+        let partitions: BTreeSet<u32> = if options.partitions.is_empty() {
+            (0..count).collect()
         } else {
-            self.stage = Stage::Left;
-            Request::Close(v1::ConsumeClose {})
+            options.partitions.iter().copied().collect()
+        };
+        if let Some(beyond) = partitions.iter().find(|partition| **partition >= count) {
+            return Err(Refusal::NotFound { kind: "partition", name: format!("{topic}/{beyond}") }.into());
         }
-    }
-
-    fn handle(&mut self, step: Response) -> Result<(), ClientError> {
-        match step {
-            Response::Delivery(delivery) => {
-                let messages = asked_for(delivery)?;
-                if let Some(last) = messages.last() {
-                    self.next_offsets.insert(last.partition, last.offset.next());
-                }
-                self.inbox.push(messages.into_iter().map(TopicEvent::Message));
-            }
-            Response::CaughtUp(v1::CaughtUp { partition, end_offset })
-                if self.caught_up.insert(partition) =>
-            {
-                self.inbox.push([TopicEvent::CaughtUp { partition, end: Offset(end_offset) }]);
-            }
-            Response::Committed(committed) => {
-                let result = committed.error.map_or(Ok(()), |error| Err(Failure::from(error).into()));
-                let reply = self.in_flight.remove(&committed.request_id).flatten();
-                let fenced = result.clone().err().filter(|error: &ClientError| error.is(Code::Fenced));
-                if let Some(reply) = reply {
-                    let _ = reply.send(result);
-                }
-                // The partition is another's: this reader must not go on as if it were its own.
-                return fenced.map_or(Ok(()), Err);
-            }
-            _ => {}
+        if let Some((other, _)) = options.starts.iter().find(|(start, _)| !partitions.contains(start)) {
+            let what = format!("starts: partition {other} is not read");
+            return Err(Refusal::InvalidArgument { what }.into());
         }
-        Ok(())
-    }
-
-    /// Commits what was processed since the last time.
-    fn commit_processed(&mut self) {
-        let processed = self.inbox.notes(|progress| std::mem::take(&mut progress.processed));
-        self.waiting.extend(processed.into_iter().map(|(partition, offset)| (partition, offset, None)));
-    }
-
-    /// Commits that were on their way when the stream was lost may have got through.
-    fn lose_commits(&mut self) {
-        let waiting = std::mem::take(&mut self.waiting).into_iter().filter_map(|(_, _, reply)| reply);
-        for reply in waiting.chain(std::mem::take(&mut self.in_flight).into_values().flatten()) {
-            let _ = reply.send(Err(lost()));
-        }
-    }
-}
-
-async fn at(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => pending().await,
+        Ok(partitions)
     }
 }

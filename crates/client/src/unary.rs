@@ -1,4 +1,4 @@
-//! Single calls of the data plane: publish, receive, settle, browse, purge.
+//! Single calls of the data plane: publish, receive, browse, purge.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,15 +7,12 @@ use pondage_model::{
     Name, Offset, ProducerId, Refusal, limits,
     record::{Batch, BatchBuilder, RecordDraft},
 };
-use pondage_protocol::{
-    settle::{SettleItem, SettleResult},
-    v1,
-};
+use pondage_protocol::v1;
 use tonic::Streaming;
 
 use crate::{
     Ack, Client, ClientError, Compression, Message, MessageRun, ReceivedMessage, TopicMessage,
-    client::Repeat,
+    client::{Repeat, messages},
     message::{granted, topic_message},
     options::millis,
     partitioner::partition_of_key,
@@ -93,17 +90,11 @@ impl Client {
     /// # Errors
     /// `NOT_FOUND`, `INVALID_NAME`.
     pub async fn locate(&self, target: &str) -> Result<Location, ClientError> {
-        let request = v1::LocateRequest { target: target.to_owned() };
-        let response = self
-            .call(Repeat::Safe, || {
-                let (mut messages, request) = (self.messages(), request.clone());
-                async move { messages.locate(request).await }
-            })
-            .await?;
+        let target = self.locate_now(target).await?;
         Ok(Location {
-            is_topic: response.is_topic,
-            partitions: response.partitions.clamp(1, limits::PARTITIONS_MAX),
-            message_bytes_max: response.message_bytes_max,
+            is_topic: target.is_topic,
+            partitions: u32::try_from(target.shards.len()).unwrap_or(limits::PARTITIONS_MAX),
+            message_bytes_max: target.message_bytes_max,
         })
     }
 
@@ -113,9 +104,8 @@ impl Client {
     /// Those of the connection.
     pub async fn init_producer(&self) -> Result<(ProducerId, u32), ClientError> {
         let response = self
-            .call(Repeat::Safe, || {
-                let mut messages = self.messages();
-                async move { messages.init_producer(v1::InitProducerRequest {}).await }
+            .call(Repeat::Safe, |channel| async move {
+                messages(channel).init_producer(v1::InitProducerRequest {}).await
             })
             .await?;
         Ok((ProducerId(response.producer_id), response.epoch))
@@ -129,7 +119,7 @@ impl Client {
     /// Those of the broker.
     pub async fn publish(&self, target: &str, message: &Message) -> Result<Ack, ClientError> {
         let partition = match (message.partition, &message.key) {
-            (None, Some(key)) => Some(partition_of_key(key, self.locate(target).await?.partitions)),
+            (None, Some(key)) => Some(partition_of_key(key, self.target(target).await?.shards.len() as u32)),
             (partition, _) => partition,
         };
         let mut builder = BatchBuilder::new(Compression::None);
@@ -162,11 +152,25 @@ impl Client {
         self.publish_request(repeat, request).await
     }
 
-    async fn publish_request(&self, repeat: Repeat, request: v1::PublishRequest) -> Result<Ack, ClientError> {
+    async fn publish_request(
+        &self,
+        repeat: Repeat,
+        mut request: v1::PublishRequest,
+    ) -> Result<Ack, ClientError> {
+        let partition = match (request.partition, repeat) {
+            (Some(partition), _) => partition,
+            // Its sequence is that of one partition, which only the sender knows: the broker refuses if it matters.
+            (None, Repeat::Safe) => 0,
+            (None, Repeat::IfDefinite) => {
+                let partition = self.next_turn() % self.target(&request.target).await?.shards.len() as u32;
+                *request.partition.insert(partition)
+            }
+        };
+        let (target, limit) = (request.target.clone(), self.options().request_timeout);
         let response = self
-            .call(repeat, || {
-                let (mut messages, request) = (self.messages(), request.clone());
-                async move { messages.publish(request).await }
+            .call_leader((&target, partition), (limit, Duration::ZERO), repeat, |channel| {
+                let request = request.clone();
+                async move { messages(channel).publish(request).await }
             })
             .await?;
         Ok(Ack {
@@ -196,9 +200,9 @@ impl Client {
         };
         let limit = self.options().request_timeout + wait;
         let response = self
-            .call_within(limit, Repeat::Safe, || {
-                let (mut messages, request) = (self.messages(), request.clone());
-                async move { messages.receive(request).await }
+            .call_leader((queue, 0), (limit, wait), Repeat::Safe, |channel| {
+                let request = request.clone();
+                async move { messages(channel).receive(request).await }
             })
             .await?;
         let mut received = Vec::new();
@@ -206,22 +210,6 @@ impl Client {
             received.extend(granted(delivery)?);
         }
         Ok(received)
-    }
-
-    /// Gives verdicts. The results name the items by their index; an item whose messages ended differently has
-    /// several. Repeating a verdict that holds already is fine for 5 minutes.
-    ///
-    /// # Errors
-    /// Those of the call as a whole; each result has its own.
-    pub async fn settle(&self, items: Vec<SettleItem>) -> Result<Vec<SettleResult>, ClientError> {
-        let request = v1::SettleRequest { items: items.into_iter().map(v1::SettleItem::from).collect() };
-        let response = self
-            .call(Repeat::Safe, || {
-                let (mut messages, request) = (self.messages(), request.clone());
-                async move { messages.settle(request).await }
-            })
-            .await?;
-        Ok(response.results.into_iter().map(SettleResult::try_from).collect::<Result<_, _>>()?)
     }
 
     /// Shows messages without a lease and without changing anything.
@@ -236,10 +224,11 @@ impl Client {
             max_messages: range.messages_max,
             max_bytes: range.bytes_max,
         };
+        let limit = self.options().request_timeout;
         let responses = self
-            .call(Repeat::Safe, || {
-                let (mut messages, request) = (self.messages(), request.clone());
-                async move { messages.browse(request).await }
+            .call_leader((target, range.partition), (limit, Duration::ZERO), Repeat::Safe, |channel| {
+                let request = request.clone();
+                async move { messages(channel).browse(request).await }
             })
             .await?;
         Ok(Browsing { partition: range.partition, responses })
@@ -251,10 +240,11 @@ impl Client {
     /// Those of the broker.
     pub async fn purge(&self, queue: &str) -> Result<u64, ClientError> {
         let request = v1::PurgeRequest { queue: queue.to_owned() };
+        let limit = self.options().request_timeout;
         let response = self
-            .call(Repeat::IfDefinite, || {
-                let (mut messages, request) = (self.messages(), request.clone());
-                async move { messages.purge(request).await }
+            .call_leader((queue, 0), (limit, Duration::ZERO), Repeat::IfDefinite, |channel| {
+                let request = request.clone();
+                async move { messages(channel).purge(request).await }
             })
             .await?;
         Ok(response.messages)

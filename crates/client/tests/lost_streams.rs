@@ -90,7 +90,14 @@ impl server::Messages for Faulty {
     type BrowseStream = Responses<v1::BrowseResponse>;
 
     async fn locate(&self, _: Call<v1::LocateRequest>) -> Reply<v1::LocateResponse> {
-        Ok(Answer::new(v1::LocateResponse { is_topic: true, partitions: 1, message_bytes_max: 1 << 20 }))
+        let here = v1::PartitionLocation { shard: 1, stream: 2, here: true, ..Default::default() };
+        Ok(Answer::new(v1::LocateResponse {
+            is_topic: true,
+            partitions: 1,
+            message_bytes_max: 1 << 20,
+            locations: vec![here],
+            brokers: Vec::new(),
+        }))
     }
 
     async fn init_producer(&self, _: Call<v1::InitProducerRequest>) -> Reply<v1::InitProducerResponse> {

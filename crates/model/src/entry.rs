@@ -67,8 +67,11 @@ pub enum Body {
     ForgetProducers(Vec<ProducerId>),
     /// Part of a checkpoint.
     CheckpointPage(CheckpointPage),
-    /// A command to the catalog (shard 0), opaque here.
+    /// A command to the catalog (shard 0), opaque here. The frame's attributes say who proposed it, for the
+    /// consensus of a cluster's voters alone.
     Command(Bytes),
+    /// Who votes on the catalog (shard 0), opaque here: an entry of the consensus itself.
+    Voters(Bytes),
 }
 
 /// A stream's begin.
@@ -341,11 +344,12 @@ pub enum EntryKind {
     ForgetProducers = 17,
     CheckpointPage = 18,
     Command = 19,
+    Voters = 20,
 }
 
 impl EntryKind {
     /// Every kind.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::EpochStart,
         Self::Open,
         Self::Settings,
@@ -365,12 +369,23 @@ impl EntryKind {
         Self::ForgetProducers,
         Self::CheckpointPage,
         Self::Command,
+        Self::Voters,
     ];
 
     /// The kind with this number.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
+    }
+}
+
+impl Wire for EntryKind {
+    fn put(&self, out: &mut Vec<u8>) {
+        out.push(*self as u8);
+    }
+
+    fn take(input: &mut Bytes) -> Result<Self, Malformed> {
+        Self::from_number(u8::take(input)?).ok_or(Malformed("unknown kind of entry"))
     }
 }
 
@@ -391,11 +406,13 @@ pub struct RawEntry {
     pub base_offset: Offset,
     /// A publish: its messages. A checkpoint page: the pages in all. Else 0.
     pub count: u32,
-    /// A publish: the encoded [`PublishAttributes`], empty if they say nothing. Else empty.
+    /// A publish: the encoded [`PublishAttributes`], empty if they say nothing. A command: who proposed it, empty on a
+    /// lone broker. Else empty.
     pub attributes: Bytes,
-    /// A publish: the record batch. A page: its bytes. A command: itself. Else the encoded fields.
+    /// A publish: the record batch. A page: its bytes. A command, voters: itself. Else the encoded fields.
     pub body: Bytes,
 }
+wire_struct!(RawEntry { position, epoch, stream, log_time, kind, base_offset, count, attributes, body });
 
 impl Body {
     /// About how many bytes it takes, for bounds on what is held and written at once.
@@ -407,7 +424,7 @@ impl Body {
             + match self {
                 Self::Publish(publish) => publish.batch.len() + ITEM * publish.attributes.timing.len(),
                 Self::CheckpointPage(page) => page.bytes.len(),
-                Self::Command(command) => command.len(),
+                Self::Command(bytes) | Self::Voters(bytes) => bytes.len(),
                 Self::Grant(runs) => ITEM * runs.len(),
                 Self::Renew(runs) => ITEM * runs.len(),
                 Self::Accept(runs) => ITEM * runs.len(),
@@ -450,6 +467,7 @@ impl Body {
             Self::ForgetProducers(_) => EntryKind::ForgetProducers,
             Self::CheckpointPage(_) => EntryKind::CheckpointPage,
             Self::Command(_) => EntryKind::Command,
+            Self::Voters(_) => EntryKind::Voters,
         }
     }
 }
@@ -484,7 +502,7 @@ impl Entry {
                 raw.count = page.total;
                 raw.body = page.bytes.clone();
             }
-            Body::Command(bytes) => raw.body = bytes.clone(),
+            Body::Command(bytes) | Body::Voters(bytes) => raw.body = bytes.clone(),
             Body::Open(open) => raw.body = open.to_bytes(),
             Body::Settings(settings) => raw.body = settings.to_bytes(),
             Body::Grant(runs) => raw.body = runs.to_bytes(),
@@ -535,6 +553,7 @@ impl RawEntry {
                 bytes: self.body,
             }),
             EntryKind::Command => Body::Command(self.body),
+            EntryKind::Voters => Body::Voters(self.body),
             EntryKind::Open => Body::Open(Wire::from_bytes(self.body)?),
             EntryKind::Settings => Body::Settings(Wire::from_bytes(self.body)?),
             EntryKind::Grant => Body::Grant(Wire::from_bytes(self.body)?),
@@ -618,6 +637,7 @@ mod tests {
             Body::ForgetProducers(vec![ProducerId(1)]),
             Body::CheckpointPage(CheckpointPage { index: 1, total: 2, bytes: Bytes::from_static(b"page") }),
             Body::Command(Bytes::from_static(b"command")),
+            Body::Voters(Bytes::from_static(b"voters")),
         ]
     }
 
@@ -643,6 +663,6 @@ mod tests {
             }
         }
         assert_eq!(EntryKind::from_number(0), None);
-        assert_eq!(EntryKind::from_number(20), None);
+        assert_eq!(EntryKind::from_number(21), None);
     }
 }

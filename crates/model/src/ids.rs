@@ -1,7 +1,7 @@
 //! Identities and places. Every number that means a place or a term has its own type, so that two of them
 //! can't be swapped by accident.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 /// Defines a `u64` (or other integer) newtype with the conversions that every id needs and nothing more.
 macro_rules! number {
@@ -169,6 +169,33 @@ impl fmt::Display for Uuid {
     }
 }
 
+/// The text is no UUID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a UUID; expected one such as 01234567-89ab-cdef-0123-456789abcdef")]
+pub struct NoUuid;
+
+impl FromStr for Uuid {
+    type Err = NoUuid;
+
+    /// Reads what `Display` prints, in small or large letters.
+    fn from_str(text: &str) -> Result<Self, NoUuid> {
+        if text.len() != 36 || !text.is_ascii() {
+            return Err(NoUuid);
+        }
+        let mut bytes = [0u8; 16];
+        let mut digits = text.bytes().filter(|byte| *byte != b'-').map(|byte| char::from(byte).to_digit(16));
+        for byte in &mut bytes {
+            let (Some(Some(high)), Some(Some(low))) = (digits.next(), digits.next()) else {
+                return Err(NoUuid);
+            };
+            *byte = (high * 16 + low) as u8;
+        }
+        let read = Self(bytes);
+        // Hyphens elsewhere, and digits left over, are no UUID.
+        if read.to_string().eq_ignore_ascii_case(text) { Ok(read) } else { Err(NoUuid) }
+    }
+}
+
 impl fmt::Debug for Uuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -254,6 +281,27 @@ mod tests {
         let mut foreign = bytes;
         foreign[0] = 9;
         assert_eq!(Token::decode(&foreign), None);
+    }
+
+    #[test]
+    fn uuids_are_read_as_they_are_printed_and_nothing_else_is() {
+        let printed = "01234567-89ab-cdef-0123-456789abcdef";
+        for (text, ok) in [
+            (printed, true),
+            ("01234567-89AB-CDEF-0123-456789ABCDEF", true),
+            ("0123456789abcdef0123456789abcdef----", false),
+            ("01234567-89ab-cdef-0123-456789abcde", false),
+            ("01234567-89ab-cdef-0123-456789abcdeg", false),
+            ("01234567-89ab-cdef-0123-4567-9abcdef", false),
+            ("ö1234567-89ab-cdef-0123-456789abcde", false),
+            ("", false),
+        ] {
+            let read = text.parse::<Uuid>();
+            assert_eq!(read.is_ok(), ok, "{text}");
+            if let Ok(read) = read {
+                assert_eq!(read.to_string(), printed);
+            }
+        }
     }
 
     #[test]

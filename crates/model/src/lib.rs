@@ -15,8 +15,8 @@ pub mod wire;
 
 pub use entry::{Body, Entry, EntryKind, RawEntry};
 pub use ids::{
-    Attempt, BrokerId, Epoch, GroupEpoch, Incarnation, Lease, LogTime, Member, MoveSeq, Offset, Position,
-    ProducerId, Revision, ShardId, StreamId, Token, Uuid,
+    Attempt, BrokerId, Epoch, GroupEpoch, Incarnation, Lease, LogTime, Member, MoveSeq, NoUuid, Offset,
+    Position, ProducerId, Revision, ShardId, StreamId, Token, Uuid,
 };
 pub use name::Name;
 pub use refusal::{Code, Outcome, Refusal};

@@ -144,6 +144,25 @@ pub const CATALOG_PENDING_MAX: usize = 4_096;
 /// Bytes of commands after which the catalog writes a checkpoint at the earliest.
 pub const CATALOG_CHECKPOINT_BYTES_MIN: u64 = 1 << 20;
 
+/// How often the catalog's leader lets its voters hear of it, in milliseconds.
+pub const CONSENSUS_HEARTBEAT_MILLIS: u64 = 100;
+
+/// How long a voter waits at least for its leader's next word before it stands for election, in milliseconds, once
+/// the leader's lease is over.
+pub const CONSENSUS_ELECTION_MILLIS_MIN: u64 = 200;
+
+/// How long it waits at most; also the leader's lease: how long after its last word no voter votes for another.
+pub const CONSENSUS_ELECTION_MILLIS_MAX: u64 = 400;
+
+/// How long a proposal or a read of the catalog may wait for its outcome, in milliseconds.
+pub const CONSENSUS_ANSWER_MILLIS: u64 = 5_000;
+
+/// Entries of the catalog's log that stay behind its newest snapshot, for voters that lag a little.
+pub const CONSENSUS_ENTRIES_KEPT: u64 = 256;
+
+/// How long a broker that shall vote may take to catch up with the catalog's log, in milliseconds.
+pub const CONSENSUS_CATCH_UP_MILLIS: u64 = 10_000;
+
 const _: () = {
     assert!(MESSAGE_BYTES_DEFAULT <= MESSAGE_BYTES_MAX);
     assert!((MESSAGE_BYTES_MAX as usize) < BATCH_BYTES_MAX);
@@ -156,5 +175,8 @@ const _: () = {
     assert!(CATALOG_COMMAND_BYTES_MAX < ENTRY_BYTES_MAX);
     assert!(DEDICATED_SHARDS_PER_BROKER_MAX <= SHARDS_PER_BROKER_MAX);
     assert!(4 * BROKER_LEASE_RENEWAL_MILLIS < BROKER_LEASE_MILLIS);
+    assert!(CONSENSUS_HEARTBEAT_MILLIS < CONSENSUS_ELECTION_MILLIS_MIN);
+    assert!(CONSENSUS_ELECTION_MILLIS_MIN < CONSENSUS_ELECTION_MILLIS_MAX);
+    assert!(CONSENSUS_ELECTION_MILLIS_MAX < BROKER_LEASE_MILLIS);
     assert!(TOPICS_PER_GROUP_MAX * (NAME_BYTES_MAX + 2) < CATALOG_COMMAND_BYTES_MAX);
 };

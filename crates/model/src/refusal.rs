@@ -103,6 +103,8 @@ pub enum Refusal {
     InvalidName { length: usize },
     #[error("the lease of message {offset} is over: it was settled otherwise, expired or granted again")]
     LeaseLost { offset: Offset },
+    #[error("another broker leads the shard: {address} (epoch {epoch})")]
+    LedElsewhere { epoch: Epoch, address: String },
     #[error("malformed request: {what}")]
     Malformed { what: &'static str },
     #[error("{kind} {name:?} still holds {messages} messages and its deletionPolicy is DeleteIfEmpty")]
@@ -160,7 +162,9 @@ impl Refusal {
             Self::NotEmpty { .. } => Code::NotEmpty,
             Self::NotEnoughReplicas { .. } => Code::NotEnoughReplicas,
             Self::NotFound { .. } => Code::NotFound,
-            Self::NotLeader { .. } | Self::LeadershipLost { .. } => Code::NotLeader,
+            Self::NotLeader { .. } | Self::LedElsewhere { .. } | Self::LeadershipLost { .. } => {
+                Code::NotLeader
+            }
             Self::NotServed { .. } => Code::NotServed,
             Self::OutOfOrder { .. } => Code::OutOfOrder,
             Self::ChangesForgotten { .. } | Self::OutOfRange { .. } => Code::OutOfRange,

@@ -31,9 +31,11 @@ mod peers;
 mod registration;
 mod requests;
 mod resources;
+mod restored;
 mod shards;
 #[cfg(test)]
 mod tests;
+mod viewing;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -49,7 +51,8 @@ pub use moving::HAND_OVERS_MAX;
 pub use peers::{PeerMessage, Round, ShardPosition};
 pub use pondage_replication::Assignment;
 pub use requests::{
-    AdminReply, AdminRequest, Applied, Description, Resource, ResourceKind, ResourceSettings, Route,
+    AdminReply, AdminRequest, Applied, ClusterView, Description, Resource, ResourceKind, ResourceSettings,
+    Route, ShardView,
 };
 
 use crate::shard::{Ensure, RequestId};

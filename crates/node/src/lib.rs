@@ -28,14 +28,19 @@ pub mod disk {
     pub use pondage_storage::{
         Disk, DiskFile, FileDisk, SlowDisk,
         log::{
-            Counters, Fault, LogOptions, LogReader, LogWriter, OpenError, ReadError, SegmentInfo, Synced,
-            Written,
+            self, Counters, Fault, LogOptions, LogReader, LogWriter, OpenError, ReadError, SegmentInfo,
+            Synced, Truncated, Written,
         },
+        promises::{Promises, open as open_promises},
+        volume::{Identity as VolumeIdentity, Volume, shard_folder},
     };
 }
 
 /// The delivery engine's requests and answers.
 pub use pondage_delivery as delivery;
+
+/// What the replicas of a shard say to each other.
+pub use pondage_replication as replication;
 
 /// The catalog's state and changes.
 pub use pondage_catalog as catalog;

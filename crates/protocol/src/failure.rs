@@ -1,6 +1,6 @@
 //! Refusals on the wire: as an [`v1::Error`] inside streams, as a status with an `ErrorInfo` for whole calls.
 
-use pondage_model::{Code, Outcome, Refusal};
+use pondage_model::{Code, Epoch, Outcome, Refusal};
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -23,6 +23,17 @@ pub struct Failure {
     pub message: String,
     /// What the sender can do, for people; may be empty.
     pub action: String,
+    /// `NOT_LEADER`: who leads the shard, if the broker that refused knew.
+    pub leader: Option<LeaderHint>,
+}
+
+/// Who leads a shard, as a broker knows it that does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaderHint {
+    /// Where it is reached, as host:port.
+    pub address: String,
+    /// In which epoch it leads: a higher one is newer.
+    pub epoch: Epoch,
 }
 
 impl Failure {
@@ -41,7 +52,17 @@ impl From<&Refusal> for Failure {
             retriable: refusal.retriable(),
             message: refusal.to_string(),
             action: refusal.action().to_owned(),
+            leader: hint_of(refusal),
         }
+    }
+}
+
+fn hint_of(refusal: &Refusal) -> Option<LeaderHint> {
+    match refusal {
+        Refusal::LedElsewhere { epoch, address } => {
+            Some(LeaderHint { address: address.clone(), epoch: *epoch })
+        }
+        _ => None,
     }
 }
 
@@ -57,12 +78,18 @@ impl From<Failure> for v1::Error {
             Outcome::Definite => v1::Outcome::Definite,
             Outcome::Unknown => v1::Outcome::Unknown,
         };
+        let (leader, epoch) = match failure.leader {
+            Some(LeaderHint { address, epoch }) => (Some(address), Some(epoch.0)),
+            None => (None, None),
+        };
         Self {
             code: failure.code,
             outcome: outcome.into(),
             retriable: failure.retriable,
             message: failure.message,
             action: failure.action,
+            leader,
+            epoch,
         }
     }
 }
@@ -86,12 +113,15 @@ impl From<v1::Error> for Failure {
             // What was not said, or in a word of a later version, can't be relied upon.
             Ok(v1::Outcome::Unknown | v1::Outcome::Unspecified) | Err(_) => Outcome::Unknown,
         };
+        let leader =
+            error.leader.zip(error.epoch).map(|(address, epoch)| LeaderHint { address, epoch: Epoch(epoch) });
         Self {
             code: error.code,
             outcome,
             retriable: error.retriable,
             message: error.message,
             action: error.action,
+            leader,
         }
     }
 }
@@ -103,12 +133,20 @@ pub fn to_status(refusal: &Refusal) -> Status {
         Outcome::Definite => "DEFINITE",
         Outcome::Unknown => "UNKNOWN",
     };
-    let metadata = [
+    let [outcome, retriable, action] = [
         ("outcome".to_owned(), outcome.to_owned()),
         ("retriable".to_owned(), refusal.retriable().to_string()),
         ("action".to_owned(), refusal.action().to_owned()),
     ];
-    let details = ErrorDetails::with_error_info(refusal.code().as_str(), ERROR_DOMAIN, metadata);
+    let code = refusal.code().as_str();
+    let details = match hint_of(refusal) {
+        None => ErrorDetails::with_error_info(code, ERROR_DOMAIN, [outcome, retriable, action]),
+        Some(LeaderHint { address, epoch }) => {
+            let leader = ("leader".to_owned(), address);
+            let epoch = ("epoch".to_owned(), epoch.0.to_string());
+            ErrorDetails::with_error_info(code, ERROR_DOMAIN, [outcome, retriable, action, leader, epoch])
+        }
+    };
     Status::with_error_details(status_code(refusal.code()), refusal.to_string(), details)
 }
 
@@ -118,7 +156,11 @@ pub fn to_status(refusal: &Refusal) -> Status {
 pub fn from_status(status: &Status) -> Failure {
     if let Some(info) = status.get_details_error_info().filter(|info| info.domain == ERROR_DOMAIN) {
         let fact = |name: &str| info.metadata.get(name).map_or("", String::as_str);
+        let leader = info.metadata.get("leader").zip(fact("epoch").parse().ok());
+        let leader =
+            leader.map(|(address, epoch)| LeaderHint { address: address.clone(), epoch: Epoch(epoch) });
         return Failure {
+            leader,
             outcome: if fact("outcome") == "DEFINITE" { Outcome::Definite } else { Outcome::Unknown },
             retriable: fact("retriable") == "true",
             message: status.message().to_owned(),
@@ -147,6 +189,7 @@ pub fn from_status(status: &Status) -> Failure {
         retriable,
         message: status.message().to_owned(),
         action: action.to_owned(),
+        leader: None,
     }
 }
 
@@ -183,6 +226,8 @@ mod tests {
             Refusal::Interrupted,
             Refusal::VolumeFenced { since: LogTime(5) },
             Refusal::LeaseLost { offset: Offset(7) },
+            Refusal::NotLeader { epoch: Epoch(3) },
+            Refusal::LedElsewhere { epoch: Epoch(u64::MAX), address: "broker-2.pondage:7400".to_owned() },
             Refusal::NotFound { kind: "queue", name: "orders".to_owned() },
             Refusal::InvalidArgument { what: "naïve \u{1b}[31m".to_owned() },
         ] {

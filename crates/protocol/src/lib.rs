@@ -5,15 +5,17 @@
 
 pub mod admin;
 mod check;
+pub mod cluster;
 pub mod consume;
 pub mod delivery;
 pub mod failure;
 pub mod groups;
 pub mod messages;
+pub mod peers;
 pub mod resources;
 pub mod settle;
 
-pub use failure::{Failure, from_status, to_status};
+pub use failure::{Failure, LeaderHint, from_status, to_status};
 
 /// The native API, generated from `proto/pondage/v1`.
 #[allow(clippy::all, clippy::pedantic, reason = "generated code")]

@@ -1,6 +1,6 @@
 //! What replicas of a shard say to each other. Every message may be lost, repeated, delayed or overtaken.
 
-use pondage_model::{Epoch, Position, RawEntry};
+use pondage_model::{Epoch, Position, RawEntry, wire_enum, wire_struct};
 
 /// A message between two replicas of one shard. The sender's [`Member`](pondage_model::Member) travels beside it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -67,6 +67,15 @@ pub enum Message {
         high_watermark: Position,
     },
 }
+wire_enum!(Message {
+    1 => Hello { epoch, attempt },
+    2 => Where { epoch, attempt, last, durable },
+    3 => Align { epoch, attempt, last, of, end },
+    4 => Push(push),
+    5 => Ack { epoch, attempt, durable, end, round, missing },
+    6 => Stale { epoch },
+    7 => Behind { epoch, high_watermark },
+});
 
 impl Message {
     /// The epoch that the sender was in.
@@ -81,6 +90,21 @@ impl Message {
             | Self::Behind { epoch, .. } => *epoch,
             Self::Push(push) => push.epoch,
         }
+    }
+
+    /// About how many bytes it takes, for bounds on what is held and sent at once.
+    #[must_use]
+    pub fn weight_bytes(&self) -> usize {
+        const MESSAGE: usize = 64;
+        const EPOCH: usize = 16;
+        MESSAGE
+            + match self {
+                Self::Push(push) => {
+                    let entries: usize = push.entries.iter().map(RawEntry::weight_bytes).sum();
+                    entries + EPOCH * push.epochs.len()
+                }
+                _ => 0,
+            }
     }
 }
 
@@ -104,4 +128,102 @@ pub struct Push {
     pub high_watermark: Position,
     /// The newest round that the leader has begun; to be answered at once if the follower has not answered it.
     pub round: u64,
+}
+wire_struct!(Push { epoch, from, to, before, entries, epochs, high_watermark, round });
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use pondage_model::{EntryKind, LogTime, Offset, StreamId, wire::Wire};
+
+    use super::*;
+
+    fn messages() -> Vec<(Message, &'static [u8])> {
+        let (epoch, attempt) = (Epoch(300), 2);
+        let entry = RawEntry {
+            position: Position(7),
+            epoch,
+            stream: StreamId(8),
+            log_time: LogTime(-9),
+            kind: EntryKind::Publish,
+            base_offset: Offset(10),
+            count: 11,
+            attributes: Bytes::from_static(b"at"),
+            body: Bytes::from_static(b"body"),
+        };
+        let push = Push {
+            epoch,
+            from: Position(6),
+            to: Position(8),
+            before: Epoch(5),
+            entries: vec![entry],
+            epochs: vec![(epoch, Position(7))],
+            high_watermark: Position(4),
+            round: 3,
+        };
+        vec![
+            (Message::Hello { epoch, attempt }, &[1, 0xac, 2, 2]),
+            (Message::Where { epoch, attempt, last: Epoch(4), durable: Position(5) }, &[2, 0xac, 2, 2, 4, 5]),
+            (
+                Message::Align { epoch, attempt, last: Epoch(4), of: Epoch(3), end: Position(5) },
+                &[3, 0xac, 2, 2, 4, 3, 5],
+            ),
+            (
+                Message::Push(push),
+                &[
+                    4, 0xac, 2, 6, 8, 5, // epoch, from, to, before
+                    1, 7, 0xac, 2, 8, 17, 5, 10, 11, 2, b'a', b't', 4, b'b', b'o', b'd',
+                    b'y', // entries
+                    1, 0xac, 2, 7, // epochs
+                    4, 3, // high watermark, round
+                ],
+            ),
+            (
+                Message::Ack {
+                    epoch,
+                    attempt,
+                    durable: Position(4),
+                    end: Position(5),
+                    round: 6,
+                    missing: true,
+                },
+                &[5, 0xac, 2, 2, 4, 5, 6, 1],
+            ),
+            (Message::Stale { epoch }, &[6, 0xac, 2]),
+            (Message::Behind { epoch, high_watermark: Position(9) }, &[7, 0xac, 2, 9]),
+        ]
+    }
+
+    #[test]
+    fn the_bytes_stay_as_they_are_and_every_cut_of_them_is_refused() {
+        for (message, bytes) in messages() {
+            assert_eq!(message.to_bytes(), bytes, "{message:?}");
+            assert_eq!(Message::from_bytes(Bytes::from_static(bytes)).as_ref(), Ok(&message));
+            for cut in 0..bytes.len() {
+                assert!(Message::from_bytes(Bytes::from_static(&bytes[..cut])).is_err(), "{message:?} {cut}");
+            }
+        }
+        assert!(Message::from_bytes(Bytes::from_static(&[0, 1])).is_err());
+        assert!(Message::from_bytes(Bytes::from_static(&[8, 1])).is_err());
+    }
+
+    #[test]
+    fn bodies_are_parts_of_what_came_and_a_length_that_lies_takes_no_memory() {
+        let (push, _) = messages().swap_remove(3);
+        let frame = push.to_bytes();
+        let Ok(Message::Push(read)) = Message::from_bytes(frame.clone()) else { panic!("a push") };
+        let body = read.entries[0].body.as_ptr_range();
+        assert!(frame.as_ptr_range().start < body.start && body.end < frame.as_ptr_range().end);
+
+        let mut lie = vec![4, 1, 1, 1, 1];
+        u64::MAX.put(&mut lie);
+        assert!(Message::from_bytes(lie.into()).is_err());
+    }
+
+    #[test]
+    fn the_weight_covers_the_encoding() {
+        for (message, bytes) in messages() {
+            assert!(message.weight_bytes() >= bytes.len(), "{message:?}");
+        }
+    }
 }

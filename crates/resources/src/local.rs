@@ -1,4 +1,4 @@
-//! What local mode, one broker in one process, can't do.
+//! What local mode, brokers on one machine, can't do.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
@@ -8,15 +8,15 @@ use crate::{
     object::{Resource, Settings},
 };
 
-/// Checks that one broker can do what `loaded` asks for.
+/// Checks that so many brokers on one machine can do what `loaded` asks for.
 ///
 /// Copies that a topic or queue asks for are not looked at here: the same file is meant for a cluster too, and
 /// the catalog knows what it has brokers for. Namespaces and cluster references are passed over, so two
 /// resources that only differ in them are one too many.
 ///
 /// # Errors
-/// Everything that needs more than one broker or one namespace, each with its place.
-pub fn check_local(loaded: &[Loaded]) -> Result<(), Vec<LoadError>> {
+/// Everything that needs more brokers or more than one namespace, each with its place.
+pub fn check_local(loaded: &[Loaded], brokers: u32) -> Result<(), Vec<LoadError>> {
     let mut errors = Vec::new();
     let mut clusters = 0;
     let mut names = BTreeMap::new();
@@ -31,9 +31,15 @@ pub fn check_local(loaded: &[Loaded]) -> Result<(), Vec<LoadError>> {
                 ("spec.replication.defaultReplicas", settings.default_replicas),
                 ("spec.replication.minInSyncReplicas", settings.min_in_sync_replicas),
             ] {
-                if let Some(value) = value.filter(|value| *value > 1) {
-                    let problem =
-                        format!("{value} is more than the one broker of local mode; set 1 or leave it out");
+                if let Some(value) = value.filter(|value| *value > brokers) {
+                    let problem = match brokers {
+                        1 => format!(
+                            "{value} is more than the one broker of local mode; set 1 or leave it out"
+                        ),
+                        _ => format!(
+                            "{value} is more than the {brokers} brokers of local mode; set less or leave it out"
+                        ),
+                    };
                     errors.push(one.error(field, problem));
                 }
             }

@@ -188,7 +188,7 @@ fn the_reference_tells_the_defaults() {
 #[test]
 fn the_quickstart_is_right() {
     let loaded = load("deploy/quickstart.yaml", &read("deploy/quickstart.yaml")).expect("a right file");
-    check_local(&loaded).expect("fit for local mode");
+    check_local(&loaded, 1).expect("fit for local mode");
     let name = |text| Name::new(text).expect("a name");
     let names: Vec<_> = loaded
         .iter()

@@ -243,7 +243,7 @@ fn a_later_check_finds_the_line() {
 #[test]
 fn local_mode_has_one_broker() {
     let check = |text: &str, expected: &[&str]| {
-        let errors = check_local(&loaded(text)).err().unwrap_or_default();
+        let errors = check_local(&loaded(text), 1).err().unwrap_or_default();
         assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), expected, "{text}");
     };
     let one = head("BrokerCluster", "c");
@@ -256,6 +256,10 @@ fn local_mode_has_one_broker() {
             "f:4:54: spec.replication.minInSyncReplicas: 2 is more than the one broker of local mode; set 1 or leave it out",
         ],
     );
+    let three = loaded(&format!("{one}spec: {{replicas: 3, replication: {{defaultReplicas: 4}}}}"));
+    let errors = check_local(&three, 3).err().unwrap_or_default();
+    let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert!(told.len() == 1 && told[0].contains("4 is more than the 3 brokers"), "{told:?}");
     check(
         &format!("{one}---\n{}", head("BrokerCluster", "d")),
         &["f:6:7: kind: local mode runs one BrokerCluster; this is another"],

@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::Pid;
 use tokio::{
     process::{Child, Command},
     time::{sleep, timeout},
@@ -62,10 +63,12 @@ pub async fn pondage_binary() -> Result<PathBuf> {
     executable.context("cargo built pondage and does not say where")
 }
 
-/// A broker's place: its binary, data folder, log and addresses, which outlive its processes.
+/// The place of a broker, or of several: binary, data folder, log and addresses, which outlive the processes.
 #[derive(Clone, Debug)]
 pub struct Installation {
     binary: PathBuf,
+    /// Brokers, each a process; one is its own supervisor.
+    brokers: u8,
     data: PathBuf,
     log: PathBuf,
     /// The file that exists while the broker serves and everything is applied.
@@ -82,13 +85,31 @@ impl Installation {
     pub fn new(binary: PathBuf, folder: &Path) -> Result<Self> {
         let (listen, http) = free_ports()?;
         let [data, log, addresses] = ["data", "broker.log", "addresses.json"].map(|name| folder.join(name));
-        Ok(Self { binary, data, log, addresses, listen, http })
+        Ok(Self { binary, brokers: 1, data, log, addresses, listen, http })
     }
 
-    /// Where clients connect.
+    /// The same place for a cluster of so many brokers.
     #[must_use]
-    pub fn address(&self) -> String {
-        self.listen.to_string()
+    pub fn with_brokers(self, brokers: u8) -> Self {
+        Self { brokers, ..self }
+    }
+
+    /// How many brokers there are.
+    #[must_use]
+    pub const fn brokers(&self) -> u8 {
+        self.brokers
+    }
+
+    /// Where clients connect: one address, or one for each broker with commas between them.
+    ///
+    /// # Errors
+    /// If the brokers have not said where they are.
+    pub fn address(&self) -> Result<String> {
+        if self.brokers == 1 {
+            return Ok(self.listen.to_string());
+        }
+        let said: serde_json::Value = serde_json::from_slice(&std::fs::read(&self.addresses)?)?;
+        said["server"].as_str().map(str::to_owned).context("the address file names no server")
     }
 
     /// Starts a broker process and waits until it serves and has applied the resource files.
@@ -107,6 +128,9 @@ impl Installation {
         command.arg("up").arg("--data").arg(&self.data);
         command.arg("--listen").arg(self.listen.to_string()).arg("--http").arg(self.http.to_string());
         command.arg("--address-file").arg(&self.addresses);
+        if self.brokers > 1 {
+            command.args(["--brokers", &self.brokers.to_string()]);
+        }
         for file in files {
             command.arg("-f").arg(file);
         }
@@ -168,6 +192,62 @@ impl BrokerProcess {
         Ok(())
     }
 
+    /// Kills it and the brokers that it supervises with SIGKILL, and waits until all are gone.
+    ///
+    /// # Errors
+    /// If it had ended by itself before, or a broker does not go.
+    pub async fn kill_all(self) -> Result<()> {
+        let children = self.children()?;
+        // First who would start the others again.
+        self.kill().await?;
+        for child in &children {
+            // Without their supervisor they may have ended by themselves.
+            let _ = rustix::process::kill_process(*child, rustix::process::Signal::KILL);
+        }
+        let killed = Instant::now();
+        while children.iter().copied().any(runs) {
+            ensure!(killed.elapsed() < STOP_TIMEOUT, "a broker runs after SIGKILL");
+            sleep(Duration::from_millis(2)).await;
+        }
+        Ok(())
+    }
+
+    /// Kills one of the brokers that it supervises with SIGKILL, the `choice`-th modulo their number, and waits until it
+    /// is gone. The supervisor starts it again by itself.
+    ///
+    /// # Errors
+    /// If there is none, or it does not go.
+    pub async fn kill_child(&mut self, choice: u64) -> Result<()> {
+        let children = self.children()?;
+        ensure!(!children.is_empty(), "no broker runs under the supervisor");
+        let child = children[(choice % children.len() as u64) as usize];
+        rustix::process::kill_process(child, rustix::process::Signal::KILL)?;
+        let killed = Instant::now();
+        while runs(child) {
+            ensure!(killed.elapsed() < STOP_TIMEOUT, "a broker runs after SIGKILL");
+            sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    }
+
+    /// The processes that it started and that run.
+    fn children(&self) -> Result<Vec<Pid>> {
+        let id = self.child.id().context("the broker had ended by itself")?;
+        let mut children = Vec::new();
+        for entry in std::fs::read_dir("/proc")?.flatten() {
+            let Some(pid) =
+                entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw)
+            else {
+                continue;
+            };
+            if parent(pid) == Some(id) && runs(pid) {
+                children.push(pid);
+            }
+        }
+        children.sort_unstable_by_key(|pid| pid.as_raw_nonzero());
+        Ok(children)
+    }
+
     /// Asks it with SIGTERM to stop and waits until it did.
     ///
     /// # Errors
@@ -198,6 +278,22 @@ impl BrokerProcess {
         let system: f64 = fields.next()?.parse().ok()?;
         Some((user + system) / rustix::param::clock_ticks_per_second() as f64)
     }
+}
+
+/// The fields of a process's state behind its name, which may hold anything; empty if there is no such process.
+fn state_fields(pid: Pid) -> Vec<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    fields.split_whitespace().map(str::to_owned).collect()
+}
+
+fn parent(pid: Pid) -> Option<u32> {
+    state_fields(pid).get(1)?.parse().ok()
+}
+
+/// Whether a process is there, and not only waiting for somebody to ask how it ended.
+fn runs(pid: Pid) -> bool {
+    state_fields(pid).first().is_some_and(|state| state != "Z" && state != "X")
 }
 
 /// Two ports that are free now. Runs at once begin to look in different places.

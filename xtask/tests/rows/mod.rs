@@ -49,5 +49,6 @@ pub(crate) const ROWS: &[Row] = &[
     Row { name: "sim", kind: Kind::Shell, uses: Uses::All },
     row("model-check", Kind::Shell, &["model", "replication", "catalog"]),
     Row { name: "e2e", kind: Kind::Shell, uses: Uses::All },
+    Row { name: "cluster-tests", kind: Kind::Shell, uses: Uses::All },
     row("xtask", Kind::Shell, &[]),
 ];

@@ -183,13 +183,14 @@ impl<D: Disk> Services<D> {
     /// The messages that a topic or queue still holds.
     async fn messages_in(&self, found: &Found) -> Result<u64, Refusal> {
         let places = places(found);
-        let reports = self.reports(&places).await;
+        let figures = self.figures(&places).await;
         let mut messages = 0;
         for place in &places {
-            let report = reports.get(&place.stream).ok_or(Refusal::Busy { what: "shards that start" })?;
+            let missing = Refusal::Busy { what: "shards that start" };
+            let stats = &figures.get(&place.stream).ok_or(missing)?.stats;
             messages += match &found.settings {
-                ResourceSettings::Queue(_) => report.stats.backlog(),
-                _ => report.stats.end.0.saturating_sub(report.stats.start.0),
+                ResourceSettings::Queue(_) => stats.backlog(),
+                _ => stats.end.0.saturating_sub(stats.start.0),
             };
         }
         Ok(messages)
@@ -205,11 +206,10 @@ impl<D: Disk> Services<D> {
     }
 
     async fn with_status(&self, found: Vec<Found>) -> Result<Vec<Resource>, Refusal> {
-        let broker = self.describe().await?.broker;
         let all: Vec<Place> = found.iter().flat_map(places).collect();
-        let reports = self.reports(&all).await;
+        let figures = self.figures(&all).await;
         let with_status = |found: Found| {
-            let status = |place: Place| self.status(place, broker, reports.get(&place.stream));
+            let status = |place: Place| self.status(place, figures.get(&place.stream));
             let streams = places(&found).into_iter().map(status).collect();
             Resource { streams: Some(streams), ..resource(found) }
         };

@@ -1,4 +1,4 @@
-//! Connections before they are served: caps, the deadline of the first bytes, and the end of those that speak
+//! Connections before they are served: caps, the deadline of the first bytes, TLS, and the end of those that speak
 //! something else.
 
 use std::{
@@ -12,19 +12,23 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::mpsc,
     time::{Instant, Sleep},
 };
-use tokio_util::sync::CancellationToken;
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tokio_rustls::server::TlsStream;
+use tokio_util::{either::Either, sync::CancellationToken};
+use tonic::transport::server::Connected;
 
-use crate::metrics::{Metrics, Unwelcome};
+use crate::{
+    metrics::{Metrics, Unwelcome},
+    tls::{Presented, Tls},
+};
 
 /// What every client of HTTP/2 says first.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long a client may take to say it.
+/// How long a client may take to say it, and for the handshake of TLS before.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause between two looks at a greeting that is incomplete.
 const GREETING_POLL: Duration = Duration::from_millis(10);
@@ -53,10 +57,11 @@ pub(crate) enum Greeting {
     Any,
 }
 
-/// Accepts until `cancel`; gives what greeted well.
+/// Accepts until `cancel`; gives what greeted well. The caps come before TLS: a handshake costs more than a refusal.
 pub(crate) fn accept(
     listener: TcpListener,
     greeting: Greeting,
+    tls: Option<Tls>,
     caps: Caps,
     metrics: Metrics,
     cancel: CancellationToken,
@@ -73,7 +78,7 @@ pub(crate) fn accept(
                 Ok((stream, address)) => match doors.enter(address.ip()) {
                     Some(slot) => {
                         let (accepted, metrics) = (accepted.clone(), doors.metrics.clone());
-                        tokio::spawn(greet(stream, slot, greeting, accepted, metrics));
+                        tokio::spawn(greet(stream, slot, greeting, tls.clone(), accepted, metrics));
                     }
                     None => doors.metrics.unwelcome(Unwelcome::TooMany),
                 },
@@ -91,21 +96,53 @@ async fn greet(
     stream: TcpStream,
     slot: Slot,
     greeting: Greeting,
+    tls: Option<Tls>,
     accepted: mpsc::Sender<io::Result<Connection>>,
     metrics: Metrics,
 ) {
     // Without it small answers wait for the peer's delayed acknowledgement; it is no reason to refuse anybody.
     drop(stream.set_nodelay(true));
-    let deadline = match greeting {
-        Greeting::Any => Some(Box::pin(tokio::time::sleep_until(Instant::now() + HTTP1_TIMEOUT))),
-        Greeting::Http2 => match tokio::time::timeout(GREETING_TIMEOUT, speaks_http2(&stream)).await {
-            Ok(true) => None,
-            Ok(false) => return metrics.unwelcome(Unwelcome::NotHttp2),
-            Err(_) => return metrics.unwelcome(Unwelcome::Silent),
-        },
+    let greeted = match greeting {
+        Greeting::Any => Ok(Connection {
+            deadline: Some(Box::pin(tokio::time::sleep_until(Instant::now() + HTTP1_TIMEOUT))),
+            ..Connection::plain(stream, slot)
+        }),
+        Greeting::Http2 => {
+            let hearing = async {
+                match tls {
+                    None => hear_plain(stream, slot).await,
+                    Some(tls) => hear_encrypted(stream, slot, &tls).await,
+                }
+            };
+            tokio::time::timeout(GREETING_TIMEOUT, hearing).await.unwrap_or(Err(Unwelcome::Silent))
+        }
     };
-    // An error means that the broker stops.
-    drop(accepted.send(Ok(Connection { stream, _slot: slot, deadline })).await);
+    match greeted {
+        // An error means that the broker stops.
+        Ok(connection) => drop(accepted.send(Ok(connection)).await),
+        Err(why) => metrics.unwelcome(why),
+    }
+}
+
+async fn hear_plain(stream: TcpStream, slot: Slot) -> Result<Connection, Unwelcome> {
+    if speaks_http2(&stream).await { Ok(Connection::plain(stream, slot)) } else { Err(Unwelcome::NotHttp2) }
+}
+
+async fn hear_encrypted(stream: TcpStream, slot: Slot, tls: &Tls) -> Result<Connection, Unwelcome> {
+    let (mut stream, presented) = tls.accept(stream).await.map_err(|error| {
+        tracing::debug!(%error, "a TLS handshake failed");
+        Unwelcome::Handshake
+    })?;
+    // Here nothing can be looked at without taking it: it is given out again before what follows.
+    let mut preface = [0; HTTP2_PREFACE.len()];
+    for place in 0..preface.len() {
+        let read = stream.read_exact(&mut preface[place..=place]).await;
+        if read.is_err() || preface[place] != HTTP2_PREFACE[place] {
+            return Err(Unwelcome::NotHttp2);
+        }
+    }
+    let stream = Either::Right(Box::new(stream));
+    Ok(Connection { stream, presented, again: HTTP2_PREFACE, _slot: slot, deadline: None })
 }
 
 /// Whether the stream begins as HTTP/2 does. Takes nothing from it.
@@ -172,12 +209,20 @@ impl Drop for Slot {
 
 /// A connection that was let in.
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Either<TcpStream, Box<TlsStream<TcpStream>>>,
+    presented: Presented,
+    /// What was read already, to be read once more.
+    again: &'static [u8],
     _slot: Slot,
     deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Connection {
+    fn plain(stream: TcpStream, slot: Slot) -> Self {
+        let presented = Presented::Plaintext;
+        Self { stream: Either::Left(stream), presented, again: &[], _slot: slot, deadline: None }
+    }
+
     fn check_deadline(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         if let Some(deadline) = &mut self.deadline
             && deadline.as_mut().poll(context).is_ready()
@@ -189,10 +234,10 @@ impl Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Presented;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+    fn connect_info(&self) -> Presented {
+        self.presented
     }
 }
 
@@ -203,6 +248,13 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.check_deadline(context)?;
+        if !self.again.is_empty() {
+            let count = self.again.len().min(buffer.remaining());
+            let (first, rest) = self.again.split_at(count);
+            buffer.put_slice(first);
+            self.again = rest;
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }

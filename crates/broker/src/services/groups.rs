@@ -4,10 +4,7 @@ use pondage_model::{
     GroupEpoch, Name, Offset, Refusal,
     settings::{GroupSource, StartPosition},
 };
-use pondage_node::{
-    delivery::{Reply, Request, StreamStats},
-    disk::Disk,
-};
+use pondage_node::{delivery::StreamStats, disk::Disk};
 use pondage_protocol::{
     consume::StartAt,
     groups::{GetOffsets, GroupPartition, SetOffsets},
@@ -16,7 +13,11 @@ use pondage_protocol::{
 use tonic::{Response, Status};
 
 use super::{Place, Services, partition_of, places_of};
-use crate::{handle::Progress, metrics::Method};
+use crate::{
+    handle::Progress,
+    metrics::Method,
+    remote::{RemoteAnswer, RemoteRequest},
+};
 
 #[tonic::async_trait]
 impl<D: Disk> v1::groups_server::Groups for Services<D> {
@@ -55,15 +56,23 @@ impl<D: Disk> Services<D> {
     }
 
     /// The offset of a place in a partition that holds `progress`. An offset comes back as it is.
-    pub(super) fn resolve(&self, place: Place, at: StartAt, progress: Progress) -> Result<Offset, Refusal> {
+    pub(super) async fn resolve(
+        &self,
+        place: Place,
+        at: StartAt,
+        progress: Progress,
+    ) -> Result<Offset, Refusal> {
         let Progress { start, end } = progress;
         Ok(match at {
             StartAt::Earliest => start,
             StartAt::Latest => end,
             StartAt::Time(time) => {
                 // The log knows what is synced, which may be ahead of what is committed, and what retention took.
-                let found = self.handle().offset_at_time(place.shard, place.stream, time)?;
-                found.unwrap_or(end).clamp(start, end)
+                let Place { shard, stream, .. } = place;
+                match self.handle().ask_leader(RemoteRequest::OffsetAt { shard, stream, time }).await? {
+                    RemoteAnswer::Offset(found) => found.unwrap_or(end).clamp(start, end),
+                    _ => return Err(Refusal::Interrupted),
+                }
             }
             StartAt::Offset(offset) => offset,
         })
@@ -94,7 +103,7 @@ impl<D: Disk> Services<D> {
             self.stand(&group, start, &places).await?.into_iter().zip(places.iter().zip(seeks))
         {
             let (start, end) = (stands.start, stands.end);
-            let offset = self.resolve(*place, to, Progress { start, end })?;
+            let offset = self.resolve(*place, to, Progress { start, end }).await?;
             if !(start..=end).contains(&offset) {
                 return Err(Refusal::OutOfRange { offset, start, end });
             }
@@ -111,18 +120,18 @@ impl<D: Disk> Services<D> {
 
     /// Moves a cursor; a group that was never here begins here.
     async fn seek(&self, place: Place, group: &Name, known: bool, offset: Offset) -> Result<(), Refusal> {
-        let stream = place.stream;
+        let Place { shard, stream, .. } = place;
         if !known {
-            let claim = Request::Claim { stream, group: group.clone(), start: offset };
-            if let Reply::Claimed { offset: at, .. } = self.handle().deliver(place.shard, claim).await?
+            let claim = RemoteRequest::Claim { shard, stream, group: group.clone(), start: offset };
+            if let RemoteAnswer::Claimed { offset: at, .. } = self.handle().ask_leader(claim).await?
                 && at == offset
             {
                 return Ok(());
             }
         }
         // Also for a group that claimed the partition in the meantime.
-        let seek = Request::Seek { stream, group: group.clone(), offset };
-        self.handle().deliver(place.shard, seek).await.map(drop)
+        let seek = RemoteRequest::Seek { shard, stream, group: group.clone(), offset };
+        self.handle().ask_leader(seek).await.map(drop)
     }
 
     /// How a group stands in some partitions, in their order.
@@ -132,18 +141,16 @@ impl<D: Disk> Services<D> {
         start: StartAt,
         places: &[Place],
     ) -> Result<Vec<GroupPartition>, Refusal> {
-        let mut reports = self.reports(places).await;
+        let figures = self.figures(places).await;
         let mut stands = Vec::with_capacity(places.len());
         for place in places {
-            let report = reports
-                .remove(&place.stream)
-                .ok_or(Refusal::NotLeader { epoch: pondage_model::Epoch::ZERO })?;
-            stands.push(self.stand_in(group, start, *place, &report.stats)?);
+            let found = figures.get(&place.stream).ok_or(Refusal::Busy { what: "shards that start" })?;
+            stands.push(self.stand_in(group, start, *place, &found.stats).await?);
         }
         Ok(stands)
     }
 
-    fn stand_in(
+    async fn stand_in(
         &self,
         group: &Name,
         group_start: StartAt,
@@ -163,7 +170,7 @@ impl<D: Disk> Services<D> {
                 delay_millis: known.oldest_age_millis.unwrap_or(0),
             },
             None => {
-                let first = self.resolve(place, group_start, Progress { start, end })?;
+                let first = self.resolve(place, group_start, Progress { start, end }).await?;
                 let lag = end.0.saturating_sub(first.0);
                 let oldest = stats.oldest_age_millis.filter(|_| first == start && lag > 0);
                 GroupPartition {

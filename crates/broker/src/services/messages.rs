@@ -10,8 +10,9 @@ use pondage_protocol::v1;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    Services,
+    Place, Services,
     outbound::{Outbound, OutboundStream},
+    places_of,
 };
 use crate::metrics::Method;
 
@@ -25,7 +26,7 @@ impl<D: Disk> v1::messages_server::Messages for Services<D> {
         &self,
         request: Request<v1::LocateRequest>,
     ) -> Result<Response<v1::LocateResponse>, Status> {
-        self.served(Method::Locate, async { self.locate_one(&request.into_inner()) }).await
+        self.served(Method::Locate, self.locate_one(request.into_inner())).await
     }
 
     async fn publish(
@@ -103,23 +104,34 @@ impl<D: Disk> v1::messages_server::Messages for Services<D> {
 }
 
 impl<D: Disk> Services<D> {
-    fn locate_one(&self, request: &v1::LocateRequest) -> Result<v1::LocateResponse, Refusal> {
-        let route = self.handle().route(&Name::new(&request.target)?)?;
-        let partitions = u32::try_from(route.partitions.len()).unwrap_or(u32::MAX);
-        match &route.settings {
-            ResourceSettings::Topic(topic) => Ok(v1::LocateResponse {
-                is_topic: true,
-                partitions,
-                message_bytes_max: topic.message_bytes_max,
-            }),
-            ResourceSettings::Queue(queue) => Ok(v1::LocateResponse {
-                is_topic: false,
-                partitions,
-                message_bytes_max: queue.message_bytes_max,
-            }),
+    async fn locate_one(&self, request: v1::LocateRequest) -> Result<v1::LocateResponse, Refusal> {
+        let route = self.handle().route_surely(&Name::new(&request.target)?).await?;
+        let (is_topic, message_bytes_max) = match &route.settings {
+            ResourceSettings::Topic(topic) => (true, topic.message_bytes_max),
+            ResourceSettings::Queue(queue) => (false, queue.message_bytes_max),
             ResourceSettings::Group(_) => {
-                Err(Refusal::NotFound { kind: "topic or queue", name: request.target.clone() })
+                return Err(Refusal::NotFound { kind: "topic or queue", name: request.target.clone() });
             }
+        };
+        Ok(v1::LocateResponse {
+            is_topic,
+            partitions: u32::try_from(route.partitions.len()).unwrap_or(u32::MAX),
+            message_bytes_max,
+            locations: places_of(&route).map(|place| self.location(place)).collect(),
+            brokers: self.handle().addresses(),
+        })
+    }
+
+    fn location(&self, place: Place) -> v1::PartitionLocation {
+        let leader = self.handle().leader_of(place.shard);
+        v1::PartitionLocation {
+            partition: place.partition,
+            shard: place.shard.get(),
+            stream: place.stream.get(),
+            epoch: leader.as_ref().map_or(0, |leader| leader.epoch.get()),
+            here: leader.as_ref().is_some_and(|leader| Some(leader.broker) == self.handle().own()),
+            leader: leader.as_ref().map(|leader| leader.broker.get()),
+            address: leader.map_or_else(String::new, |leader| leader.address),
         }
     }
 

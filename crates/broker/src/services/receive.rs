@@ -30,6 +30,8 @@ enum Empty {
     Stopping,
     /// The queue is gone.
     Deleted,
+    /// The queue can't be served here any more.
+    Refused(Refusal),
 }
 
 impl<D: Disk> Services<D> {
@@ -74,6 +76,10 @@ impl<D: Disk> Services<D> {
                 let gone = Refusal::NotFound { kind: "queue", name: receive.queue.to_string() };
                 drop(answer.send(Err(gone)));
             }
+            Err(Empty::Refused(_)) if self.0.stopping.is_cancelled() => {
+                drop(answer.send(Err(Refusal::ShuttingDown)));
+            }
+            Err(Empty::Refused(refusal)) => drop(answer.send(Err(refusal))),
             Err(Empty::Stopping) => drop(answer.send(Err(Refusal::ShuttingDown))),
             Err(Empty::TimedOut | Empty::Left) => drop(answer.send(empty())),
         }
@@ -86,14 +92,18 @@ impl<D: Disk> Services<D> {
         grants: &mut mpsc::UnboundedReceiver<Grants>,
         left: &CancellationToken,
     ) -> Result<Grants, Empty> {
-        let some = |granted: Option<Grants>| {
-            granted.filter(|granted| !granted.runs.is_empty()).ok_or(Empty::Deleted)
+        let some = |granted: Option<Grants>| match granted {
+            Some(granted) if granted.runs.is_empty() => Err(Empty::Deleted),
+            Some(granted) => Ok(granted),
+            // Not even told that it is gone: the shard is led elsewhere.
+            None => Err(Empty::Refused(self.handle().not_leader(place.shard))),
         };
         if receive.wait_millis == 0 {
             // Answers of a shard keep their order: behind this one there is no grant of the attach any more.
             let nothing = ShardRequest::Stats(Some(Vec::new()));
-            if self.handle().ask(place.shard, nothing).await.is_err() {
-                return Err(Empty::Stopping);
+            if let Err(refusal) = self.handle().ask(place.shard, nothing).await {
+                let stopping = self.0.stopping.is_cancelled();
+                return Err(if stopping { Empty::Stopping } else { Empty::Refused(refusal) });
             }
             return match grants.try_recv() {
                 Ok(granted) => some(Some(granted)),

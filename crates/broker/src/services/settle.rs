@@ -39,6 +39,8 @@ pub(super) struct Begun {
 /// Verdicts of one kind on one stream, in the order of the request.
 struct Part {
     items: Vec<(u32, SettleItem)>,
+    /// The catalog knows the stream: whoever leads it may have granted these.
+    known: bool,
     answer: Result<Answer, Refusal>,
 }
 
@@ -80,10 +82,12 @@ impl<D: Disk> Services<D> {
         let mut parts = Vec::with_capacity(groups.len());
         for Group { shard, stream, verdict, items } in groups {
             let verdict = self.told(stream, verdict);
+            let route = self.handle().route_of(stream);
+            let known = route.is_some_and(|route| route.partitions.contains(&(stream, shard)));
             let messages = items.iter().flat_map(|(_, item)| messages_of(&item.tokens.leases)).collect();
             let answer =
                 self.handle().submit(shard, Request::Settle { stream, items: messages, verdict }).await;
-            parts.push(Part { items, answer });
+            parts.push(Part { items, known, answer });
         }
         Ok(Begun { parts, refused, stopping: self.0.stopping.is_cancelled() })
     }
@@ -159,7 +163,7 @@ impl Begun {
         for (item, refusal) in self.refused {
             outcomes.push(Outcome { result: whole(item, refusal), item: None });
         }
-        for Part { items, answer } in self.parts {
+        for Part { items, known, answer } in self.parts {
             let answer = match answer {
                 Ok(answer) => answer.get().await,
                 Err(refusal) => Err(refusal),
@@ -174,7 +178,7 @@ impl Begun {
                     }
                 }
                 answer => {
-                    let refusal = foreign(answer.err().unwrap_or(Refusal::Interrupted), self.stopping);
+                    let refusal = foreign(answer.err().unwrap_or(Refusal::Interrupted), known, self.stopping);
                     let refuse =
                         |(index, item)| Outcome { result: whole(index, refusal.clone()), item: Some(item) };
                     outcomes.extend(items.into_iter().map(refuse));
@@ -186,13 +190,15 @@ impl Begun {
     }
 }
 
-/// A shard or stream that is not here never granted anything; unless it is gone because the broker stops.
-fn foreign(refusal: Refusal, stopping: bool) -> Refusal {
+/// A stream that the cluster doesn't have never granted anything. One that is led elsewhere may have.
+fn foreign(refusal: Refusal, known: bool, stopping: bool) -> Refusal {
     match refusal {
         Refusal::NotLeader { .. } if stopping => Refusal::ShuttingDown,
-        Refusal::NotLeader { .. } | Refusal::NotFound { .. } | Refusal::InvalidArgument { .. } => {
-            Refusal::ForeignToken
-        }
+        Refusal::NotLeader { .. } | Refusal::LedElsewhere { .. } if known => refusal,
+        Refusal::NotLeader { .. }
+        | Refusal::LedElsewhere { .. }
+        | Refusal::NotFound { .. }
+        | Refusal::InvalidArgument { .. } => Refusal::ForeignToken,
         other => other,
     }
 }
@@ -280,13 +286,18 @@ mod tests {
 
     #[test]
     fn what_is_not_here_never_granted() {
-        for (refusal, stopping, expected) in [
-            (Refusal::NotLeader { epoch: Epoch(0) }, false, Refusal::ForeignToken),
-            (Refusal::NotLeader { epoch: Epoch(0) }, true, Refusal::ShuttingDown),
-            (Refusal::NotFound { kind: "stream", name: String::new() }, false, Refusal::ForeignToken),
-            (Refusal::StorageFull, false, Refusal::StorageFull),
+        let not_leader = Refusal::NotLeader { epoch: Epoch(0) };
+        let elsewhere = Refusal::LedElsewhere { epoch: Epoch(2), address: "b:1".to_owned() };
+        for (refusal, known, stopping, expected) in [
+            (not_leader.clone(), false, false, Refusal::ForeignToken),
+            (not_leader.clone(), true, false, not_leader.clone()),
+            (elsewhere.clone(), true, false, elsewhere.clone()),
+            (elsewhere, false, false, Refusal::ForeignToken),
+            (not_leader, true, true, Refusal::ShuttingDown),
+            (Refusal::NotFound { kind: "stream", name: String::new() }, true, false, Refusal::ForeignToken),
+            (Refusal::StorageFull, true, false, Refusal::StorageFull),
         ] {
-            assert_eq!(foreign(refusal, stopping), expected);
+            assert_eq!(foreign(refusal, known, stopping), expected);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use futures_util::future::join_all;
-use pondage_model::{BrokerId, Refusal, ShardId, StreamId};
+use pondage_model::{Refusal, ShardId, StreamId};
 use pondage_node::{
     disk::Disk,
     shard::{ShardReply, ShardRequest, StreamReport},
@@ -11,27 +11,28 @@ use pondage_node::{
 use pondage_protocol::resources::StreamStatus;
 
 use super::{Place, Services};
+use crate::remote::{Figures, RemoteAnswer, RemoteRequest};
 
 impl<D: Disk> Services<D> {
-    /// The reports of streams. One whose shard does not answer is left out.
-    pub(super) async fn reports(&self, places: &[Place]) -> HashMap<StreamId, StreamReport> {
+    /// The figures of streams, wherever they are led. One whose leader does not answer is left out.
+    pub(super) async fn figures(&self, places: &[Place]) -> HashMap<StreamId, Figures> {
         let mut by_shard: BTreeMap<ShardId, Vec<StreamId>> = BTreeMap::new();
         for place in places {
             by_shard.entry(place.shard).or_default().push(place.stream);
         }
         let asked = by_shard
             .into_iter()
-            .map(|(shard, streams)| self.handle().ask(shard, ShardRequest::Stats(Some(streams))));
-        let mut reports = HashMap::new();
+            .map(|(shard, streams)| self.handle().ask_leader(RemoteRequest::Figures { shard, streams }));
+        let mut figures = HashMap::new();
         for answer in join_all(asked).await {
-            if let Ok(ShardReply::Stats(found)) = answer {
-                reports.extend(found.into_iter().map(|report| (report.stream, report)));
+            if let Ok(RemoteAnswer::Figures(found)) = answer {
+                figures.extend(found.into_iter().map(|found| (found.stream, found)));
             }
         }
-        reports
+        figures
     }
 
-    /// The report of one stream.
+    /// The report of one stream that is led here.
     pub(super) async fn report(&self, place: Place) -> Result<StreamReport, Refusal> {
         let asked = ShardRequest::Stats(Some(vec![place.stream]));
         match self.handle().ask(place.shard, asked).await? {
@@ -42,21 +43,16 @@ impl<D: Disk> Services<D> {
         }
     }
 
-    /// The status of a stream, from its report.
-    pub(super) fn status(
-        &self,
-        place: Place,
-        broker: BrokerId,
-        report: Option<&StreamReport>,
-    ) -> StreamStatus {
+    /// The status of a stream, from its figures.
+    pub(super) fn status(&self, place: Place, figures: Option<&Figures>) -> StreamStatus {
         let mut status = StreamStatus {
             partition: place.partition,
             shard: place.shard,
             stream: place.stream,
             ..StreamStatus::default()
         };
-        if let Some(StreamReport { stats, .. }) = report {
-            status.leader = Some(broker);
+        if let Some(Figures { stats, consumers, .. }) = figures {
+            status.leader = self.handle().leader_of(place.shard).map(|leader| leader.broker);
             status.start = stats.start;
             status.end = stats.end;
             status.ready = stats.ready;
@@ -66,7 +62,7 @@ impl<D: Disk> Services<D> {
             status.moving = stats.moving;
             status.dead_lettered = stats.dead_lettered;
             status.oldest_age_millis = stats.oldest_age_millis.unwrap_or(0);
-            status.consumers = self.metrics().consumers_of(place.stream);
+            status.consumers = *consumers;
         }
         status
     }

@@ -8,8 +8,8 @@ use pondage_model::record::{Batch, BatchBuilder, Compression, RecordDraft};
 use pondage_protocol::{
     Failure, from_status,
     v1::{
-        self, admin_client::AdminClient, consume_request, consume_response, groups_client::GroupsClient,
-        messages_client::MessagesClient, resource_spec::Spec,
+        self, admin_client::AdminClient, cluster_client::ClusterClient, consume_request, consume_response,
+        groups_client::GroupsClient, messages_client::MessagesClient, resource_spec::Spec,
     },
 };
 use tempfile::TempDir;
@@ -27,6 +27,7 @@ pub(crate) struct Cluster {
     pub(crate) broker: Broker,
     pub(crate) messages: MessagesClient<Channel>,
     pub(crate) admin: AdminClient<Channel>,
+    pub(crate) cluster: ClusterClient<Channel>,
     pub(crate) groups: GroupsClient<Channel>,
     folder: TempDir,
 }
@@ -45,6 +46,7 @@ impl Cluster {
         Self {
             messages: MessagesClient::new(channel.clone()).max_decoding_message_size(64 << 20),
             admin: AdminClient::new(channel.clone()),
+            cluster: ClusterClient::new(channel.clone()),
             groups: GroupsClient::new(channel),
             broker,
             folder,
@@ -63,8 +65,8 @@ impl Cluster {
     }
 
     pub(crate) async fn restart(self) -> Self {
-        let Self { broker, folder, messages, admin, groups } = self;
-        drop((messages, admin, groups));
+        let Self { broker, folder, messages, admin, cluster, groups } = self;
+        drop((messages, admin, cluster, groups));
         assert_eq!(broker.stop().await, pondage_broker::Stopped::InOrder);
         Self::on(folder).await
     }

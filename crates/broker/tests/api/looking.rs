@@ -92,3 +92,29 @@ async fn purging_settles_what_is_there() {
     let found = unwrap(cluster.messages.locate(locate("events")).await).expect("there");
     assert_eq!((found.is_topic, found.partitions, found.message_bytes_max), (true, 1, 1 << 20));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lone_broker_says_that_everything_is_here() {
+    let mut cluster = Cluster::start().await;
+    cluster.topic("events", 3).await;
+    cluster.queue("orders").await;
+    for (name, is_topic, partitions) in [("events", true, 3), ("orders", false, 1)] {
+        let request = v1::LocateRequest { target: name.to_owned() };
+        let located = unwrap(cluster.messages.locate(request).await).expect("it is there");
+        assert_eq!((located.is_topic, located.partitions), (is_topic, partitions));
+        let numbers: Vec<u32> = located.locations.iter().map(|location| location.partition).collect();
+        assert_eq!(numbers, (0..partitions).collect::<Vec<_>>());
+        let kind = if is_topic { v1::ResourceKind::Topic } else { v1::ResourceKind::Queue };
+        let status = cluster.status(kind, name).await;
+        for (location, stream) in located.locations.iter().zip(status) {
+            assert!(location.here, "{location:?}");
+            assert_eq!(location.address, "", "clients reach it as they did");
+            assert_eq!((location.shard, location.stream), (stream.shard, stream.stream));
+            assert_eq!(location.leader, stream.leader);
+            assert!(stream.leader.is_some());
+        }
+    }
+    let unknown = v1::LocateRequest { target: "nothing".to_owned() };
+    let refused = unwrap(cluster.messages.locate(unknown).await).expect_err("no such name");
+    assert!(refused.is(Code::NotFound), "{refused}");
+}

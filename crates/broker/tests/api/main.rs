@@ -1,6 +1,7 @@
 //! A real broker on a temporary folder, driven over its sockets by the generated client.
 
 mod admin;
+mod cluster;
 mod consume_queue;
 mod consume_topic;
 mod groups;

@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pondage_model::{BrokerId, limits};
+use pondage_model::{BrokerId, ShardId, limits};
 
-use super::{LeaderMove, assigned, living_leader, successors};
+use super::{LeaderMove, assigned, living_leader, replication_factor, successors};
 use crate::{
-    rows::{Drain, Shard},
+    rows::{Broker, Drain, Shard},
     state::Catalog,
 };
 
@@ -37,6 +37,77 @@ pub fn remaining(catalog: &Catalog, broker: BrokerId) -> Remaining {
         remaining.needed += usize::from(is_needed);
     }
     remaining
+}
+
+/// Why a drain would not come to its end as things stand.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Obstacle {
+    /// There is no other broker, or the others give everything away too.
+    #[error("no other broker takes over what broker {broker} gives away: add one first")]
+    NobodyElse {
+        /// The broker that was to be drained.
+        broker: BrokerId,
+    },
+    /// It leads shards that nobody else is in sync with.
+    #[error(
+        "broker {broker} is the only in-sync replica of {count} shards that it leads, shard {first} among them: wait \
+         until another one has caught up"
+    )]
+    OnlyInSync {
+        /// The broker that was to be drained.
+        broker: BrokerId,
+        /// The first of the shards.
+        first: ShardId,
+        /// How many.
+        count: usize,
+    },
+    /// A topic or queue asks for more copies than there would be brokers.
+    #[error(
+        "shard {shard} is to have {replicas} copies and {left} brokers would be left for them: add a broker, or let \
+         its topic or queue ask for fewer replicas"
+    )]
+    TooFewBrokers {
+        /// The shard.
+        shard: ShardId,
+        /// Copies that its resource asks for.
+        replicas: usize,
+        /// Brokers that would take copies.
+        left: usize,
+    },
+}
+
+/// Whether the broker could give this away now. It may be ordered all the same: what is in the way may pass.
+#[must_use]
+pub fn obstacle(catalog: &Catalog, broker: BrokerId, drain: Drain) -> Option<Obstacle> {
+    let takes: fn(&Broker) -> bool = match drain {
+        Drain::Nothing => return None,
+        Drain::Leadership => Broker::takes_leadership,
+        Drain::Everything => Broker::takes_replicas,
+    };
+    let left = catalog.brokers().filter(|row| row.id != broker && takes(row)).count();
+    if left == 0 {
+        return Some(Obstacle::NobodyElse { broker });
+    }
+    if drain == Drain::Everything {
+        // What the shards want follows from who takes copies: asked of the cluster as it would be.
+        let mut drained = catalog.clone();
+        drained.brokers.get_mut(&broker)?.drain = drain;
+        let lacking = assigned(catalog).find_map(|shard| {
+            let replicas = replication_factor::wanted(&drained, shard).replicas;
+            let is_held = shard.replicas.contains(&broker);
+            (is_held && replicas > left).then_some(Obstacle::TooFewBrokers {
+                shard: shard.id,
+                replicas,
+                left,
+            })
+        });
+        return lacking;
+    }
+    let others = |shard: &&Shard| shard.isr.iter().all(|member| member.broker == broker);
+    let alone = |shard: &&Shard| shard.leader == Some(broker) && others(shard);
+    let mut alone = assigned(catalog).filter(alone);
+    let first = alone.next()?.id;
+    Some(Obstacle::OnlyInSync { broker, first, count: 1 + alone.count() })
 }
 
 /// The hand-overs of one round, each to the successor that leads the fewest shards.

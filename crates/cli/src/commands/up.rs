@@ -1,6 +1,7 @@
-//! `pondage up`: one broker in one process.
+//! `pondage up`: one broker in one process, or a cluster of several on this machine.
 
-mod address_file;
+pub(super) mod address_file;
+pub(crate) mod brokers;
 mod greeting;
 
 use std::{
@@ -14,7 +15,7 @@ use pondage_broker::{Broker, Options, Stopped};
 use pondage_client::{Client, Options as ClientOptions};
 use pondage_resources::{LoadError, Loaded, Settings, check_local};
 
-use self::{address_file::AddressFile, greeting::Greeting};
+use self::{address_file::AddressFile, brokers::record, greeting::Greeting};
 use super::{apply, print, remark};
 use crate::{
     exit::{Exit, Failure, Result},
@@ -24,10 +25,10 @@ use crate::{
     signals::{Signals, or_at_once},
 };
 
-const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7420);
-const HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7421);
+pub(super) const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7420);
+pub(super) const HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7421);
 
-/// Run one broker in this process
+/// Run one broker in this process, or a cluster of several on this machine
 #[derive(Args, Debug)]
 #[command(after_help = "\
 It serves the same data again when it is started again, however it ended. Ctrl-C or SIGTERM stops it in good order; a
@@ -35,6 +36,7 @@ second one ends it at once, and nothing that was acknowledged is lost by that ei
 
 Examples:
   pondage up -f deploy/quickstart.yaml
+  pondage up --brokers 3 -f deploy/quickstart.yaml   # every message on three of them; kill one and see
   pondage up -f resources/ --data /var/lib/pondage --log-format json
   pondage up --listen 0.0.0.0:7420     # whoever reaches it can do everything: no authentication, no TLS yet")]
 pub(crate) struct Up {
@@ -46,6 +48,10 @@ pub(crate) struct Up {
     #[arg(long, value_name = "DIR", default_value = "./pondage-data", env = "PONDAGE_DATA",
           value_hint = clap::ValueHint::DirPath)]
     data: PathBuf,
+
+    /// Run a cluster of so many brokers, each a process of its own with a folder in the data folder
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=9))]
+    brokers: Option<u8>,
 
     /// Where clients connect; port 0 takes any free one [default: 127.0.0.1:7420, or the port of a BrokerCluster's
     /// listener]
@@ -77,8 +83,20 @@ impl Up {
     pub(crate) async fn run(&self) -> Result<Exit> {
         logging::start(self.log_format, self.log_level.as_deref())?;
         let loaded = files::load(&self.files)?;
-        check_local(&loaded).map_err(|errors| files::invalid(&errors))?;
-        let listen = listen(self.listen, &loaded).map_err(|error| files::invalid(&[error]))?;
+        let count = self.brokers.unwrap_or(1);
+        check_local(&loaded, count.into()).map_err(|errors| files::invalid(&errors))?;
+        let asked = asked_listen(self.listen, &loaded).map_err(|error| files::invalid(&[error]))?;
+        if self.brokers.is_some() {
+            return self.run_brokers(count.into(), asked, loaded).await;
+        }
+        if record::is_cluster(&self.data) {
+            let what = format!("the data folder {} is that of a cluster", self.data.display());
+            return Err(Failure::usage(what).help(match record::read(&self.data)? {
+                Some(record) => format!("start it with --brokers {}", record.brokers.len()),
+                None => "start it with --brokers".to_owned(),
+            }));
+        }
+        let listen = asked.unwrap_or(LISTEN);
         // From here on a signal ends it in good order.
         let mut signals = Signals::new()?;
         let address_file = self.address_file.as_deref().map(AddressFile::claim).transpose()?;
@@ -127,24 +145,14 @@ impl Up {
         let server = format!("http://{}", reachable(broker.address));
         let http = format!("http://{}", reachable(broker.http_address));
         let (created, data) = (broker.created, self.data.display().to_string());
+        let places = [(server, http)];
         let prepare = async {
-            let client = Client::connect(&server, ClientOptions::default()).await?;
-            let applied = apply::apply_all(&client, loaded, false).await;
-            apply::report(&applied, false);
-            match apply::exit_of(&applied) {
-                Exit::Ok => {}
-                exit => {
-                    let refused = applied.iter().filter(|one| one.result.is_err()).count();
-                    let message = format!("{refused} of {} resources were not applied", applied.len());
-                    return Err(Failure { exit, ..Failure::failed(message) }
-                        .help("correct the files, or start without -f; the data is as it was"));
-                }
-            }
-            let greeting = Greeting::new(&client, &server, &http, &data, created, &applied).await?;
+            let client = Client::connect(&places[0].0, ClientOptions::default()).await?;
+            let greeting = prepared(&client, &places, &data, created, loaded).await?;
             if let Some(file) = address_file {
-                file.write(&server, &http)?;
+                file.write(&places)?;
             }
-            Ok(greeting)
+            Ok::<_, Failure>(greeting)
         };
         tokio::select! {
             greeting = prepare => greet(&greeting?)?,
@@ -158,6 +166,29 @@ impl Up {
     }
 }
 
+/// Applies the files and finds the words to greet with. `places` are the brokers: where clients connect, and where
+/// metrics are.
+async fn prepared(
+    client: &Client,
+    places: &[(String, String)],
+    data: &str,
+    created: bool,
+    loaded: Vec<Loaded>,
+) -> Result<Greeting> {
+    let applied = apply::apply_all(client, loaded, false).await;
+    apply::report(&applied, false);
+    match apply::exit_of(&applied) {
+        Exit::Ok => {}
+        exit => {
+            let refused = applied.iter().filter(|one| one.result.is_err()).count();
+            let message = format!("{refused} of {} resources were not applied", applied.len());
+            return Err(Failure { exit, ..Failure::failed(message) }
+                .help("correct the files, or start without -f; the data is as it was"));
+        }
+    }
+    Greeting::new(client, places, data, created, &applied).await
+}
+
 /// A broker goes on when nobody reads its first words.
 fn greet(greeting: &Greeting) -> Result<()> {
     match print(&greeting.text()) {
@@ -166,13 +197,13 @@ fn greet(greeting: &Greeting) -> Result<()> {
     }
 }
 
-fn broken(reason: &str) -> Failure {
+pub(super) fn broken(reason: &str) -> Failure {
     Failure::failed(format!("the broker can't go on: {reason}"))
         .help("everything that was acknowledged is on the disk; look at the disk, then start again")
 }
 
-/// Where to listen: as the command line says, else as a BrokerCluster does, else on the usual port.
-fn listen(asked: Option<SocketAddr>, loaded: &[Loaded]) -> Result<SocketAddr, LoadError> {
+/// Where to listen: as the command line says, else as a BrokerCluster does.
+fn asked_listen(asked: Option<SocketAddr>, loaded: &[Loaded]) -> Result<Option<SocketAddr>, LoadError> {
     let mut listen = asked;
     for one in loaded {
         let Settings::BrokerCluster(cluster) = &one.settings else { continue };
@@ -193,11 +224,11 @@ fn listen(asked: Option<SocketAddr>, loaded: &[Loaded]) -> Result<SocketAddr, Lo
             }
         }
     }
-    Ok(listen.unwrap_or(LISTEN))
+    Ok(listen)
 }
 
 /// An address that this machine can connect to, for one that means all addresses.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
@@ -233,7 +264,9 @@ mod tests {
                  spec: {{listeners: [{listeners}]}}\n"
             );
             let loaded = pondage_resources::load("f", &text).expect("valid");
-            let found = listen(flag, &loaded).map(|address| address.to_string()).map_err(|error| error.field);
+            let found = asked_listen(flag, &loaded)
+                .map(|address| address.unwrap_or(LISTEN).to_string())
+                .map_err(|error| error.field);
             let expected = expected.map(str::to_owned).map_err(str::to_owned);
             assert_eq!(found, expected, "{listeners}");
         }

@@ -34,6 +34,9 @@ fn names_that_exist_are_offered() {
         (&["offsets", "get", "b"], vec!["board"]),
         (&["purge", "orders-"], vec!["orders-dead"]),
         (&["get", "qu"], vec!["queues"]),
+        (&["cluster", "drain", ""], vec!["1"]),
+        (&["cluster", "reassign", "3"], vec!["3"]),
+        (&["cluster", "reassign", "3", "--to", "1,"], vec!["1,1"]),
     ] {
         let names: Vec<_> =
             completed(&place, words).into_iter().filter(|word| !word.starts_with('-')).collect();
@@ -50,6 +53,8 @@ fn help_and_version_go_to_stdout() {
     for (args, said) in [
         (&["--help"][..], "Exit codes:"),
         (&["up", "--help"], "--address-file"),
+        (&["broker", "--help"], "PONDAGE_TLS_CERTIFICATE"),
+        (&["cluster", "restart", "--help"], "PONDAGE_BROKER_ADDRESS"),
         (&["consume", "--help"], "PONDAGE_HEADER_<NAME>"),
         (&["--version"], "profile:"),
         (&["version"], "target:"),

@@ -48,6 +48,11 @@ impl Process {
         kill_process(id, signal).expect("it runs");
     }
 
+    /// Whether it has not ended yet.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.0.try_wait().expect("it is ours").is_none()
+    }
+
     /// Waits until it ends.
     pub(crate) fn ended(&mut self) -> ExitStatus {
         let start = Instant::now();

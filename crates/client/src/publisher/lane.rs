@@ -13,6 +13,10 @@ use pondage_model::{
 
 use crate::{ClientError, Message, PublisherOptions, options::millis, unary::push_message};
 
+/// One stream to one broker; never the same number for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Link(pub(super) u64);
+
 /// Where a batch stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -56,6 +60,11 @@ pub(super) struct Lane<W> {
     pub(super) recovering: bool,
     /// Nothing is sent before.
     pub(super) retry_at: Option<Instant>,
+    /// The stream to the partition's leader, as far as it is known. It changes only while nothing is in flight, so
+    /// that no batch overtakes another.
+    pub(super) link: Option<Link>,
+    /// That broker said that it does not serve the partition any more.
+    pub(super) misplaced: bool,
     /// The sequence of the next batch that is sent for the first time.
     next_sequence: u32,
     /// How many batches were sent.
@@ -64,7 +73,15 @@ pub(super) struct Lane<W> {
 
 impl<W> Default for Lane<W> {
     fn default() -> Self {
-        Self { batches: VecDeque::new(), recovering: false, retry_at: None, next_sequence: 0, sent: 0 }
+        Self {
+            batches: VecDeque::new(),
+            recovering: false,
+            retry_at: None,
+            link: None,
+            misplaced: false,
+            next_sequence: 0,
+            sent: 0,
+        }
     }
 }
 
@@ -197,6 +214,8 @@ impl<W> Lane<W> {
     /// would have to change its sequence.
     pub(super) fn lost(&mut self) -> bool {
         self.recovering = false;
+        self.misplaced = false;
+        self.link = None;
         let mut is_fatal = false;
         for batch in self.batches.iter_mut().filter(|batch| batch.stage != Stage::Waiting) {
             batch.stage = Stage::Waiting;

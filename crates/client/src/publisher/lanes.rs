@@ -1,7 +1,7 @@
 //! Gathers messages into batches and keeps their order through retries. It does no I/O and reads no clock: its
 //! owner tells it what happened, sends what [`Lanes::next_request`] gives, and delivers what [`Lanes::take_ended`] gives.
 //!
-//! Each partition is a lane of batches in order. A lane goes forward until one of its batches fails; then nothing
+//! Each partition is a lane of batches in order, and each lane goes to the stream of its leader. A lane goes forward until one of its batches fails; then nothing
 //! of it is sent until everything in flight of it has come back, and what is left begins again in order. So a batch
 //! is never overtaken by a later one of its lane, and in an idempotent session the sequences stay gapless.
 
@@ -13,7 +13,7 @@ use std::{
 use pondage_model::{Code, Offset, Outcome, ProducerId, Refusal, limits};
 use pondage_protocol::v1;
 
-use super::lane::{Batch, Lane, Stage};
+use super::lane::{Batch, Lane, Link, Stage};
 use crate::{Ack, ClientError, Message, PublisherOptions, partitioner::partition_of_key, retry::Waits};
 
 /// The lanes of one publisher. `W` is whatever waits for a message's acknowledgement.
@@ -27,12 +27,11 @@ pub(super) struct Lanes<W> {
     sticky: usize,
     /// Lanes with anything in them.
     busy: BTreeSet<usize>,
-    /// Request → (lane, when it was sent).
-    in_flight: BTreeMap<u64, (usize, Instant)>,
+    /// The streams that are open, by their requests in flight: request → (lane, when it was sent).
+    links: BTreeMap<Link, BTreeMap<u64, (usize, Instant)>>,
     next_request: u64,
     /// Where the search for a lane that may send begins.
     next_lane: usize,
-    connected: bool,
     ended_with: Option<ClientError>,
     ended: VecDeque<(W, Result<Ack, ClientError>)>,
 }
@@ -57,10 +56,9 @@ impl<W> Lanes<W> {
             lanes: std::iter::repeat_with(Lane::default).take(count).collect(),
             sticky,
             busy: BTreeSet::new(),
-            in_flight: BTreeMap::new(),
+            links: BTreeMap::new(),
             next_request: 0,
             next_lane: 0,
-            connected: false,
             ended_with: None,
             ended: VecDeque::new(),
         }
@@ -98,31 +96,66 @@ impl<W> Lanes<W> {
         }
     }
 
-    /// The stream is open: everything that is not acknowledged goes out again, in order.
-    pub(super) fn connected(&mut self) {
-        self.connected = true;
+    /// Partitions with something to send whose stream is not known.
+    pub(super) fn unplaced(&self) -> Vec<u32> {
+        let unplaced = self.busy.iter().filter(|lane| self.lanes[**lane].link.is_none());
+        unplaced.map(|lane| *lane as u32).collect()
+    }
+
+    /// The partition's batches go to this stream. Only for one that [`Lanes::unplaced`] named.
+    pub(super) fn place(&mut self, partition: u32, link: Link) {
+        if let Some(lane) = self.lanes.get_mut(partition as usize) {
+            lane.link = Some(link);
+        }
+    }
+
+    /// Who asks knows no leader for what is unplaced, and no later one will be found: it ends.
+    pub(super) fn refuse_unplaced(&mut self, error: &ClientError) {
+        for lane in self.unplaced() {
+            let lane = lane as usize;
+            while let Some(batch) = self.lanes[lane].batches.front() {
+                if batch.unknown && self.session.is_some() {
+                    return self.end(error);
+                }
+                let outcome = if batch.unknown { Outcome::Unknown } else { Outcome::Definite };
+                self.drop_refused(lane, 0, &error.clone().with_outcome(outcome));
+            }
+            self.settle_lane(lane);
+        }
+    }
+
+    /// The stream is open: what goes there and is not acknowledged goes out again, in order.
+    pub(super) fn connected(&mut self, link: Link) {
+        self.links.entry(link).or_default();
         for lane in &self.busy {
-            self.lanes[*lane].retry_at = None;
+            let lane = &mut self.lanes[*lane];
+            if lane.link == Some(link) {
+                lane.retry_at = None;
+            }
         }
     }
 
     /// The stream is lost: what was in flight on it may have been stored.
-    pub(super) fn disconnected(&mut self) {
-        self.connected = false;
-        self.in_flight.clear();
+    pub(super) fn disconnected(&mut self, link: Link) {
+        self.links.remove(&link);
         let mut is_fatal = false;
-        for lane in &self.busy {
-            is_fatal |= self.lanes[*lane].lost();
+        for lane in self.lanes.iter_mut().filter(|lane| lane.link == Some(link)) {
+            is_fatal |= lane.lost();
         }
         if is_fatal && self.session.is_some() {
             self.end(&Refusal::Timeout.into());
         }
     }
 
-    /// The next request to send, if any may be sent now.
-    pub(super) fn next_request(&mut self, now: Instant) -> Option<v1::PublishStreamRequest> {
+    /// Whether the stream is still the way to any partition.
+    pub(super) fn is_used(&self, link: Link) -> bool {
+        self.lanes.iter().any(|lane| lane.link == Some(link))
+    }
+
+    /// The next request to send on a stream, if any may be sent now.
+    pub(super) fn next_request(&mut self, now: Instant, link: Link) -> Option<v1::PublishStreamRequest> {
         loop {
-            let lane = self.next_lane(now)?;
+            let lane = self.next_lane(now, link)?;
             match self.lanes[lane].next_to_send(self.session) {
                 Ok(batch) => {
                     let request_id = self.next_request;
@@ -136,7 +169,7 @@ impl<W> Lanes<W> {
                     };
                     self.next_request += 1;
                     self.next_lane = lane + 1;
-                    self.in_flight.insert(request_id, (lane, now));
+                    self.links.entry(link).or_default().insert(request_id, (lane, now));
                     self.rotate_sticky(lane);
                     return Some(v1::PublishStreamRequest { request_id, publish: Some(publish) });
                 }
@@ -152,8 +185,9 @@ impl<W> Lanes<W> {
     }
 
     /// The lane whose turn it is, if any may send.
-    fn next_lane(&self, now: Instant) -> Option<usize> {
-        if !self.connected || self.ended_with.is_some() || self.in_flight.len() >= self.options.in_flight {
+    fn next_lane(&self, now: Instant, link: Link) -> Option<usize> {
+        let in_flight = self.links.get(&link)?;
+        if self.ended_with.is_some() || in_flight.len() >= self.options.in_flight {
             return None;
         }
         let per_lane = match self.session {
@@ -162,18 +196,29 @@ impl<W> Lanes<W> {
             None => self.options.in_flight,
         };
         let in_turn = self.busy.range(self.next_lane..).chain(self.busy.range(..self.next_lane));
-        in_turn.copied().find(|lane| self.lanes[*lane].may_send(now, per_lane, self.options.linger))
+        in_turn.copied().find(|lane| {
+            let lane = &self.lanes[*lane];
+            lane.link == Some(link) && lane.may_send(now, per_lane, self.options.linger)
+        })
+    }
+
+    /// The partition that a request in flight is for.
+    pub(super) fn partition_of(&self, link: Link, request_id: u64) -> Option<u32> {
+        let (lane, _) = self.links.get(&link)?.get(&request_id)?;
+        Some(*lane as u32)
     }
 
     /// A request was answered.
     pub(super) fn answered(
         &mut self,
         now: Instant,
+        link: Link,
         request_id: u64,
         answer: Result<v1::PublishResponse, ClientError>,
     ) {
         // An answer of a stream that is lost, or of a batch that ended meanwhile, says nothing any more.
-        let Some((lane, _)) = self.in_flight.remove(&request_id) else { return };
+        let in_flight = self.links.get_mut(&link).and_then(|requests| requests.remove(&request_id));
+        let Some((lane, _)) = in_flight else { return };
         let Some(index) = self.lanes[lane].index_of(request_id) else { return };
         match answer {
             Ok(response) => {
@@ -196,6 +241,7 @@ impl<W> Lanes<W> {
         if error.retriable() || (is_ordered && is_gap && is_behind) {
             batch.unknown |= error.outcome() == Outcome::Unknown;
             batch.stage = Stage::Waiting;
+            state.misplaced |= error.is_of_broker();
             let is_fatal = batch.unknown && batch.needs_renumbering();
             batch.last_error = Some(error);
             state.recovering = true;
@@ -231,9 +277,9 @@ impl<W> Lanes<W> {
         }
     }
 
-    /// When the request that has been in flight for longest was sent.
-    pub(super) fn oldest_sent(&self) -> Option<Instant> {
-        self.in_flight.first_key_value().map(|(_, (_, sent))| *sent)
+    /// When the request that has been in flight on a stream for longest was sent.
+    pub(super) fn oldest_sent(&self, link: Link) -> Option<Instant> {
+        self.links.get(&link)?.first_key_value().map(|(_, (_, sent))| *sent)
     }
 
     /// When something is to be done though nothing happens; always behind `now`.
@@ -254,7 +300,7 @@ impl<W> Lanes<W> {
     /// Ends everything: batches that may have been stored as unknown, the rest as definite.
     pub(super) fn end(&mut self, error: &ClientError) {
         self.ended_with = Some(error.clone());
-        self.in_flight.clear();
+        self.links.values_mut().for_each(BTreeMap::clear);
         for lane in std::mem::take(&mut self.busy) {
             for batch in std::mem::take(&mut self.lanes[lane].batches) {
                 let may_be_stored = batch.unknown || batch.stage != Stage::Waiting;
@@ -280,6 +326,9 @@ impl<W> Lanes<W> {
         let state = &mut self.lanes[lane];
         if state.in_flight() == 0 {
             state.recovering = false;
+            if std::mem::take(&mut state.misplaced) {
+                state.link = None;
+            }
         }
         if state.is_empty() {
             state.retry_at = None;

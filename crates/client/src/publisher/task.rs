@@ -1,49 +1,47 @@
-//! The publisher's task: the one owner of its lanes. It keeps a publish stream open, feeds it and hears its answers.
+//! The publisher's task: the one owner of its lanes. It finds who leads their partitions, feeds the streams to those
+//! brokers and hears their answers.
 
-use std::{collections::VecDeque, future::pending, pin::Pin, time::Instant};
+use std::{collections::VecDeque, future::pending, pin::Pin, sync::Arc, time::Instant};
 
 use pondage_protocol::{Failure, v1};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{sleep_until, timeout},
+    time::sleep_until,
 };
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
 
-use super::{Command, Waiter, lanes::Lanes};
-use crate::{Client, ClientError, retry::Waits};
+use super::{
+    Command, Waiter,
+    lane::Link,
+    lanes::Lanes,
+    streams::{Said, Streams},
+};
+use crate::{Client, ClientError, places::Target, retry::Waits};
 
-/// Commands that are handled before the stream gets its turn.
+/// Commands that are handled before the streams get their turn.
 const COMMANDS_AT_ONCE: usize = 1_024;
 
-type Opening = Pin<Box<dyn Future<Output = Result<Streaming<v1::PublishStreamResponse>, Status>> + Send>>;
-
-/// The stream to the broker.
-enum Link {
-    /// None; the next try is then.
-    Down(Instant),
-    /// Waits for the broker to take the stream.
-    Opening(mpsc::Sender<v1::PublishStreamRequest>, Opening),
-    /// Open.
-    Up(mpsc::Sender<v1::PublishStreamRequest>, Box<Streaming<v1::PublishStreamResponse>>),
-}
+type Locating = Pin<Box<dyn Future<Output = Result<Arc<Target>, ClientError>> + Send>>;
 
 /// What woke the task.
 enum Event {
     Commands(usize),
-    Opened(Result<Streaming<v1::PublishStreamResponse>, Status>),
-    Answer(Result<Option<v1::PublishStreamResponse>, Status>),
+    Stream(Link, Said),
+    Located(Result<Arc<Target>, ClientError>),
     Time,
 }
 
 pub(super) struct Task {
     client: Client,
+    target: String,
     lanes: Lanes<Waiter>,
-    in_flight: usize,
     commands: mpsc::Receiver<Command>,
     taken: Vec<Command>,
     flushes: VecDeque<oneshot::Sender<()>>,
-    link: Link,
+    streams: Streams,
+    /// The question where the partitions are led, while it is asked.
+    locating: Option<Locating>,
+    /// Nothing is placed anew before.
+    place_at: Instant,
     waits: Waits,
     is_closing: bool,
 }
@@ -51,19 +49,23 @@ pub(super) struct Task {
 impl Task {
     pub(super) fn new(
         client: Client,
+        target: String,
         lanes: Lanes<Waiter>,
         in_flight: usize,
         commands: mpsc::Receiver<Command>,
     ) -> Self {
         let waits = Waits::new(client.options());
+        let streams = Streams::new(in_flight, client.options().request_timeout);
         Self {
             client,
+            target,
             lanes,
-            in_flight,
             commands,
             taken: Vec::new(),
             flushes: VecDeque::new(),
-            link: Link::Down(Instant::now()),
+            streams,
+            locating: None,
+            place_at: Instant::now(),
             waits,
             is_closing: false,
         }
@@ -82,7 +84,8 @@ impl Task {
                 taken = self.commands.recv_many(&mut self.taken, COMMANDS_AT_ONCE), if !self.is_closing => {
                     Event::Commands(taken)
                 }
-                event = link_event(&mut self.link) => event,
+                (link, said) = self.streams.next() => Event::Stream(link, said),
+                located = found(&mut self.locating) => Event::Located(located),
                 () = wait_until(wakeup) => Event::Time,
             };
             self.handle(Instant::now(), event);
@@ -93,25 +96,19 @@ impl Task {
     fn advance(&mut self, now: Instant) {
         self.lanes.expire(now);
         let request_timeout = self.client.options().request_timeout;
-        if self.lanes.oldest_sent().is_some_and(|sent| sent + request_timeout <= now) {
-            self.lose(now);
+        for link in self.streams.links() {
+            if self.lanes.oldest_sent(link).is_some_and(|sent| sent + request_timeout <= now) {
+                self.lose(now, link);
+            }
         }
-        match &self.link {
-            Link::Down(retry_at) if *retry_at <= now && !self.lanes.is_idle() => self.link = self.open(),
-            Link::Up(requests, _) => {
-                let mut is_lost = false;
-                while let Some(request) = self.lanes.next_request(now) {
-                    // The channel holds as many requests as may be in flight, so it is full only if it is lost.
-                    if requests.try_send(request).is_err() {
-                        is_lost = true;
-                        break;
-                    }
-                }
-                if is_lost {
-                    self.lose(now);
+        self.place(now);
+        for link in self.streams.links() {
+            while let Some(request) = self.lanes.next_request(now, link) {
+                if !self.streams.send(link, request) {
+                    self.lose(now, link);
+                    break;
                 }
             }
-            Link::Down(_) | Link::Opening(..) => {}
         }
         for (waiter, result) in self.lanes.take_ended() {
             // Whoever dropped the handle doesn't want to know.
@@ -121,6 +118,27 @@ impl Task {
             for done in self.flushes.drain(..) {
                 let _ = done.send(());
             }
+        }
+    }
+
+    /// Gives partitions that have something to send the stream to their leader, or asks who that is.
+    fn place(&mut self, now: Instant) {
+        if self.place_at > now || self.locating.is_some() {
+            return;
+        }
+        let mut is_missing = false;
+        for partition in self.lanes.unplaced() {
+            match self.client.known_route(&self.target, partition) {
+                Some(route) => {
+                    let link = self.streams.to(&route.broker);
+                    self.lanes.place(partition, link);
+                }
+                None => is_missing = true,
+            }
+        }
+        if is_missing {
+            let (client, target) = (self.client.clone(), self.target.clone());
+            self.locating = Some(Box::pin(async move { client.locate_now(&target).await }));
         }
     }
 
@@ -141,71 +159,95 @@ impl Task {
                     }
                 }
             }
-            Event::Opened(Ok(responses)) => {
-                let Link::Opening(requests, _) = std::mem::replace(&mut self.link, Link::Down(now)) else {
-                    return;
-                };
+            Event::Stream(link, Said::Opened) => {
                 self.waits.reset();
-                self.lanes.connected();
-                self.link = Link::Up(requests, Box::new(responses));
+                self.lanes.connected(link);
             }
-            Event::Opened(Err(status)) => {
-                let error = ClientError::from(status);
-                if error.retriable() {
-                    self.lose(now);
-                } else {
+            Event::Stream(link, Said::Answer(response)) => self.answered(now, link, response),
+            Event::Stream(link, Said::Ended(status)) => match status.map(ClientError::from) {
+                Some(error) if !error.retriable() => {
+                    self.lanes.disconnected(link);
+                    self.streams.close(link);
                     self.lanes.end(&error);
-                    self.link = Link::Down(now);
+                }
+                _ => self.lose(now, link),
+            },
+            Event::Located(located) => {
+                self.locating = None;
+                match located {
+                    Ok(_) => {
+                        let unknown =
+                            |partition: &u32| self.client.known_route(&self.target, *partition).is_none();
+                        // Nobody leads them at this moment.
+                        if self.lanes.unplaced().iter().any(unknown) {
+                            self.place_known(now);
+                        }
+                    }
+                    Err(error) if error.retriable() => self.place_at = now + self.waits.next(),
+                    Err(error) => self.lanes.refuse_unplaced(&error),
                 }
             }
-            Event::Answer(Ok(Some(response))) => {
-                use v1::publish_stream_response::Result as Answer;
-                let answer = match response.result {
-                    Some(Answer::Ok(ok)) => Ok(ok),
-                    Some(Answer::Error(error)) => Err(Failure::from(error).into()),
-                    // Neither: an answer of a later version, of which nothing is known but that there is one.
-                    None => Err(pondage_model::Refusal::Interrupted.into()),
-                };
-                self.lanes.answered(now, response.request_id, answer);
-            }
-            Event::Answer(Ok(None) | Err(_)) => self.lose(now),
             Event::Time => {}
         }
     }
 
-    fn open(&self) -> Link {
-        let (requests, receiver) = mpsc::channel(self.in_flight);
-        let mut messages = self.client.messages();
-        let limit = self.client.options().request_timeout;
-        let opening = async move {
-            let opened = timeout(limit, messages.publish_stream(ReceiverStream::new(receiver))).await;
-            let responses = opened.map_err(|_| Status::deadline_exceeded("the broker does not answer"))??;
-            Ok(responses.into_inner())
-        };
-        Link::Opening(requests, Box::pin(opening))
+    /// Places what can be placed, and asks for the rest later.
+    fn place_known(&mut self, now: Instant) {
+        for partition in self.lanes.unplaced() {
+            if let Some(route) = self.client.known_route(&self.target, partition) {
+                let link = self.streams.to(&route.broker);
+                self.lanes.place(partition, link);
+            }
+        }
+        self.place_at = now + self.waits.next();
     }
 
-    fn lose(&mut self, now: Instant) {
-        self.lanes.disconnected();
-        self.link = Link::Down(now + self.waits.next());
+    fn answered(&mut self, now: Instant, link: Link, response: v1::PublishStreamResponse) {
+        use v1::publish_stream_response::Result as Answer;
+        let answer: Result<_, ClientError> = match response.result {
+            Some(Answer::Ok(ok)) => Ok(ok),
+            Some(Answer::Error(error)) => Err(Failure::from(error).into()),
+            // Neither: an answer of a later version, of which nothing is known but that there is one.
+            None => Err(pondage_model::Refusal::Interrupted.into()),
+        };
+        if let Err(error) = &answer
+            && let Some(partition) = self.lanes.partition_of(link, response.request_id)
+            && let Some(route) = self.client.known_route(&self.target, partition)
+            && self.streams.broker(link).is_some_and(|broker| broker == route.broker)
+        {
+            self.client.refused(&route, error);
+        }
+        let is_refused = answer.is_err();
+        self.lanes.answered(now, link, response.request_id, answer);
+        if is_refused && !self.lanes.is_used(link) {
+            // Nothing is in flight on it, and nothing will be.
+            self.lanes.disconnected(link);
+            self.streams.close(link);
+        }
+    }
+
+    fn lose(&mut self, now: Instant, link: Link) {
+        self.lanes.disconnected(link);
+        if let Some(broker) = self.streams.broker(link) {
+            self.client.lost(&broker);
+        }
+        self.streams.close(link);
+        self.place_at = self.place_at.max(now + self.waits.next());
     }
 
     fn next_wakeup(&self, now: Instant) -> Option<Instant> {
-        let link = match &self.link {
-            Link::Down(retry_at) => (!self.lanes.is_idle()).then_some(*retry_at),
-            Link::Opening(..) => None,
-            Link::Up(..) => self.lanes.oldest_sent().map(|sent| sent + self.client.options().request_timeout),
-        };
-        self.lanes.next_wakeup(now).into_iter().chain(link).min()
+        let limit = self.client.options().request_timeout;
+        let sent = |link| self.lanes.oldest_sent(link).map(|sent| sent + limit);
+        let streams = self.streams.links().into_iter().filter_map(sent).min();
+        let placing = (self.locating.is_none() && !self.lanes.unplaced().is_empty()).then_some(self.place_at);
+        self.lanes.next_wakeup(now).into_iter().chain(streams).chain(placing).min()
     }
 }
 
-/// What the stream has to say.
-async fn link_event(link: &mut Link) -> Event {
-    match link {
-        Link::Down(_) => pending().await,
-        Link::Opening(_, opening) => Event::Opened(opening.await),
-        Link::Up(_, responses) => Event::Answer(responses.message().await),
+async fn found(locating: &mut Option<Locating>) -> Result<Arc<Target>, ClientError> {
+    match locating {
+        Some(locating) => locating.await,
+        None => pending().await,
     }
 }
 

@@ -6,17 +6,19 @@ use std::{
 };
 
 use pondage_model::{
-    Code, Outcome, ProducerId, Refusal, limits,
+    Code, Epoch, Outcome, ProducerId, Refusal, limits,
     record::{Batch, sequence_after},
 };
 use pondage_protocol::v1;
 
-use super::lanes::Lanes;
+use super::{lane::Link, lanes::Lanes};
 use crate::{Ack, ClientError, Compression, Message, Options, PublisherOptions, retry::Waits};
 
 /// How a message ended: its offset, or the error's word and outcome.
 type End = Result<u64, (String, Outcome)>;
 
+/// The stream to the broker that leads everything.
+const LINK: Link = Link(0);
 const SESSION: (ProducerId, u32) = (ProducerId(4), 0);
 
 fn options() -> PublisherOptions {
@@ -58,7 +60,15 @@ fn sequence(request: &v1::PublishStreamRequest) -> u32 {
 }
 
 fn requests(lanes: &mut Lanes<u32>, now: Instant) -> Vec<v1::PublishStreamRequest> {
-    std::iter::from_fn(|| lanes.next_request(now)).collect()
+    std::iter::from_fn(|| next_request(lanes, now)).collect()
+}
+
+/// The next request, where one broker leads everything.
+fn next_request(lanes: &mut Lanes<u32>, now: Instant) -> Option<v1::PublishStreamRequest> {
+    for partition in lanes.unplaced() {
+        lanes.place(partition, LINK);
+    }
+    lanes.next_request(now, LINK)
 }
 
 fn ended(lanes: &mut Lanes<u32>) -> Vec<(u32, End)> {
@@ -150,17 +160,17 @@ fn every_message_is_stored_once_and_in_order_whatever_happens() {
                     pushed += 1;
                 }
                 3 if !is_connected => {
-                    lanes.connected();
+                    lanes.connected(LINK);
                     is_connected = true;
                 }
                 10 if is_connected => {
-                    lanes.disconnected();
+                    lanes.disconnected(LINK);
                     answers.clear();
                     is_connected = false;
                 }
                 _ if !answers.is_empty() => {
                     let (request, answer) = answers.remove(dice.below(answers.len() as u64) as usize);
-                    lanes.answered(now, request, answer);
+                    lanes.answered(now, LINK, request, answer);
                 }
                 _ => {}
             }
@@ -172,7 +182,7 @@ fn every_message_is_stored_once_and_in_order_whatever_happens() {
             }
             // Once a stream is cut, what comes behind the cut is not heard of either.
             let mut is_cut = false;
-            while let Some(request) = lanes.next_request(now) {
+            while let Some(request) = next_request(&mut lanes, now) {
                 let lane = lane_of(&request);
                 is_cut |= !calm && dice.below(20) == 0;
                 if is_cut {
@@ -196,7 +206,7 @@ fn every_message_is_stored_once_and_in_order_whatever_happens() {
                 answers.push((request.request_id, answer));
             }
             if is_cut {
-                lanes.disconnected();
+                lanes.disconnected(LINK);
                 answers.clear();
                 is_connected = false;
             }
@@ -237,7 +247,7 @@ fn a_batch_is_full_by_count_and_else_waits_for_its_linger() {
     let now = Instant::now();
     let linger = Duration::from_millis(5);
     let mut lanes = lanes(1, Some(SESSION), PublisherOptions { linger, ..options() });
-    lanes.connected();
+    lanes.connected(LINK);
     for id in 0..5 {
         lanes.push(now, &message(id, 0), id);
     }
@@ -253,7 +263,7 @@ fn a_batch_is_full_by_count_and_else_waits_for_its_linger() {
 fn messages_with_other_times_travel_apart_and_in_order() {
     let now = Instant::now();
     let mut lanes = lanes(1, Some(SESSION), options());
-    lanes.connected();
+    lanes.connected(LINK);
     for (id, delay) in [(0, None), (1, Some(5)), (2, Some(5)), (3, None)] {
         let delay = delay.map(Duration::from_millis);
         lanes.push(now, &Message { delay, ..message(id, 0) }, id);
@@ -270,17 +280,17 @@ fn messages_with_other_times_travel_apart_and_in_order() {
 fn no_more_batches_are_ahead_of_the_oldest_than_the_broker_remembers() {
     let now = Instant::now();
     let mut lanes = lanes(1, Some(SESSION), options());
-    lanes.connected();
+    lanes.connected(LINK);
     for id in 0..60 {
         lanes.push(now, &message(id, 0), id);
     }
     let first = requests(&mut lanes, now);
     assert_eq!(first.len(), limits::PRODUCER_BATCHES_REMEMBERED);
     for request in &first[1..] {
-        lanes.answered(now, request.request_id, stored(u64::from(sequence(request))));
+        lanes.answered(now, LINK, request.request_id, stored(u64::from(sequence(request))));
     }
-    assert!(lanes.next_request(now).is_none(), "the first one is not answered");
-    lanes.answered(now, first[0].request_id, stored(0));
+    assert!(next_request(&mut lanes, now).is_none(), "the first one is not answered");
+    lanes.answered(now, LINK, first[0].request_id, stored(0));
     assert_eq!(requests(&mut lanes, now).len(), limits::PRODUCER_BATCHES_REMEMBERED);
 }
 
@@ -289,16 +299,16 @@ fn a_refused_batch_leaves_no_gap_behind() {
     let now = Instant::now();
     let later = now + Duration::from_secs(10);
     let mut lanes = lanes(1, Some(SESSION), options());
-    lanes.connected();
+    lanes.connected(LINK);
     for id in 0..9 {
         lanes.push(now, &message(id, 0), id);
     }
     let sent = requests(&mut lanes, now);
     // The gap may be told before its cause.
-    lanes.answered(now, sent[1].request_id, gap());
-    lanes.answered(now, sent[0].request_id, Err(Refusal::CorruptBatch { what: "a test" }.into()));
-    assert!(lanes.next_request(later).is_none(), "one is still in flight");
-    lanes.answered(now, sent[2].request_id, gap());
+    lanes.answered(now, LINK, sent[1].request_id, gap());
+    lanes.answered(now, LINK, sent[0].request_id, Err(Refusal::CorruptBatch { what: "a test" }.into()));
+    assert!(next_request(&mut lanes, later).is_none(), "one is still in flight");
+    lanes.answered(now, LINK, sent[2].request_id, gap());
     let again = requests(&mut lanes, later);
     assert_eq!(again.iter().map(values).collect::<Vec<_>>(), [vec![3, 4, 5], vec![6, 7, 8]]);
     assert_eq!(again.iter().map(sequence).collect::<Vec<_>>(), [0, 3]);
@@ -314,20 +324,20 @@ fn a_session_that_is_over_is_never_retried_silently() {
     for refusal in [unknown_producer, fenced, out_of_order] {
         let now = Instant::now();
         let mut lanes = lanes(1, Some(SESSION), options());
-        lanes.connected();
+        lanes.connected(LINK);
         for id in 0..4 {
             lanes.push(now, &message(id, 0), id);
         }
         lanes.flush();
         let sent = requests(&mut lanes, now);
-        lanes.answered(now, sent[0].request_id, Err(refusal.clone().into()));
+        lanes.answered(now, LINK, sent[0].request_id, Err(refusal.clone().into()));
         lanes.push(now, &message(4, 0), 4);
         let code = refusal.code().as_str().to_owned();
         let outcomes = ended(&mut lanes);
         assert_eq!(outcomes.len(), 5, "{refusal:?}");
         assert!(outcomes.iter().all(|(_, end)| end.as_ref().is_err_and(|(told, _)| *told == code)));
         assert_eq!(outcomes[4].1, Err((code, Outcome::Definite)));
-        assert!(lanes.is_idle() && lanes.next_request(now + Duration::from_secs(99)).is_none());
+        assert!(lanes.is_idle() && next_request(&mut lanes, now + Duration::from_secs(99)).is_none());
     }
 }
 
@@ -338,9 +348,9 @@ fn time_ends_what_was_never_sent_definitely_and_what_may_be_stored_as_unknown() 
         let mut lanes = lanes(1, Some(SESSION), options());
         lanes.push(now, &message(0, 0), 0);
         if sends {
-            lanes.connected();
+            lanes.connected(LINK);
             assert_eq!(requests(&mut lanes, now).len(), 1);
-            lanes.disconnected();
+            lanes.disconnected(LINK);
         }
         assert_eq!(lanes.next_wakeup(now), Some(now + Duration::from_secs(60)));
         lanes.expire(now + Duration::from_secs(59));
@@ -355,7 +365,7 @@ fn time_ends_what_was_never_sent_definitely_and_what_may_be_stored_as_unknown() 
 fn keys_keep_their_partition_and_the_rest_spreads_by_batch() {
     let now = Instant::now();
     let mut lanes = lanes(4, None, options());
-    lanes.connected();
+    lanes.connected(LINK);
     for id in 0..12 {
         lanes.push(now, &Message::new(id.to_string()), id);
     }
@@ -381,18 +391,18 @@ fn a_batch_that_may_be_stored_never_changes_its_sequence() {
     for is_lost_with_its_stream in [false, true] {
         let now = Instant::now();
         let mut lanes = lanes(1, Some(SESSION), options());
-        lanes.connected();
+        lanes.connected(LINK);
         for id in 0..6 {
             lanes.push(now, &message(id, 0), id);
         }
         let sent = requests(&mut lanes, now);
         let corrupt = || Err(Refusal::CorruptBatch { what: "a test" }.into());
         if is_lost_with_its_stream {
-            lanes.answered(now, sent[0].request_id, corrupt());
-            lanes.disconnected();
+            lanes.answered(now, LINK, sent[0].request_id, corrupt());
+            lanes.disconnected(LINK);
         } else {
-            lanes.answered(now, sent[1].request_id, Err(Refusal::Timeout.into()));
-            lanes.answered(now, sent[0].request_id, corrupt());
+            lanes.answered(now, LINK, sent[1].request_id, Err(Refusal::Timeout.into()));
+            lanes.answered(now, LINK, sent[0].request_id, corrupt());
         }
         let outcomes: Vec<_> = ended(&mut lanes)
             .into_iter()
@@ -401,7 +411,71 @@ fn a_batch_that_may_be_stored_never_changes_its_sequence() {
         let expected: Vec<_> =
             (0..6).map(|id| (id, Err(if id < 3 { Outcome::Definite } else { Outcome::Unknown }))).collect();
         assert_eq!(outcomes, expected, "lost with its stream: {is_lost_with_its_stream}");
-        lanes.connected();
-        assert!(lanes.next_request(now + Duration::from_secs(10)).is_none());
+        lanes.connected(LINK);
+        assert!(next_request(&mut lanes, now + Duration::from_secs(10)).is_none());
     }
+}
+
+/// Two brokers: what one of them refuses goes to the other, once everything has come back, and in order.
+#[test]
+fn a_partition_moves_to_its_new_leader_without_overtaking() {
+    let now = Instant::now();
+    let (old, new) = (Link(1), Link(2));
+    let mut lanes = lanes(2, Some(SESSION), options());
+    lanes.connected(old);
+    lanes.connected(new);
+    for id in 0..9 {
+        lanes.push(now, &message(id, 0), id);
+    }
+    lanes.push(now, &message(20, 1), 20);
+    lanes.flush();
+    assert_eq!(lanes.unplaced(), [0, 1]);
+    lanes.place(0, old);
+    lanes.place(1, new);
+    let sent: Vec<_> = std::iter::from_fn(|| lanes.next_request(now, old)).collect();
+    assert_eq!(sent.len(), 3);
+    assert_eq!(lanes.next_request(now, new).map(|request| lane_of(&request)), Some(1));
+    let elsewhere = || Err(Refusal::LedElsewhere { epoch: Epoch(2), address: "b:2".to_owned() }.into());
+    assert_eq!(lanes.partition_of(old, sent[1].request_id), Some(0));
+    lanes.answered(now, old, sent[1].request_id, elsewhere());
+    lanes.answered(now, old, sent[0].request_id, stored(0));
+    assert_eq!(lanes.unplaced(), [0; 0], "one is still on its way");
+    assert!(lanes.next_request(now, old).is_none());
+    lanes.answered(now, old, sent[2].request_id, elsewhere());
+    assert_eq!(lanes.unplaced(), [0]);
+    assert!(!lanes.is_used(old) && lanes.is_used(new));
+    lanes.place(0, new);
+    let later = now + Duration::from_secs(1);
+    let again: Vec<_> = std::iter::from_fn(|| lanes.next_request(later, new)).collect();
+    assert_eq!(again.iter().map(values).collect::<Vec<_>>(), [[3, 4, 5], [6, 7, 8]]);
+    assert_eq!(again.iter().map(sequence).collect::<Vec<_>>(), [3, 6]);
+    // A late answer of the old stream is nobody's.
+    lanes.answered(later, old, again[0].request_id, stored(99));
+    lanes.answered(later, new, again[0].request_id, stored(3));
+    lanes.answered(later, new, again[1].request_id, stored(6));
+    let told: Vec<_> = ended(&mut lanes).into_iter().map(|(id, end)| (id, end.expect("stored"))).collect();
+    assert_eq!(told, (0..9).map(|id| (id, u64::from(id))).collect::<Vec<_>>());
+}
+
+/// Losing one broker's stream leaves the other's partitions alone.
+#[test]
+fn a_lost_stream_is_about_its_own_partitions() {
+    let now = Instant::now();
+    let (one, two) = (Link(1), Link(2));
+    let mut lanes = lanes(2, Some(SESSION), options());
+    for (partition, link) in [(0, one), (1, two)] {
+        lanes.connected(link);
+        lanes.push(now, &message(partition, partition), partition);
+        lanes.place(partition, link);
+    }
+    lanes.flush();
+    let (first, second) = (lanes.next_request(now, one), lanes.next_request(now, two));
+    assert_eq!(first.as_ref().map(lane_of), Some(0));
+    lanes.disconnected(one);
+    assert_eq!(lanes.unplaced(), [0]);
+    assert_eq!((lanes.oldest_sent(one), lanes.oldest_sent(two)), (None, Some(now)));
+    lanes.answered(now, two, second.expect("sent").request_id, stored(0));
+    assert_eq!(ended(&mut lanes), [(1, Ok(0))]);
+    lanes.refuse_unplaced(&Refusal::NotFound { kind: "topic", name: "orders".to_owned() }.into());
+    assert_eq!(ended(&mut lanes), [(0, Err(("NOT_FOUND".to_owned(), Outcome::Unknown)))]);
 }

@@ -59,7 +59,7 @@ impl ShardState {
     pub fn apply(&mut self, entry: &Entry) -> Result<(), Inconsistent> {
         let id = entry.stream;
         let outcome = match &entry.body {
-            Body::EpochStart | Body::CheckpointPage(_) | Body::Command(_) => Ok(()),
+            Body::EpochStart | Body::CheckpointPage(_) | Body::Command(_) | Body::Voters(_) => Ok(()),
             Body::Open(open) => {
                 let stream = Stream::new(open.clone(), entry.log_time);
                 if self.streams.insert(id, stream).is_none() {

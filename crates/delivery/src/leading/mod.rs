@@ -145,7 +145,7 @@ impl Leading {
         applied.expect("what is appended was decided on this very state");
         let id = entry.stream;
         match &entry.body {
-            Body::EpochStart | Body::CheckpointPage(_) | Body::Command(_) => return,
+            Body::EpochStart | Body::CheckpointPage(_) | Body::Command(_) | Body::Voters(_) => return,
             Body::Close => return self.forget_stream(id),
             Body::Settings(_) => {
                 if let (Some(work), Some(stream)) = (self.work.get_mut(&id), self.state.stream(id)) {

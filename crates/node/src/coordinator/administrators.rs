@@ -1,17 +1,22 @@
 //! Administrators' requests: writes become commands, reads wait until they see all that was answered before.
 
-use pondage_catalog::{self as catalog, Command, Kind, Outcome, ReadId};
+use pondage_catalog::{self as catalog, Command, Kind, Outcome, ReadId, planners};
 use pondage_model::{BrokerId, Refusal};
 
 use super::{
-    AdminReply, AdminRequest, Applied, Coordinator, Description,
+    AdminReply, AdminRequest, Applied, Coordinator, CoordinatorEffect, Description,
     machine::{Purpose, Reading},
     resources::resource,
 };
 use crate::shard::RequestId;
 
 impl<C: catalog::Consensus> Coordinator<C> {
-    pub(super) fn request(&mut self, id: RequestId, request: AdminRequest) {
+    pub(super) fn request(
+        &mut self,
+        id: RequestId,
+        request: AdminRequest,
+        effects: &mut Vec<CoordinatorEffect>,
+    ) {
         let command = match request {
             AdminRequest::ApplyTopic(name, settings) => Command::ApplyTopic { name, settings },
             AdminRequest::ApplyQueue(name, settings) => Command::ApplyQueue { name, settings },
@@ -29,10 +34,19 @@ impl<C: catalog::Consensus> Coordinator<C> {
                 Command::AllocateProducers { broker: self.broker().unwrap_or(BrokerId::ZERO) }
             }
             AdminRequest::Order(command) => *command,
+            AdminRequest::View { is_local: true } => {
+                let result = Ok(AdminReply::View(Box::new(self.view())));
+                return effects.push(CoordinatorEffect::Reply { id, result });
+            }
             read @ (AdminRequest::Get(..)
             | AdminRequest::List(_)
+            | AdminRequest::HasStream(_)
+            | AdminRequest::HasTarget(_)
             | AdminRequest::Changes(_)
             | AdminRequest::Describe
+            | AdminRequest::View { .. }
+            | AdminRequest::Plan { .. }
+            | AdminRequest::DrainObstacle(..)
             | AdminRequest::Preview(_)) => {
                 let read_id = ReadId(self.new_id());
                 self.reads.insert(read_id, Reading::Admin(id, read));
@@ -57,6 +71,10 @@ impl<C: catalog::Consensus> Coordinator<C> {
                 let resources = self.catalog.resources().filter(of_kind).map(resource).collect();
                 Ok(AdminReply::Resources(resources, self.catalog.revision()))
             }
+            AdminRequest::HasStream(stream) => Ok(AdminReply::Found(self.catalog.stream(stream).is_some())),
+            AdminRequest::HasTarget(name) => Ok(AdminReply::Found(
+                self.catalog.topic(&name).is_some() || self.catalog.queue(&name).is_some(),
+            )),
             AdminRequest::Changes(since) => {
                 let changes = self.catalog.changes_since(since).map(|changes| changes.cloned().collect());
                 Ok(AdminReply::Changes(changes, self.catalog.revision()))
@@ -69,6 +87,11 @@ impl<C: catalog::Consensus> Coordinator<C> {
                 streams: self.catalog.stream_count(),
                 revision: self.catalog.revision(),
             }))),
+            AdminRequest::View { .. } => Ok(AdminReply::View(Box::new(self.view()))),
+            AdminRequest::Plan { live } => Ok(self.planned(&live)),
+            AdminRequest::DrainObstacle(broker, drain) => {
+                Ok(AdminReply::Obstacle(planners::drain::obstacle(&self.catalog, broker, drain)))
+            }
             AdminRequest::Preview(request) => self.preview(*request),
             _ => Err(Refusal::Malformed { what: "not a read" }),
         }

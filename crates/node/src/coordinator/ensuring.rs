@@ -5,7 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use pondage_catalog::{Action, Applied as CatalogApplied, Change, Consensus, Deleted, Kind, StreamPlace};
+use pondage_catalog::{
+    Action, Applied as CatalogApplied, Catalog, Change, Consensus, Deleted, Kind, StreamPlace,
+};
 use pondage_model::{Epoch, Name, Refusal, ShardId, StreamId, refusal::Outcome, settings::GroupSource};
 
 use super::{
@@ -91,17 +93,8 @@ impl<C: Consensus> Coordinator<C> {
         .unwrap_or_default()
     }
 
-    /// The partitions that a group has cursors in.
-    pub(super) fn streams_read_by(&self, group: &Name) -> Vec<StreamId> {
-        let Some(group) = self.catalog.group(group) else { return Vec::new() };
-        let GroupSource::Topics(topics) = &group.settings.source else { return Vec::new() };
-        let partitions =
-            topics.iter().filter_map(|name| self.catalog.topic(name)).flat_map(|topic| &topic.partitions);
-        partitions.map(|place| place.stream).collect()
-    }
-
     /// Gives the answer if nobody has to do anything for it.
-    fn settle(&mut self, answer: AnswerId, effects: &mut Vec<CoordinatorEffect>) {
+    pub(super) fn settle(&mut self, answer: AnswerId, effects: &mut Vec<CoordinatorEffect>) {
         let mut given = Vec::new();
         self.shards.settle(answer, &mut given);
         self.give(given, effects);
@@ -178,4 +171,12 @@ impl<C: Consensus> Coordinator<C> {
             }
         }
     }
+}
+
+/// The partitions that a group has cursors in.
+pub(super) fn streams_read_by(catalog: &Catalog, group: &Name) -> Vec<StreamId> {
+    let Some(group) = catalog.group(group) else { return Vec::new() };
+    let GroupSource::Topics(topics) = &group.settings.source else { return Vec::new() };
+    let partitions = topics.iter().filter_map(|name| catalog.topic(name)).flat_map(|topic| &topic.partitions);
+    partitions.map(|place| place.stream).collect()
 }

@@ -94,6 +94,11 @@ impl Leading {
         self.leaving.retain(|member| catalog.is_current(*member));
     }
 
+    /// The brokers that hold a lease.
+    pub(super) fn live(&self, now_millis: u64) -> BTreeSet<BrokerId> {
+        self.leases.live(now_millis)
+    }
+
     /// The brokers that are alive and want to stay: those that may be given something to do.
     pub(super) fn staying(&self, live: &BTreeSet<BrokerId>) -> BTreeSet<BrokerId> {
         let leaving: BTreeSet<BrokerId> = self.leaving.iter().map(|member| member.broker).collect();

@@ -210,7 +210,7 @@ impl<C: Consensus> Coordinator<C> {
             CoordinatorEvent::Start => self.registration.begin(),
             CoordinatorEvent::Tick => self.tick(effects),
             CoordinatorEvent::Consensus => {}
-            CoordinatorEvent::Request { id, request } => self.request(id, request),
+            CoordinatorEvent::Request { id, request } => self.request(id, request, effects),
             CoordinatorEvent::Synced(synced) => {
                 if let Some(through) = synced.end().get().checked_sub(1) {
                     self.consensus.handle(ConsensusInput::Synced { through: Position(through) });

@@ -5,6 +5,7 @@ use pondage_model::{Entry, Refusal, Revision, StreamId, wire::Wire};
 
 use super::{
     AdminReply, Applied, Coordinator, CoordinatorEffect,
+    ensuring::streams_read_by,
     machine::{Purpose, Reading},
 };
 
@@ -44,6 +45,7 @@ impl<C: Consensus> Coordinator<C> {
                 self.consensus
                     .handle(ConsensusInput::CheckpointTaken { pages: checkpoint_pages(&self.catalog) });
             }
+            ConsensusOutput::Restored { pages, .. } => self.restored(&pages, effects),
             ConsensusOutput::Checkpointed { first } => effects.push(CoordinatorEffect::DropSegments(first)),
         }
     }
@@ -56,7 +58,7 @@ impl<C: Consensus> Coordinator<C> {
         effects: &mut Vec<CoordinatorEffect>,
     ) {
         let read_streams = match command {
-            Command::DeleteGroup { name, .. } => self.streams_read_by(name),
+            Command::DeleteGroup { name, .. } => streams_read_by(&self.catalog, name),
             _ => Vec::new(),
         };
         let before = self.catalog.revision();

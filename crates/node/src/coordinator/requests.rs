@@ -1,6 +1,11 @@
 //! What administrators ask, and what they are told.
 
-use pondage_catalog::{Change, Command, ShardResult};
+use std::collections::BTreeSet;
+
+use pondage_catalog::{
+    Change, ClusterInfo, Command, Drain, Membership, ShardResult,
+    planners::{Round, drain::Obstacle},
+};
 use pondage_model::{
     BrokerId, Name, Revision, ShardId, StreamId, Uuid,
     settings::{GroupSettings, QueueSettings, TopicSettings},
@@ -28,12 +33,29 @@ pub enum AdminRequest {
     Get(ResourceKind, Name),
     /// All of a kind, of every kind if `None`, by name.
     List(Option<ResourceKind>),
+    /// Whether a stream that was made once is still there.
+    HasStream(StreamId),
+    /// Whether there is a topic or queue of this name.
+    HasTarget(Name),
     /// Changes after a revision, for a watch that begins or goes on.
     Changes(Revision),
     /// The cluster as a whole.
     Describe,
     /// What applying this would do, without doing it.
     Preview(Box<AdminRequest>),
+    /// The cluster with every broker and shard. `is_local`: as this broker knows it, whether or not the catalog can be
+    /// read now.
+    View {
+        /// Without a word from the others.
+        is_local: bool,
+    },
+    /// What the planners would do next.
+    Plan {
+        /// The brokers that are there, as far as the sender knows; the leader of the consensus knows better.
+        live: BTreeSet<BrokerId>,
+    },
+    /// Whether the broker could give that away now.
+    DrainObstacle(BrokerId, Drain),
     /// A block of producer ids.
     AllocateProducers,
     /// A command about brokers and their shards: drain, lose, remove, elect by name, raise the feature level.
@@ -57,6 +79,8 @@ pub enum AdminReply {
         /// The catalog's revision.
         revision: Revision,
     },
+    /// Whether it is there.
+    Found(bool),
     /// The resource.
     Resource(Box<Resource>),
     /// The resources and the catalog's revision at which they are as given.
@@ -65,6 +89,12 @@ pub enum AdminReply {
     Changes(Option<Vec<Change>>, Revision),
     /// The cluster.
     Described(Box<Description>),
+    /// The cluster with its brokers and shards.
+    View(Box<ClusterView>),
+    /// What the planners would do next, and the voters that they would change to.
+    Planned(Box<Round>, Option<Vec<BrokerId>>),
+    /// What is in the way of a drain, if anything.
+    Obstacle(Option<Obstacle>),
     /// An order was carried out: what came of each shard that it named.
     Ordered {
         /// In the command's order.
@@ -96,6 +126,38 @@ pub struct Description {
     pub streams: usize,
     /// The catalog's revision.
     pub revision: Revision,
+}
+
+/// The cluster with every broker and shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterView {
+    /// None before it was initialised, or before this broker heard of it.
+    pub cluster: Option<ClusterInfo>,
+    /// The broker that answers; zero before it is registered.
+    pub broker: BrokerId,
+    /// Every broker, by id.
+    pub brokers: Vec<pondage_catalog::Broker>,
+    /// Those that hold a lease. Only the leader of the consensus knows.
+    pub live: Option<BTreeSet<BrokerId>>,
+    /// Every shard, by id. The leader and epoch of the catalog's own are the consensus's.
+    pub shards: Vec<ShardView>,
+    /// Who votes on the catalog, and who leads it.
+    pub membership: Membership,
+    /// The level that every broker supports, if it is above the cluster's.
+    pub feature_level_possible: Option<u32>,
+    /// The catalog's revision.
+    pub revision: Revision,
+}
+
+/// A shard of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardView {
+    /// Its row.
+    pub row: pondage_catalog::Shard,
+    /// Copies that it should have.
+    pub replicas_wanted: usize,
+    /// Streams that it holds.
+    pub streams: usize,
 }
 
 /// What an apply did.

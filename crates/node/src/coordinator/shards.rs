@@ -141,6 +141,13 @@ impl Shards {
         }
     }
 
+    /// The shard is to look at all its streams.
+    pub(super) fn want_all(&mut self, shard: ShardId) {
+        if let Some(found) = self.shards.get_mut(&shard) {
+            found.wanted.all = true;
+        }
+    }
+
     /// The answer waits for what the shard is to do by now.
     pub(super) fn wait(&mut self, shard: ShardId, answer: AnswerId) {
         if let (Some(found), Some(waiting)) = (self.shards.get_mut(&shard), self.answers.get_mut(&answer))

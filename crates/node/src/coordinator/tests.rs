@@ -3,6 +3,8 @@ mod failing_over;
 mod leftovers;
 mod ordered_log;
 mod registering;
+mod restoring;
+mod viewing;
 mod wishing;
 
 use std::collections::BTreeMap;

@@ -21,7 +21,10 @@ struct Arguments {
     /// Decides when to kill and what to release; left out, another one each time
     #[arg(long)]
     seed: Option<u64>,
-    /// How often to kill the broker
+    /// Brokers: one alone, or a cluster of which one is killed at a time
+    #[arg(long, default_value_t = 1)]
+    brokers: u8,
+    /// How often to kill a broker
     #[arg(long, default_value_t = 20)]
     kills: usize,
     /// Only the first rows
@@ -36,10 +39,10 @@ struct Arguments {
 }
 
 fn main() -> Result<ExitCode> {
-    let Arguments { seed, kills, rows, minutes, folder } = Arguments::parse();
+    let Arguments { seed, brokers, kills, rows, minutes, folder } = Arguments::parse();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let seed = seed.unwrap_or(now.as_secs());
-    let plan = Plan { seed, kills, rows, limit: Duration::from_secs(minutes * 60), folder };
+    let plan = Plan { seed, brokers, kills, rows, limit: Duration::from_secs(minutes * 60), folder };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match runtime.block_on(run(&plan)) {
         Ok(true) => Ok(ExitCode::SUCCESS),

@@ -3,7 +3,8 @@
 use std::{path::Path, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use tokio::time::sleep;
+use pondage_client::{Client, troubles};
+use tokio::time::{Instant, sleep};
 
 use super::{chance::Chance, ledger::Ledger};
 use crate::process::{BrokerProcess, Installation};
@@ -12,6 +13,8 @@ use crate::process::{BrokerProcess, Installation};
 const DELAY_MICROS: u64 = 20_000;
 /// How long the answers that a broker sent before its end may take to be read.
 const DRAIN: Duration = Duration::from_millis(30);
+/// How long a cluster may take to be whole again after a kill.
+const WHOLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Kills that hit nothing, per kill that did, before the run is given up.
 const MISSES_PER_KILL: usize = 3;
 
@@ -22,7 +25,7 @@ pub(crate) struct Kill {
     pub(crate) publishes: u64,
     /// Settles without an answer when the broker died.
     pub(crate) settles: u64,
-    /// From the start of the next process until it served.
+    /// From the start of the next process until it served; in a cluster until every copy was in sync again.
     pub(crate) back_after: Duration,
 }
 
@@ -33,8 +36,8 @@ impl Kill {
     }
 }
 
-/// Kills the broker until `wanted` kills count, and starts it again each time. Answers too how many seconds of
-/// processor time the killed ones had used.
+/// Kills the broker, or one of the brokers of a cluster, until `wanted` kills count, each time when it is back from the
+/// last one. Answers too how many seconds of processor time the killed ones had used, where they are known.
 ///
 /// # Errors
 /// If it does not come back, ends by itself, or the kills keep missing.
@@ -45,6 +48,7 @@ pub(crate) async fn kill_and_restart(
     wanted: usize,
     mut chance: Chance,
     ledger: Arc<Ledger>,
+    client: &Client,
 ) -> Result<(Vec<Kill>, f64)> {
     let mut kills: Vec<Kill> = Vec::new();
     let mut places = places(wanted, ledger.rows.len() as u64, &mut chance).into_iter();
@@ -69,20 +73,49 @@ pub(crate) async fn kill_and_restart(
         tokio::task::spawn_blocking(move || thread::sleep(delay)).await?;
 
         let moment = ledger.now();
-        let process = broker.take().context("no broker runs")?;
-        processor_seconds += process.processor_seconds().unwrap_or(0.0);
-        process.kill().await.with_context(|| installation.log_tail())?;
+        let back = if installation.brokers() == 1 {
+            let process = broker.take().context("no broker runs")?;
+            processor_seconds += process.processor_seconds().unwrap_or(0.0);
+            process.kill().await.with_context(|| installation.log_tail())?;
+            None
+        } else {
+            let supervisor = broker.as_mut().context("no broker runs")?;
+            supervisor.kill_child(chance.below(u64::from(installation.brokers()))).await?;
+            Some(client)
+        };
         sleep(DRAIN).await;
-        // Nobody answers now: what was asked before the kill and has no answer yet was unanswered at the kill.
+        // Nobody answers now who was killed: what was asked before the kill and has no answer yet was unanswered at it.
         let (publishes, settles) = ledger.unanswered(moment);
         let restarting = ledger.elapsed();
-        *broker = Some(installation.start(files).await?);
+        match back {
+            None => *broker = Some(installation.start(files).await?),
+            Some(client) => wait_until_whole(client).await.with_context(|| installation.log_tail())?,
+        }
         let kill = Kill { publishes, settles, back_after: ledger.elapsed() - restarting };
         counted += usize::from(kill.counts());
         report(&kill, counted, &ledger);
         kills.push(kill);
     }
     Ok((kills, processor_seconds))
+}
+
+/// Waits until the brokers of a cluster are all there and every copy is in sync: another kill before could take the last
+/// one that acknowledgements need.
+async fn wait_until_whole(client: &Client) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        let status = client.cluster_status().await;
+        if status.as_ref().is_ok_and(|status| troubles(status).is_empty()) {
+            return Ok(());
+        }
+        let status = status.map(|status| troubles(&status));
+        ensure!(
+            started.elapsed() < WHOLE_TIMEOUT,
+            "not whole after {} s: {status:?}",
+            WHOLE_TIMEOUT.as_secs()
+        );
+        sleep(Duration::from_millis(20)).await;
+    }
 }
 
 fn report(kill: &Kill, counted: usize, ledger: &Ledger) {

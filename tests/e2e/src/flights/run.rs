@@ -41,6 +41,8 @@ const FOLLOW_TIMEOUT: Duration = Duration::from_secs(15);
 pub struct Plan {
     /// Decides when to kill and what to release.
     pub seed: u64,
+    /// Brokers, one of which is killed at a time.
+    pub brokers: u8,
     /// Kills that have to count.
     pub kills: usize,
     /// The first rows of the file; `None` for all.
@@ -60,11 +62,12 @@ pub async fn run(plan: &Plan) -> Result<bool> {
     let temporary = tempfile::Builder::new().prefix("pondage-flights-").tempdir()?;
     let folder = plan.folder.as_deref().unwrap_or(temporary.path());
     std::fs::create_dir_all(folder).with_context(|| format!("can't create {}", folder.display()))?;
-    let installation = Installation::new(pondage_binary().await?, folder)?;
+    let installation = Installation::new(pondage_binary().await?, folder)?.with_brokers(plan.brokers);
     println!(
-        "seed {}, {} rows, {} kills, broker in {}",
+        "seed {}, {} rows, {} brokers, {} kills, data in {}",
         plan.seed,
         flights.rows.len(),
+        plan.brokers,
         plan.kills,
         folder.display()
     );
@@ -106,7 +109,7 @@ impl Stage {
         // What is judged is what a broker finds on its disk after one more crash.
         let last = broker.take().context("no broker runs")?;
         processor_seconds += last.processor_seconds().unwrap_or(0.0);
-        last.kill().await?;
+        last.kill_all().await?;
         let last = self.installation.start(&[]).await?;
         let client = self.connect().await?;
         let topic = self.status(&client, ResourceKind::Topic, TOPIC).await?;
@@ -171,8 +174,16 @@ impl Stage {
         following.spawn(follow(client, flights, ledger, self.followed.clone()));
 
         let chance = Chance::new(plan.seed);
-        let mut killing =
-            pin!(kill_and_restart(&self.installation, &[], broker, plan.kills, chance, self.ledger.clone()));
+        let asking = self.connect().await?;
+        let mut killing = pin!(kill_and_restart(
+            &self.installation,
+            &[],
+            broker,
+            plan.kills,
+            chance,
+            self.ledger.clone(),
+            &asking
+        ));
         let mut kills = None;
         let mut watchdog = Watchdog::new();
         let mut ticks = interval(Duration::from_millis(20));
@@ -210,7 +221,7 @@ impl Stage {
     }
 
     async fn connect(&self) -> Result<Client> {
-        Ok(Client::connect(&self.installation.address(), Options::default()).await?)
+        Ok(Client::connect(&self.installation.address()?, Options::default()).await?)
     }
 
     async fn status(&self, client: &Client, kind: ResourceKind, name: &str) -> Result<Vec<StreamStatus>> {

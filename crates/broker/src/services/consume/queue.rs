@@ -206,7 +206,10 @@ impl<D: Disk> Consumer<D> {
     /// Sends what is granted, a batch at a time, as fast as the consumer reads.
     async fn send(self: Arc<Self>, mut grants: mpsc::UnboundedReceiver<Grants>) -> End {
         let mut bodies = Bodies::new(self.services.handle().clone(), self.queue.clone(), self.place);
+        let mut is_deleted = false;
         while let Some(Grants { epoch, runs, .. }) = grants.recv().await {
+            // The last word of a queue that is deleted.
+            is_deleted = runs.is_empty();
             let until = Instant::now() + self.lease(self.lease_millis);
             let freed = {
                 let mut held = self.held();
@@ -238,7 +241,11 @@ impl<D: Disk> Consumer<D> {
         if self.services.0.stopping.is_cancelled() {
             return End::Stopping;
         }
-        End::Failed(Refusal::NotFound { kind: "queue", name: self.queue.to_string() })
+        End::Failed(if is_deleted {
+            Refusal::NotFound { kind: "queue", name: self.queue.to_string() }
+        } else {
+            self.services.handle().not_leader(self.place.shard)
+        })
     }
 
     fn held(&self) -> std::sync::MutexGuard<'_, Held> {

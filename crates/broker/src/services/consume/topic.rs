@@ -149,7 +149,7 @@ async fn begin<D: Disk>(
         let of_partition =
             wanted.starts.iter().find(|(number, _)| *number == place.partition).map(|(_, at)| *at);
         let at = of_partition.or(wanted.start).or(group_start).unwrap_or(StartAt::Earliest);
-        let position = services.resolve(place, at, Progress { start, end })?;
+        let position = services.resolve(place, at, Progress { start, end }).await?;
         match &wanted.group {
             None if (start..=end).contains(&position) => reader.position = position,
             None => return Err(Refusal::OutOfRange { offset: position, start, end }),
@@ -331,16 +331,30 @@ impl<D: Disk> Sender<D> {
                 credit.wait().await;
             } else {
                 let changes = self.readers.iter_mut().map(|reader| Box::pin(reader.progress.changed()));
-                let changed =
-                    async { if changes.len() == 0 { never().await } else { select_all(changes).await.0 } };
+                let changed = async {
+                    if changes.len() == 0 {
+                        return never().await;
+                    }
+                    let (changed, index, _) = select_all(changes).await;
+                    (changed, index)
+                };
                 tokio::select! {
-                    changed = changed => if changed.is_err() {
-                        return End::Failed(gone(&self.topic));
+                    (changed, index) = changed => if changed.is_err() {
+                        return End::Failed(self.lost(index));
                     },
                     // Without credit there may be something to read all the same.
                     () = credit.more.notified() => {}
                 }
             }
+        }
+    }
+
+    /// Why nobody tells of a partition any more: its topic is deleted, or another broker leads it.
+    fn lost(&self, index: usize) -> Refusal {
+        let Place { shard, stream, .. } = self.readers[index].place;
+        match self.handle.route_of(stream) {
+            Some(_) => self.handle.not_leader(shard),
+            None => gone(&self.topic),
         }
     }
 

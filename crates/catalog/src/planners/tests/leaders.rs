@@ -1,12 +1,18 @@
 //! Leadership: drained, balanced; and what may go afterwards.
 
-use pondage_model::{BrokerId, limits};
+use pondage_model::{
+    BrokerId, Incarnation, Name, Uuid, limits,
+    settings::{Placement, TopicSettings},
+};
 
 use super::{moves, state};
-use crate::planners::{
-    balance,
-    drain::{self, Remaining},
-    leaving,
+use crate::{
+    Catalog, Command, Drain, FEATURE_LEVELS,
+    planners::{
+        balance,
+        drain::{self, Remaining},
+        leaving,
+    },
 };
 
 #[test]
@@ -81,6 +87,63 @@ fn what_a_broker_still_has_to_give_away_is_counted() {
     assert_eq!(drain::remaining(&catalog, BrokerId(2)), remaining(1, 4, 3));
     assert_eq!(drain::remaining(&catalog, BrokerId(3)), remaining(1, 3, 1));
     assert_eq!(drain::remaining(&catalog, BrokerId(9)), remaining(0, 0, 0));
+}
+
+#[test]
+fn what_is_in_the_way_of_a_drain_is_named() {
+    let (everything, leadership) = (Drain::Everything, Drain::Leadership);
+    for (row, (brokers, shards, drain, expected)) in [
+        ("1 2 3", &["1* 2 3"][..], leadership, ""),
+        ("1 2 3", &["1* 2 3"], everything, ""),
+        (
+            "1 2 3",
+            &["1* 2- 3-", "2* 1", "1* 2-"],
+            leadership,
+            "broker 1 is the only in-sync replica of 2 shards",
+        ),
+        // It has copies of them made before its own goes.
+        ("1 2 3", &["1* 2- 3-"], everything, ""),
+        ("1", &["1*"], leadership, "no other broker"),
+        ("1 2~ 3x", &["1* 2"], leadership, "no other broker"),
+        ("1 2~ 3x", &["1* 2"], everything, ""),
+        ("1 2! 3x", &["1* 2"], everything, "no other broker"),
+        ("1", &["1*"], Drain::Nothing, ""),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (catalog, _) = state(brokers, shards);
+        let said = drain::obstacle(&catalog, BrokerId(1), drain).map(|it| it.to_string()).unwrap_or_default();
+        assert!(said.starts_with(expected) && said.is_empty() == expected.is_empty(), "row {row}: {said}");
+    }
+}
+
+#[test]
+fn copies_that_a_topic_asks_for_need_their_brokers() {
+    let mut catalog = Catalog::new();
+    let commands = [Command::Initialise { cluster: Uuid([1; 16]), nonce: Uuid([2; 16]) }].into_iter();
+    let registered = (1..=3).map(|number| Command::RegisterBroker {
+        volume: Uuid([number; 16]),
+        incarnation: Incarnation(1),
+        nonce: Uuid([number; 16]),
+        address: format!("b{number}:1"),
+        rack: None,
+        feature_levels: FEATURE_LEVELS,
+        replaces: None,
+    });
+    let settings = TopicSettings {
+        partitions: 1,
+        replicas: Some(3),
+        placement: Placement::Dedicated,
+        ..TopicSettings::default()
+    };
+    let topic = Command::ApplyTopic { name: Name::new("log").expect("valid"), settings };
+    for command in commands.chain(registered).chain([topic]) {
+        catalog.apply(catalog.revision().next(), &command).expect("no refusal");
+    }
+    let said = drain::obstacle(&catalog, BrokerId(2), Drain::Everything).expect("two are left").to_string();
+    assert!(said.contains("is to have 3 copies and 2 brokers would be left"), "{said}");
+    assert_eq!(drain::obstacle(&catalog, BrokerId(2), Drain::Leadership), None);
 }
 
 #[test]

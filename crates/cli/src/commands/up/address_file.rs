@@ -10,13 +10,13 @@ use serde_json::json;
 use crate::exit::{Failure, Result};
 
 /// A file that exists exactly while a broker serves: it is there as a whole or not at all, and goes with its owner.
-pub(super) struct AddressFile {
+pub(in crate::commands) struct AddressFile {
     path: PathBuf,
 }
 
 impl AddressFile {
     /// Takes the name. One that an earlier broker left behind when it was killed goes now: what it says is over.
-    pub(super) fn claim(path: &Path) -> Result<Self> {
+    pub(in crate::commands) fn claim(path: &Path) -> Result<Self> {
         match fs::remove_file(path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(Failure::usage(format!("--address-file {}: {error}", path.display())))
@@ -25,11 +25,18 @@ impl AddressFile {
         }
     }
 
-    /// Writes the addresses.
-    pub(super) fn write(&self, server: &str, http: &str) -> Result<()> {
+    /// Writes the addresses: of each broker where clients connect and where metrics are. Any of them answers clients.
+    pub(in crate::commands) fn write(&self, places: &[(String, String)]) -> Result<()> {
         let mut partial = self.path.clone().into_os_string();
         partial.push(".partial");
-        let text = format!("{}\n", json!({ "server": server, "http": http }));
+        let servers: Vec<&str> = places.iter().map(|(server, _)| server.as_str()).collect();
+        let first = places.first().map(|(_, http)| http);
+        let mut addresses = json!({ "server": servers.join(","), "http": first });
+        if places.len() > 1 {
+            let each = places.iter().map(|(server, http)| json!({ "server": server, "http": http }));
+            addresses["brokers"] = each.collect();
+        }
+        let text = format!("{addresses}\n");
         fs::write(&partial, text)
             .and_then(|()| fs::rename(&partial, &self.path))
             .map_err(|error| Failure::failed(format!("--address-file {}: {error}", self.path.display())))
@@ -54,13 +61,25 @@ mod tests {
         fs::write(&path, "left behind").expect("writable");
         let file = AddressFile::claim(&path).expect("the folder is writable");
         assert!(!path.exists());
-        file.write("http://127.0.0.1:1", "http://127.0.0.1:2").expect("writable");
-        let text = fs::read_to_string(&path).expect("written");
-        let json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
-        assert_eq!(
-            (&json["server"], &json["http"]),
-            (&json!("http://127.0.0.1:1"), &json!("http://127.0.0.1:2"))
-        );
+        let place = |port: u16| (format!("http://b:{port}"), format!("http://b:{}", port + 1));
+        for (places, expected) in [
+            (vec![place(1)], json!({ "server": "http://b:1", "http": "http://b:2" })),
+            (
+                vec![place(1), place(3)],
+                json!({
+                    "server": "http://b:1,http://b:3",
+                    "http": "http://b:2",
+                    "brokers": [
+                        { "server": "http://b:1", "http": "http://b:2" },
+                        { "server": "http://b:3", "http": "http://b:4" },
+                    ],
+                }),
+            ),
+        ] {
+            file.write(&places).expect("writable");
+            let text = fs::read_to_string(&path).expect("written");
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&text).expect("JSON"), expected);
+        }
         drop(file);
         assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 0);
     }

@@ -12,8 +12,8 @@ use crate::{
 /// What there is to say.
 #[derive(Debug, Default)]
 pub(super) struct Greeting {
-    server: String,
-    http: String,
+    /// Of each broker: where clients connect, and where metrics are.
+    places: Vec<(String, String)>,
     data: String,
     is_new: bool,
     applied: String,
@@ -25,8 +25,7 @@ impl Greeting {
     /// Looks for a topic and a queue to show the next commands with: of the files, else of the data.
     pub(super) async fn new(
         client: &Client,
-        server: &str,
-        http: &str,
+        places: &[(String, String)],
         data: &str,
         is_new: bool,
         applied: &[Applied],
@@ -42,8 +41,7 @@ impl Greeting {
         }
         let [topic, queue] = examples;
         Ok(Self {
-            server: server.to_owned(),
-            http: http.to_owned(),
+            places: places.to_vec(),
             data: data.to_owned(),
             is_new,
             applied: apply::lines(applied, ""),
@@ -54,13 +52,20 @@ impl Greeting {
 
     /// The text.
     pub(super) fn text(&self) -> String {
-        let Self { server, http, data, is_new, .. } = self;
+        let Self { places, data, is_new, .. } = self;
         let state = if *is_new { "new" } else { "from before" };
-        let mut text = format!(
-            "Pondage {} is up.\n\n  clients  {server}\n  metrics  {http}/metrics  (also /livez, /readyz)\n  \
-             data     {data} ({state})\n",
-            env!("CARGO_PKG_VERSION")
-        );
+        let mut text = format!("Pondage {} is up.\n\n", env!("CARGO_PKG_VERSION"));
+        if places.len() > 1 {
+            text += &format!("  brokers  {}, any of which answers\n", places.len());
+        }
+        let servers: Vec<&str> = places.iter().map(|(server, _)| server.as_str()).collect();
+        let server = servers.join(",");
+        text += &format!("  clients  {server}\n");
+        for (index, (_, http)) in places.iter().enumerate() {
+            let beside = if index == 0 { "  (also /livez, /readyz)" } else { "" };
+            text += &format!("  metrics  {http}/metrics{beside}\n");
+        }
+        text += &format!("  data     {data} ({state})\n");
         if !self.applied.is_empty() {
             text += "\n";
             text.extend(self.applied.lines().map(|line| format!("  {line}\n")));
@@ -89,6 +94,9 @@ impl Greeting {
             (None, None) => commands.push("pondage apply -f FILE".to_owned()),
         }
         commands.push("pondage get all".to_owned());
+        if self.places.len() > 1 {
+            commands.push("pondage cluster status".to_owned());
+        }
         commands
     }
 }
@@ -106,8 +114,7 @@ mod tests {
     fn the_next_commands_can_be_typed_as_they_stand() {
         let name = |text| Some(Name::new(text).expect("valid"));
         let base = || Greeting {
-            server: SERVER.to_owned(),
-            http: "http://127.0.0.1:7421".to_owned(),
+            places: vec![(SERVER.to_owned(), "http://127.0.0.1:7421".to_owned())],
             data: "./pondage-data".to_owned(),
             is_new: true,
             applied: "topic/flights  created\n".to_owned(),
@@ -126,9 +133,20 @@ mod tests {
             assert!(text.contains(part), "{part} in {text}");
         }
         assert!(!text.contains("PONDAGE_SERVER"), "{text}");
-        let elsewhere = Greeting { server: "http://127.0.0.1:9".to_owned(), queue: None, ..base() }.text();
+        let place =
+            |port: u16| (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{}", port + 1));
+        let elsewhere = Greeting { places: vec![place(9)], queue: None, ..base() }.text();
         assert!(elsewhere.contains("  export PONDAGE_SERVER=http://127.0.0.1:9\n"), "{elsewhere}");
         assert!(elsewhere.contains("| pondage publish flights\n"), "{elsewhere}");
+        let several = Greeting { places: vec![place(9), place(11)], ..base() }.text();
+        for part in [
+            "brokers  2, any of which answers\n",
+            "metrics  http://127.0.0.1:12/metrics\n",
+            "  export PONDAGE_SERVER=http://127.0.0.1:9,http://127.0.0.1:11\n",
+            "  pondage cluster status\n",
+        ] {
+            assert!(several.contains(part), "{part} in {several}");
+        }
         let empty = Greeting { queue: None, topic: None, ..base() }.text();
         assert!(empty.contains("pondage apply -f FILE"), "{empty}");
     }

@@ -5,8 +5,8 @@ use std::{cell::RefCell, collections::VecDeque, rc::Rc};
 
 use bytes::Bytes;
 use pondage_catalog::{
-    Command, Consensus, ConsensusInput, ConsensusOutput, Membership, ProposalId, ReadId,
-    consensus::revision_at,
+    Catalog, Command, Consensus, ConsensusInput, ConsensusOutput, Membership, ProposalId, ReadId,
+    checkpoint_pages, consensus::revision_at,
 };
 use pondage_model::{BrokerId, Epoch, Position, Refusal, wire::Wire};
 
@@ -56,6 +56,8 @@ pub(super) struct Voter {
     handed_out: usize,
     /// Does not hear of commands.
     pub(super) is_deaf: bool,
+    /// Gets this catalog, which holds as many commands, before it hears of any more.
+    pub(super) lagged: Option<(usize, Catalog)>,
     ended: VecDeque<ConsensusOutput>,
     reads: VecDeque<(usize, ReadId)>,
 }
@@ -65,7 +67,7 @@ impl Voter {
         log.borrow_mut().starts += 1;
         let start = log.borrow().starts;
         let (ended, reads) = (VecDeque::new(), VecDeque::new());
-        Self { log: log.clone(), start, handed_out: 0, is_deaf: false, ended, reads }
+        Self { log: log.clone(), start, handed_out: 0, is_deaf: false, lagged: None, ended, reads }
     }
 }
 
@@ -104,6 +106,11 @@ impl Consensus for Voter {
         }
         if self.is_deaf {
             return None;
+        }
+        if let Some((commands, catalog)) = self.lagged.take() {
+            self.handed_out = commands;
+            let revision = catalog.revision();
+            return Some(ConsensusOutput::Restored { revision, pages: checkpoint_pages(&catalog) });
         }
         if let Some((_, read)) = self.reads.pop_front_if(|(reached, _)| *reached <= self.handed_out) {
             return Some(ConsensusOutput::ReadReady(read));

@@ -1,0 +1,8 @@
+//! Voters of the real library on real stores, with a network that is cut at will.
+
+mod cluster;
+mod growing;
+mod known_faults;
+mod living;
+mod store_suite;
+mod unknown;
