@@ -105,7 +105,8 @@ fn what_is_in_the_way_of_a_drain_is_named() {
         ("1 2 3", &["1* 2- 3-"], everything, ""),
         ("1", &["1*"], leadership, "no other broker"),
         ("1 2~ 3x", &["1* 2"], leadership, "no other broker"),
-        ("1 2~ 3x", &["1* 2"], everything, ""),
+        // A lost broker still counts for how many copies there are to be.
+        ("1 2~ 3x", &["1* 2"], everything, "shard 1 is to have 2 copies"),
         ("1 2! 3x", &["1* 2"], everything, "no other broker"),
         ("1", &["1*"], Drain::Nothing, ""),
     ]
