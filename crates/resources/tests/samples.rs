@@ -256,7 +256,7 @@ fn local_mode_has_one_broker() {
             "f:4:54: spec.replication.minInSyncReplicas: 2 is more than the one broker of local mode; set 1 or leave it out",
         ],
     );
-    let three = loaded(&format!("{one}spec: {{replicas: 3, replication: {{defaultReplicas: 4}}}}"));
+    let three = loaded(&format!("{one}spec: {{replicas: 4}}"));
     let errors = check_local(&three, 3).err().unwrap_or_default();
     let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
     assert!(told.len() == 1 && told[0].contains("4 is more than the 3 brokers"), "{told:?}");
