@@ -58,8 +58,10 @@ pub struct Broker {
     place: Place,
     log: PathBuf,
     addresses: PathBuf,
-    /// The number of a lost broker whose place it takes.
+    /// The number of a lost broker whose place it takes with its next start.
     replaces: Option<u32>,
+    /// The number that is lost if its process ends by itself, having found out that its disk is an old copy.
+    gives_up: Option<u32>,
     child: Option<Child>,
 }
 
@@ -94,7 +96,18 @@ impl Broker {
     ) -> Self {
         let [log, addresses] =
             ["log", "addresses.json"].map(|end| logs.join(format!("broker-{}.{end}", host.0)));
-        Self { host, binary, namespace, membership, place, log, addresses, replaces: None, child: None }
+        Self {
+            host,
+            binary,
+            namespace,
+            membership,
+            place,
+            log,
+            addresses,
+            replaces: None,
+            gives_up: None,
+            child: None,
+        }
     }
 
     /// Where clients and peers connect.
@@ -182,6 +195,7 @@ impl Broker {
         let Some(child) = &mut self.child else { return Ok(None) };
         let Some(status) = child.try_wait()? else { return Ok(None) };
         self.child = None;
+        self.replaces = self.gives_up.take();
         Ok(Some(format!("broker {} ended by itself with {status}\n{}", self.host.0, self.log_tail())))
     }
 
@@ -269,11 +283,13 @@ impl Broker {
         copy_folder(&self.place.data(), &self.backup())
     }
 
-    /// Puts the copy in the place of its data. It must not run.
+    /// Puts the copy in the place of its data. It must not run. It may find that out, empty its volume and end; the next
+    /// start takes the place of broker `number` then.
     ///
     /// # Errors
     /// If there is none, or the system does not let it.
-    pub fn restore(&self) -> Result<()> {
+    pub fn restore(&mut self, number: Option<u32>) -> Result<()> {
+        self.gives_up = number;
         ensure!(self.child.is_none(), "broker {} runs", self.host.0);
         fs::remove_dir_all(self.place.data())?;
         Ok(fs::rename(self.backup(), self.place.data())?)

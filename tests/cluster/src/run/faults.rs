@@ -113,7 +113,7 @@ pub(super) fn begin(stage: &mut Stage, scenario: &Scenario) -> Result<Begun> {
             cluster.broker(victim).kill()?;
             cluster.broker(victim).wipe(number)?;
         }
-        Kind::Restore => return restore(stage, victim),
+        Kind::Restore => return restore(stage, victim, number),
         Kind::Clock => {
             let sign = if stage.chance.percent(50) { 1 } else { -1 };
             stage.load.recorder().clock_jumped();
@@ -171,7 +171,7 @@ pub(super) fn end(stage: &mut Stage, scenario: &Scenario, begun: &Begun) -> Resu
 }
 
 /// Kills a broker, copies its data, lets it work on, kills it again and puts the copy in its place.
-fn restore(stage: &mut Stage, victim: Host) -> Result<Begun> {
+fn restore(stage: &mut Stage, victim: Host, number: Option<u32>) -> Result<Begun> {
     let broker = stage.cluster.broker(victim);
     broker.kill()?;
     broker.back_up()?;
@@ -181,7 +181,7 @@ fn restore(stage: &mut Stage, victim: Host) -> Result<Begun> {
     let asked = in_the_midst(stage);
     stage.cluster.broker(victim).kill()?;
     let unanswered = unanswered(stage, &asked);
-    stage.cluster.broker(victim).restore()?;
+    stage.cluster.broker(victim).restore(number)?;
     Ok(Begun { victim: Some(victim), unanswered, shaped_packets: 0 })
 }
 
