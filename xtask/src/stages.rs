@@ -229,7 +229,7 @@ pub(crate) const STAGES: &[Stage] = &[
                 "--",
                 // Two cores carry three brokers and their clients: a rate that leaves room to catch up between faults.
                 "--rate",
-                "1000",
+                "2000",
                 "--faults",
                 "2",
                 "--only",
