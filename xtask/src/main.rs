@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::project::{Project, SHIPPED_PROFILE};
+use crate::project::Project;
 
 /// The project's own commands.
 #[derive(Parser)]
@@ -145,8 +145,8 @@ fn dispatch(arguments: Arguments) -> Result<bool> {
     match arguments.command {
         Command::Test(arguments) => run::test(&project, &arguments),
         Command::Sim { seed, seeds, seconds, trace } => {
-            let mut sim = project.shipped(project.cargo());
-            sim.args(["run", "--quiet", "--profile", SHIPPED_PROFILE, "--package", "pondage-sim", "--"]);
+            let mut sim = project.program("pondage-sim");
+            sim.args(["--quiet", "--"]);
             if let Some(seed) = seed {
                 sim.arg("seed").arg(seed.to_string());
             }
@@ -163,9 +163,8 @@ fn dispatch(arguments: Arguments) -> Result<bool> {
         }
         Command::Demo { demo: Demo::Flights, rest } => {
             run::build_shipped_binary(&project)?;
-            let mut demo = project.shipped(project.cargo());
-            demo.args(["run", "--quiet", "--profile", SHIPPED_PROFILE, "--package", "pondage-e2e"]);
-            run::pass_through(demo.args(["--bin", "flights", "--"]).args(rest))
+            let mut demo = project.program("pondage-e2e");
+            run::pass_through(demo.args(["--quiet", "--bin", "flights", "--"]).args(rest))
         }
         Command::Bench { subject, rest } => {
             let subject = match subject {

@@ -69,6 +69,13 @@ impl Project {
         command
     }
 
+    /// Runs a package's program in the shipped build; what cargo and the program are told comes behind.
+    pub(crate) fn program(&self, package: &str) -> Command {
+        let mut program = self.shipped(self.cargo());
+        program.args(["run", "--profile", SHIPPED_PROFILE, "--package", package]);
+        program
+    }
+
     /// Where a build by [`Self::shipped`] with [`SHIPPED_PROFILE`] puts `pondage`.
     pub(crate) fn shipped_binary(&self) -> PathBuf {
         self.target_directory.join(&self.host).join(SHIPPED_PROFILE).join("pondage")

@@ -9,8 +9,9 @@ use anyhow::{Context, Result, bail};
 
 use crate::TestArguments;
 use crate::count::{Count, summary};
-use crate::project::Project;
+use crate::project::{Project, SHIPPED_PROFILE};
 use crate::stages::{BUILD_PONDAGE, STAGES, Stage, Step, When};
+use crate::tools::Tool;
 
 /// One stage's end.
 struct Outcome {
@@ -116,12 +117,21 @@ fn run_step(project: &Project, step: &Step, rest: &[String]) -> (Count, Result<(
         }
         Step::Cargo(args) => with(project.cargo(), args),
         Step::Shipped(args) => with(project.shipped(project.cargo()), args),
+        Step::Program(package, args) => {
+            let mut program = project.program(package);
+            program.arg("--locked");
+            with(program, args)
+        }
         Step::Tool(tool, args) => match tool.install(project) {
             Ok(program) => with(project.command(program), args),
             Err(error) => return (Count::default(), Err(error)),
         },
-        Step::ShippedTool(tool, args) => match tool.install(project) {
-            Ok(program) => with(project.shipped(project.command(program)), args),
+        Step::ProcessTests(package) => match Tool::Nextest.install(project) {
+            Ok(program) => {
+                let args =
+                    ["nextest", "run", "--cargo-profile", SHIPPED_PROFILE, "--package", package, "--locked"];
+                with(project.shipped(project.command(program)), &args)
+            }
             Err(error) => return (Count::default(), Err(error)),
         },
     };

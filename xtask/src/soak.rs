@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use crate::project::{Project, SHIPPED_PROFILE};
+use crate::project::Project;
 use crate::run;
 
 /// Seeds between two flights: a few minutes of simulation.
@@ -25,9 +25,8 @@ const ONCE: [(&str, &str, &[&str]); 2] = [
 /// Answers whether nothing broke.
 pub(crate) fn soak_cluster(project: &Project, rest: &[String]) -> Result<bool> {
     run::build_shipped_binary(project)?;
-    let mut cluster = project.shipped(project.cargo());
-    cluster.args(["run", "--quiet", "--profile", SHIPPED_PROFILE, "--package", "pondage-cluster-tests"]);
-    run::pass_through(cluster.args(["--bin", "cluster", "--", "--soak", "--strict"]).args(rest))
+    let mut cluster = project.program("pondage-cluster-tests");
+    run::pass_through(cluster.args(["--quiet", "--bin", "cluster", "--", "--soak", "--strict"]).args(rest))
 }
 
 /// Repeats rounds of simulation and flights for at least `minutes`; stops at the first failure, whose output
@@ -36,9 +35,7 @@ pub(crate) fn soak(project: &Project, minutes: u64, first_seed: u64) -> Result<b
     let end = Duration::from_secs(minutes.saturating_mul(60));
     let started = Instant::now();
     for (what, package, arguments) in ONCE {
-        let mut command = project.shipped(project.cargo());
-        command.args(["run", "--quiet", "--profile", SHIPPED_PROFILE, "--package", package]).args(arguments);
-        if !run::pass_through(&mut command)? {
+        if !run::pass_through(project.program(package).arg("--quiet").args(arguments))? {
             eprintln!("soak: {what} failed");
             return Ok(false);
         }
@@ -47,12 +44,11 @@ pub(crate) fn soak(project: &Project, minutes: u64, first_seed: u64) -> Result<b
     let mut seeds = first_seed..first_seed.saturating_add(SEEDS_PER_ROUND);
     let mut rounds = 0_u64;
     while rounds == 0 || started.elapsed() < end {
-        let mut sim = project.shipped(project.cargo());
-        sim.args(["run", "--quiet", "--profile", SHIPPED_PROFILE, "--package", "pondage-sim", "--", "run"]);
-        let simulated = run::pass_through(sim.arg("--seeds").arg(format!("{}..{}", seeds.start, seeds.end)))?;
-        let mut flights = project.shipped(project.cargo());
-        flights.args(["run", "--quiet", "--profile", SHIPPED_PROFILE, "--package", "pondage-e2e"]);
-        if !simulated || !run::pass_through(flights.args(["--bin", "flights"]))? {
+        let mut sim = project.program("pondage-sim");
+        sim.args(["--quiet", "--", "run", "--seeds"]).arg(format!("{}..{}", seeds.start, seeds.end));
+        let simulated = run::pass_through(&mut sim)?;
+        let mut flights = project.program("pondage-e2e");
+        if !simulated || !run::pass_through(flights.args(["--quiet", "--bin", "flights"]))? {
             let part = if simulated { "the flights" } else { "the simulation" };
             eprintln!("soak: {part} of round {} failed (seeds {}..{})", rounds + 1, seeds.start, seeds.end);
             return Ok(false);
