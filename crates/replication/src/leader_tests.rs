@@ -1,6 +1,8 @@
 use pondage_model::{BrokerId, Epoch, Incarnation, Member, Position, ShardId};
 
-use crate::{Assignment, Effect, EpochTable, FollowerStatus, Input, Message, Now, RecoveredLog, Replica, Timing};
+use crate::{
+    Assignment, Effect, EpochTable, FollowerStatus, Input, Message, Now, RecoveredLog, Replica, Timing,
+};
 
 const FOLLOWER: BrokerId = BrokerId(2);
 

@@ -6,8 +6,8 @@ use pondage_model::{
 };
 
 use crate::{
-    Assignment, Effect, EpochTable, Finding, FollowerStatus, Input, Message, Now, RecoveredLog, Round, Status, Timing,
-    disk::Disk, follower::Follower, leader::Leader,
+    Assignment, Effect, EpochTable, Finding, FollowerStatus, Input, Message, Now, RecoveredLog, Round,
+    Status, Timing, disk::Disk, follower::Follower, leader::Leader,
 };
 
 /// What is the same for leader and follower.
