@@ -122,6 +122,10 @@ enum SoakSubject {
 enum BenchSubject {
     /// Publishing over the native API
     Publish,
+    /// Publishing to three brokers
+    Cluster,
+    /// Many queues on three brokers, of which some are killed and all are restarted
+    Queues,
 }
 
 fn main() -> ExitCode {
@@ -164,10 +168,14 @@ fn dispatch(arguments: Arguments) -> Result<bool> {
             run::pass_through(demo.args(["--bin", "flights", "--"]).args(rest))
         }
         Command::Bench { subject, rest } => {
-            let BenchSubject::Publish = subject;
+            let subject = match subject {
+                BenchSubject::Publish => "publish",
+                BenchSubject::Cluster => "cluster",
+                BenchSubject::Queues => "queues",
+            };
             let mut bench = project.cargo();
             bench.args(["run", "--quiet", "--release", "--package", "pondage-e2e", "--bin", "bench", "--"]);
-            run::pass_through(bench.arg("publish").args(rest))
+            run::pass_through(bench.arg(subject).args(rest))
         }
         Command::Soak { subject: Some(SoakSubject::Cluster), rest, .. } => {
             soak::soak_cluster(&project, &rest)

@@ -165,40 +165,44 @@ impl<D: Disk> Handle<D> {
     /// Where the messages of a topic or queue are.
     ///
     /// # Errors
-    /// [`Refusal::NotFound`], definite.
+    /// Definite: [`Refusal::NotFound`] of a lone broker. The catalog of a member may be a little behind: it refuses with
+    /// [`Refusal::NotLeader`], and who asks where the name is led hears whether there is one.
     pub fn route(&self, name: &Name) -> Result<Arc<Route>, Refusal> {
-        read(&self.0.routes)
-            .by_name
-            .get(name)
-            .cloned()
-            .ok_or_else(|| Refusal::NotFound { kind: "topic or queue", name: name.to_string() })
+        self.known_route(name).ok_or_else(|| match self.consensus() {
+            Some(_) => Refusal::NotLeader { epoch: Epoch::ZERO },
+            None => no_target(name),
+        })
     }
 
-    /// As [`Self::route`], but sure of it: a broker whose catalog is a little behind asks before it says that nothing
-    /// of this name is there.
+    fn known_route(&self, name: &Name) -> Option<Arc<Route>> {
+        read(&self.0.routes).by_name.get(name).cloned()
+    }
+
+    /// As [`Self::route`], but sure of it: a member asks the catalog's leader before it says that nothing of this name is
+    /// there.
     ///
     /// # Errors
-    /// As [`Self::route`], and [`Refusal::NotLeader`], definite, while the catalog can't be asked.
+    /// Definite: [`Refusal::NotFound`]; [`Refusal::NotLeader`] while the catalog can't be asked.
     pub async fn route_surely(&self, name: &Name) -> Result<Arc<Route>, Refusal> {
-        let unknown = match self.route(name) {
-            Err(unknown) if self.consensus().is_some() => unknown,
+        match self.route(name) {
+            Err(_) if self.consensus().is_some() => {}
             known => return known,
-        };
+        }
         let deadline = tokio::time::Instant::now() + ROUTE_TIMEOUT;
         let exists = tokio::time::timeout_at(deadline, self.admin(AdminRequest::HasTarget(name.clone())));
         match exists.await {
-            Ok(Ok(AdminReply::Found(false))) => return Err(unknown),
+            Ok(Ok(AdminReply::Found(false))) => return Err(no_target(name)),
             Ok(Ok(_)) => {}
             Ok(Err(_)) | Err(_) => return Err(Refusal::NotLeader { epoch: Epoch::ZERO }),
         }
         // It is being made: its shards tell when it is there.
-        while tokio::time::Instant::now() < deadline {
-            if let Ok(route) = self.route(name) {
-                return Ok(route);
+        loop {
+            match self.known_route(name) {
+                Some(route) => return Ok(route),
+                None if tokio::time::Instant::now() < deadline => tokio::time::sleep(ROUTE_PAUSE).await,
+                None => return Err(Refusal::NotLeader { epoch: Epoch::ZERO }),
             }
-            tokio::time::sleep(ROUTE_PAUSE).await;
         }
-        Err(Refusal::NotLeader { epoch: Epoch::ZERO })
     }
 
     /// A consumer group's settings.
@@ -666,6 +670,10 @@ impl<D: Disk> Handle<D> {
     fn next_id(&self) -> u64 {
         self.0.next_id.fetch_add(1, Ordering::Relaxed)
     }
+}
+
+fn no_target(name: &Name) -> Refusal {
+    Refusal::NotFound { kind: "topic or queue", name: name.to_string() }
 }
 
 /// The published entry that holds this message.

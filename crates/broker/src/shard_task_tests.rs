@@ -7,6 +7,7 @@ use pondage_node::{
     boot::{Fresh, boot, open_shard},
     coordinator::{Assignment, CoordinatorEvent},
     disk::{FileDisk, LogOptions, open_promises},
+    replication::Timing,
     shard::Ensure,
 };
 use tempfile::TempDir;
@@ -36,7 +37,8 @@ impl Rig {
         drop(boot(&disk, &options, fresh, "here:1".to_owned()).expect("a new volume"));
         let clocks = Clocks::start();
         let me = Member { broker: BrokerId(1), incarnation: Incarnation(1) };
-        let opened = open_shard(&disk, &options, SHARD, me, Epoch::ZERO, clocks.now()).expect("a new log");
+        let opened = open_shard(&disk, &options, SHARD, me, Epoch::ZERO, Timing::default(), clocks.now())
+            .expect("a new log");
         let disk_threads = DiskThreads::start(1).expect("a thread");
         let broker = Handle::new(mpsc::channel(1).0, Metrics::new());
         let (coordinator, mut said) = mpsc::unbounded_channel();

@@ -274,7 +274,7 @@ pub struct OpenedShard<D: Disk> {
 }
 
 /// Opens a shard's log, making it if it is new, for this start of the broker, whose volume promised to answer in no
-/// epoch before `promised`.
+/// epoch before `promised`. `timing` is how patient it is as a leader.
 ///
 /// # Errors
 /// [`OpenError`], naming file and offset.
@@ -284,6 +284,7 @@ pub fn open_shard<D: Disk>(
     id: ShardId,
     me: Member,
     promised: Epoch,
+    timing: Timing,
     now: Now,
 ) -> Result<OpenedShard<D>, OpenError> {
     let opened = log::open(disk.clone(), &shard_folder(id), LogOptions { shard: id, ..*options })?;
@@ -294,7 +295,7 @@ pub fn open_shard<D: Disk>(
         promised,
         newest_log_time: opened.last_log_time,
     };
-    let shard = Shard::recovered(id, me, log, Timing::default(), now);
+    let shard = Shard::recovered(id, me, log, timing, now);
     Ok(OpenedShard { shard, writer: opened.writer, reader: opened.reader })
 }
 

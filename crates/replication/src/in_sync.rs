@@ -19,6 +19,35 @@ pub(crate) struct Requested {
     at: u64,
 }
 
+/// The replicas that a commit and a round need: in sync, or asked to be. It is looked at for every flush and every
+/// acknowledgement, so nothing is collected for it.
+#[derive(Clone, Copy)]
+pub(crate) struct Union<'a> {
+    isr: &'a [Member],
+    requested: Option<&'a Requested>,
+}
+
+impl<'a> Union<'a> {
+    pub(crate) fn new(core: &'a Core, requested: Option<&'a Requested>) -> Self {
+        Self { isr: core.assignment.as_ref().map_or(&[], |row| &row.isr), requested }
+    }
+
+    pub(crate) fn contains(self, broker: BrokerId) -> bool {
+        self.is_in_sync(broker) || self.requested.is_some_and(|requested| requested.members.contains(&broker))
+    }
+
+    /// Each once.
+    pub(crate) fn iter(self) -> impl Iterator<Item = BrokerId> + Clone + 'a {
+        let requested = self.requested.into_iter().flat_map(|requested| &requested.members).copied();
+        let others = requested.filter(move |broker| !self.is_in_sync(*broker));
+        self.isr.iter().map(|member| member.broker).chain(others)
+    }
+
+    fn is_in_sync(self, broker: BrokerId) -> bool {
+        self.isr.iter().any(|member| member.broker == broker)
+    }
+}
+
 /// A wished set.
 struct Wish {
     isr: Vec<Member>,
@@ -91,8 +120,7 @@ impl Leader {
                 }
                 Some(member) => {
                     wish.isr.push(peer.member().filter(|_| caught_up).unwrap_or(member));
-                    let late_millis = peer.late_millis(now);
-                    if late_millis > core.timing.lag_millis_max {
+                    if let Some(late_millis) = peer.late_millis(&core.timing, now) {
                         late.push((late_millis, *broker));
                     } else if peer.is_slow(&core.timing, now) {
                         late.push((0, *broker));
@@ -120,7 +148,7 @@ impl Leader {
     }
 
     fn is_late(core: &Core, peer: &Peer, now: u64) -> bool {
-        now < peer.barred_until || peer.late_millis(now) > core.timing.lag_millis_max
+        now < peer.barred_until || peer.late_millis(&core.timing, now).is_some()
     }
 
     /// Whether a follower holds everything that may be committed: it reached the high watermark, and an entry of

@@ -19,6 +19,9 @@ pub struct Now {
 pub struct Timing {
     /// An in-sync follower that owes something for longer is dropped while the set is above its minimum.
     pub lag_millis_max: u64,
+    /// An in-sync follower whose broker's connection is down for longer is dropped in the same way: its answers could
+    /// not come, and whoever starts or stops in good order is soon back.
+    pub down_millis_max: u64,
     /// What was not answered for as long is said again.
     pub resend_millis: u64,
     /// The set waited for one follower alone for as long: that counts against it.
@@ -29,7 +32,13 @@ pub struct Timing {
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { lag_millis_max: 1_000, resend_millis: 250, slow_wait_millis: 100, slow_window_millis: 60_000 }
+        Self {
+            lag_millis_max: 1_000,
+            down_millis_max: 1_000,
+            resend_millis: 250,
+            slow_wait_millis: 100,
+            slow_window_millis: 60_000,
+        }
     }
 }
 

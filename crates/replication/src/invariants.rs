@@ -46,7 +46,7 @@ pub fn check(replica: &Replica) {
 #[must_use]
 pub fn quorum(replica: &Replica) -> Option<BTreeSet<BrokerId>> {
     match &replica.role {
-        Role::Leader(leader) => Some(leader.union(&replica.core)),
+        Role::Leader(leader) => Some(leader.union(&replica.core).iter().collect()),
         Role::Follower(_) | Role::Fenced => None,
     }
 }

@@ -1,6 +1,6 @@
 //! A leader: appends, pushes, counts what is durable where, confirms that it still leads.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use pondage_model::{
     Body, BrokerId, Entry, Epoch, LogTime, Member, Position, Refusal, StreamId,
@@ -9,7 +9,7 @@ use pondage_model::{
 
 use crate::{
     Effect, Finding, FollowerStatus, Message, Round,
-    in_sync::Requested,
+    in_sync::{Requested, Union},
     peer::{Link, Peer},
     pushing::{greet, push},
     replica::Core,
@@ -101,10 +101,8 @@ impl Leader {
     }
 
     /// The replicas that a commit and a round need: in sync, or asked to be.
-    pub(crate) fn union(&self, core: &Core) -> BTreeSet<BrokerId> {
-        let committed = core.assignment.iter().flat_map(|row| &row.isr).map(|member| member.broker);
-        let requested = self.requested.iter().flat_map(|requested| &requested.members).copied();
-        committed.chain(requested).collect()
+    pub(crate) fn union<'a>(&'a self, core: &'a Core) -> Union<'a> {
+        Union::new(core, self.requested.as_ref())
     }
 
     /// Whether commits can be expected.
@@ -125,27 +123,7 @@ impl Leader {
         if !core.assignment.as_ref().is_some_and(crate::Assignment::has_minimum) {
             return;
         }
-        let durable_of = |broker: &BrokerId| match self.peers.get(broker) {
-            _ if *broker == core.me.broker && planted::is(Fault::LeaderCountsUnsyncedEnd) => core.disk.end,
-            _ if *broker == core.me.broker => core.disk.durable,
-            Some(peer) => peer.durable,
-            None => Position::ZERO,
-        };
-        let mut union = self.union(core);
-        if planted::is(Fault::CommitWithoutRequestedMember) {
-            union.retain(|broker| core.assignment.as_ref().is_some_and(|row| row.in_sync(*broker).is_some()));
-        }
-        if let Some(requested) = &self.requested
-            && planted::is(Fault::CommitOverRequestedIsr)
-        {
-            union.retain(|broker| requested.members.contains(broker));
-        }
-        let mut places: Vec<_> = union.iter().map(durable_of).collect();
-        places.sort_unstable();
-        if places.len() > 2 && planted::is(Fault::CountMemberTwice) {
-            places.remove(0);
-        }
-        let Some(durable) = places.first().copied() else { return };
+        let Some(durable) = self.durable_everywhere(core) else { return };
         if durable > self.first || planted::is(Fault::ServeBeforeOwnEpoch) {
             core.committed(durable, effects);
             if !self.serving {
@@ -153,6 +131,30 @@ impl Leader {
                 effects.push(Effect::Serving(core.epoch));
             }
         }
+    }
+
+    /// What the whole union has on its disks.
+    fn durable_everywhere(&self, core: &Core) -> Option<Position> {
+        let durable_of = |broker: BrokerId| match self.peers.get(&broker) {
+            _ if broker == core.me.broker && planted::is(Fault::LeaderCountsUnsyncedEnd) => core.disk.end,
+            _ if broker == core.me.broker => core.disk.durable,
+            Some(peer) => peer.durable,
+            None => Position::ZERO,
+        };
+        let counts = |broker: &BrokerId| {
+            let is_in_sync = core.assignment.as_ref().is_some_and(|row| row.in_sync(*broker).is_some());
+            let is_requested =
+                self.requested.as_ref().is_none_or(|requested| requested.members.contains(broker));
+            (is_in_sync || !planted::is(Fault::CommitWithoutRequestedMember))
+                && (is_requested || !planted::is(Fault::CommitOverRequestedIsr))
+        };
+        let places = self.union(core).iter().filter(counts).map(durable_of);
+        if planted::is(Fault::CountMemberTwice) {
+            let mut places: Vec<_> = places.collect();
+            places.sort_unstable();
+            return places.get(usize::from(places.len() > 2)).copied();
+        }
+        places.min()
     }
 
     /// Notes when the whole set waits for one follower alone, for it to reach what all others had. One that is always
@@ -170,20 +172,22 @@ impl Leader {
             }
         }
         let union = self.union(core);
-        if self.waiting.is_some_and(|waiting| union.contains(&waiting.broker)) {
+        if self.waiting.is_some_and(|waiting| union.contains(waiting.broker)) {
             return;
         }
-        let in_union = self.peers.values().filter(|peer| union.contains(&peer.broker));
-        let mut places: Vec<_> = in_union.map(|peer| (peer.durable, peer.broker)).collect();
-        places.sort_unstable();
-        let others = places.get(1).map_or(core.disk.durable, |(durable, _)| core.disk.durable.min(*durable));
-        let alone = places.first().filter(|(durable, _)| *durable < others);
+        let in_union = self.peers.values().filter(|peer| union.contains(peer.broker));
+        let places = in_union.map(|peer| (peer.durable, peer.broker));
+        let last = places.clone().min();
+        // What everybody else has: the second to last, and this broker.
+        let before_last = places.filter(|place| Some(*place) != last).map(|(durable, _)| durable);
+        let others = before_last.fold(core.disk.durable, Position::min);
+        let alone = last.filter(|(durable, _)| *durable < others);
         self.waiting =
-            alone.map(|(_, broker)| Waiting { broker: *broker, target: others, since: now, counted: false });
+            alone.map(|(_, broker)| Waiting { broker, target: others, since: now, counted: false });
     }
 
     pub(crate) fn confirm(&mut self, core: &Core) -> Round {
-        let alone = self.union(core).iter().all(|broker| *broker == core.me.broker);
+        let alone = self.union(core).iter().all(|broker| broker == core.me.broker);
         if alone {
             // Nobody else could have been made the leader.
             return Round::NONE;
@@ -205,8 +209,8 @@ impl Leader {
     /// The newest round that everybody in the union answered. Who leaves it by the catalog's word was not made the
     /// leader before, and can't be afterwards.
     fn count_rounds(&mut self, core: &Core) {
-        let round_of = |broker: &BrokerId| match self.peers.get(broker) {
-            _ if *broker == core.me.broker => self.rounds.begun,
+        let round_of = |broker: BrokerId| match self.peers.get(&broker) {
+            _ if broker == core.me.broker => self.rounds.begun,
             Some(peer) => peer.round,
             None => 0,
         };
@@ -449,8 +453,10 @@ impl Leader {
             Link::Streaming { .. } if peer.high_watermark_sent < core.high_watermark => {
                 Some(now + EVERY_MILLIS)
             }
-            _ if peer.is_down() && union.contains(&peer.broker) => Some(now + core.timing.resend_millis),
-            Link::Streaming { .. } if !union.contains(&peer.broker) => {
+            _ if peer.is_down() && union.contains(peer.broker) => {
+                Some(now + core.timing.down_millis_max.min(core.timing.resend_millis))
+            }
+            Link::Streaming { .. } if !union.contains(peer.broker) => {
                 Some(peer.barred_until.max(now + EVERY_MILLIS))
             }
             Link::Streaming { .. } => None,

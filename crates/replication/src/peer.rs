@@ -151,12 +151,19 @@ impl Peer {
         }
     }
 
-    /// For how long it owes what it was asked for, in milliseconds.
-    pub(crate) fn late_millis(&self, now: u64) -> u64 {
+    /// For how long it owes what it was asked for, in milliseconds, if that is longer than it may.
+    pub(crate) fn late_millis(&self, timing: &Timing, now: u64) -> Option<u64> {
+        let owes = self.owes_millis(now);
+        let down = self.down_since.map_or(0, |since| now.saturating_sub(since));
+        let is_late = owes > timing.lag_millis_max || down > timing.down_millis_max;
+        is_late.then(|| owes.max(down))
+    }
+
+    /// For how long it owes what it was asked for over a connection that is there.
+    fn owes_millis(&self, now: u64) -> u64 {
         let entries = if self.durable < self.target { now.saturating_sub(self.target_since) } else { 0 };
         let round = if self.round < self.round_sent { now.saturating_sub(self.round_since) } else { 0 };
-        let down = self.down_since.map_or(0, |since| now.saturating_sub(since));
-        entries.max(round).max(down)
+        entries.max(round)
     }
 
     /// All others waited for it once more.

@@ -20,30 +20,35 @@ fn lateness_counts_from_when_something_was_owed() {
     // What happens at which time; then how late the follower is when.
     let mut peer = streaming();
     peer.aim(Position(5), 0, 1_000);
-    assert_eq!(peer.late_millis(1_400), 400, "entries");
+    assert_eq!(peer.owes_millis(1_400), 400, "entries");
     // More entries do not make it less late, nor more.
     peer.aim(Position(9), 0, 1_300);
-    assert_eq!(peer.late_millis(1_400), 400, "the first of them");
+    assert_eq!(peer.owes_millis(1_400), 400, "the first of them");
     peer.durable = Position(5);
-    assert_eq!(peer.late_millis(1_400), 0, "it reached what it owed");
+    assert_eq!(peer.owes_millis(1_400), 0, "it reached what it owed");
     peer.aim(Position(9), 0, 1_400);
-    assert_eq!(peer.late_millis(1_500), 100, "the next");
+    assert_eq!(peer.owes_millis(1_500), 100, "the next");
     peer.durable = Position(9);
     // A round that it was asked for.
     peer.aim(Position(9), 1, 2_000);
     peer.round_sent = 1;
-    assert_eq!(peer.late_millis(2_050), 50, "a round");
+    assert_eq!(peer.owes_millis(2_050), 50, "a round");
     peer.aim(Position(9), 2, 2_060);
-    assert_eq!(peer.late_millis(2_070), 70, "the first unanswered round");
+    assert_eq!(peer.owes_millis(2_070), 70, "the first unanswered round");
     peer.round = 1;
-    assert_eq!(peer.late_millis(2_070), 0, "answered");
+    assert_eq!(peer.owes_millis(2_070), 0, "answered");
     // A connection that is down; the first word counts.
     peer.link_changed(false, 3_000);
     peer.link_changed(false, 3_500);
-    assert_eq!(peer.late_millis(3_600), 600, "down");
+    let timing = Timing { lag_millis_max: 1_000, down_millis_max: 100, ..Timing::default() };
+    assert_eq!(peer.late_millis(&timing, 3_100), None, "not for long");
+    assert_eq!(peer.late_millis(&timing, 3_600), Some(600), "down");
     assert!(peer.is_current(Incarnation(3), 3_700), "it speaks");
-    assert_eq!(peer.late_millis(3_800), 0);
-    assert_eq!(peer.late_millis(0), 0, "a clock that is behind is no lateness");
+    assert_eq!(peer.late_millis(&timing, 3_800), None);
+    peer.aim(Position(10), 2, 4_000);
+    assert_eq!(peer.late_millis(&timing, 5_000), None, "an answer may take longer than a connection");
+    assert_eq!(peer.late_millis(&timing, 5_001), Some(1_001));
+    assert_eq!(peer.owes_millis(0), 0, "a clock that is behind is no lateness");
 }
 
 #[test]

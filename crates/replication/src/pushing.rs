@@ -7,6 +7,7 @@ use pondage_model::{
 
 use crate::{
     Effect, Message, Push,
+    in_sync::Union,
     leader::Leader,
     peer::{Link, Peer},
     replica::Core,
@@ -15,8 +16,8 @@ use crate::{
 impl Leader {
     /// Pushes what followers do not have and have room for.
     pub(crate) fn pump(&mut self, core: &Core, now: u64, effects: &mut Vec<Effect>) {
-        let union = self.union(core);
-        let Self { peers, tail, rounds, .. } = self;
+        let Self { peers, tail, rounds, requested, .. } = self;
+        let union = Union::new(core, requested.as_ref());
         for peer in peers.values_mut() {
             if let Link::Greeting { again_at, .. } = peer.link {
                 if !peer.is_greeted() || again_at <= now {
@@ -25,7 +26,7 @@ impl Leader {
                 continue;
             }
             let mut room = limits::PUSH_WINDOW_BYTES.saturating_sub(peer.under_way_bytes());
-            let asks = union.contains(&peer.broker) && rounds.begun > peer.round_sent;
+            let asks = union.contains(peer.broker) && rounds.begun > peer.round_sent;
             let Link::Streaming { next, under_way, reading, .. } = &mut peer.link else { continue };
             let mut said = false;
             while *next < core.disk.end && room > 0 && !*reading {

@@ -56,6 +56,8 @@ pub struct View {
     pub numbers: BTreeMap<Host, BrokerId>,
     /// Where the catalog is led.
     pub catalog: Option<Host>,
+    /// All shards' epochs, added up: grows with every change of a leader.
+    pub epochs: u64,
     /// Brokers that vote on the catalog.
     pub voters: usize,
     /// What is not as it should be.
@@ -221,6 +223,7 @@ pub(crate) async fn look(client: Client) -> Result<View> {
     }
     view.catalog = status.catalog_leader.and_then(|leader| hosts.get(&leader)).copied();
     for shard in status.shards.iter().filter(|shard| shard.kind != ShardKind::Catalog) {
+        view.epochs += shard.epoch.0;
         if let Some(host) = shard.leader.and_then(|leader| hosts.get(&leader)) {
             *view.leads.entry(*host).or_default() += shard.streams;
         }
@@ -234,6 +237,13 @@ impl View {
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.troubles.is_empty() && self.voters == self.numbers.len().min(3)
+    }
+
+    /// What is left to be repaired, in words.
+    #[must_use]
+    pub fn missing(&self) -> String {
+        let troubles: Vec<String> = self.troubles.iter().map(ToString::to_string).collect();
+        if troubles.is_empty() { format!("{} voters", self.voters) } else { troubles.join(", ") }
     }
 
     /// The host whose broker leads most, and the one whose broker leads least.

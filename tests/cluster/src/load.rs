@@ -10,13 +10,13 @@ mod runtime;
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use pondage_client::{Client, Options, Settings, Tls};
 use pondage_model::{
     Name, StreamId,
     settings::{QueueSettings, TopicSettings},
 };
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 pub use audit::Findings;
 pub use recorder::{Ack, History, Recorder, Unanswered};
@@ -34,6 +34,8 @@ const PUBLISHERS: usize = 2;
 const CONSUMERS: usize = 2;
 /// How long a consumer may hold a message: what a lost consumer held comes back after that.
 const ACK_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long a question of the harness itself may take.
+const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a message is tried before it ends as unknown.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -176,7 +178,12 @@ impl Load {
         F: Future<Output = Result<T>> + Send,
     {
         let access = self.access.clone();
-        self.inside.run(async move { question(connect(&access).await?).await })
+        let asking = async move { question(connect(&access).await?).await };
+        self.inside.run(async move {
+            timeout(ASK_TIMEOUT, asking)
+                .await
+                .unwrap_or_else(|_| bail!("no answer after {} s", ASK_TIMEOUT.as_secs()))
+        })
     }
 
     /// Whether all clients still work.

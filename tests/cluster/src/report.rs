@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt::Write, path::Path, time::Duration};
 
 use anyhow::{Context, Result};
+use pondage_history::Rule;
 use serde_json::{Value, json};
 
 use crate::{
@@ -85,6 +86,15 @@ impl Outcome {
         rows.collect()
     }
 
+    /// How often a promise was broken.
+    fn count(&self, rule: Rule) -> u64 {
+        self.findings
+            .iter()
+            .filter_map(|findings| findings.report.broken.get(&rule))
+            .map(|broken| broken.count)
+            .sum()
+    }
+
     /// The table.
     #[must_use]
     pub fn table(&self) -> String {
@@ -106,6 +116,12 @@ impl Outcome {
         for (name, reason) in &self.skipped {
             let _ = writeln!(table, "{name:<14} SKIPPED: {reason}");
         }
+        let _ = writeln!(
+            table,
+            "\nlost {}, granted after a confirmed accept {}",
+            self.count(Rule::D1),
+            self.count(Rule::Q1)
+        );
         for findings in &self.findings {
             let _ = write!(table, "\n{}", findings.report);
             for problem in &findings.problems {
@@ -150,6 +166,7 @@ impl Outcome {
             .collect();
         let value = json!({
             "brokers": self.plan.brokers, "rate": self.plan.rate, "seed": self.plan.seed, "is_good": self.is_good(),
+            "lost": self.count(Rule::D1), "regrants": self.count(Rule::Q1),
             "kinds": kinds, "skipped": skipped, "verdicts": verdicts, "faults": self.faults,
         });
         if let Some(folder) = path.parent() {

@@ -172,7 +172,7 @@ impl Stage {
 
     /// Makes the faults of a group, in an order of chance.
     fn play(&mut self, group: &[(Scenario, u32)]) -> Result<()> {
-        self.wait_whole()?;
+        self.wait_whole(false)?;
         let (acknowledged, from) = (self.load.recorder().acknowledged(), Instant::now());
         thread::sleep(WARM_UP);
         let rate = (self.load.recorder().acknowledged() - acknowledged) as f64 / from.elapsed().as_secs_f64();
@@ -222,7 +222,7 @@ impl Stage {
         }
         faults::end(self, scenario, &begun)?;
         let repairing = Instant::now();
-        self.wait_whole()?;
+        let waited_for = self.wait_whole(scenario.may_end)?;
         let to = self.load.recorder().now_micros();
         let acks = self.load.recorder().acks_since(from);
         let gap = gaps::longest(&acks, streams(), from, to);
@@ -235,6 +235,7 @@ impl Stage {
             counts: !scenario.must_hit || (begun.unanswered.publishes > 0 && begun.unanswered.settles > 0),
             gap,
             repaired: repairing.elapsed(),
+            waited_for,
         })
     }
 
@@ -248,30 +249,38 @@ impl Stage {
         Ok(())
     }
 
-    /// Waits until every stream flows, and the cluster says that nothing is left to be repaired.
-    fn wait_whole(&mut self) -> Result<()> {
+    /// Waits until every stream flows, and the cluster says that nothing is left to be repaired. A broker that ends by
+    /// itself is started again if it may, else an error.
+    /// Gives what was missing last.
+    fn wait_whole(&mut self, may_end: bool) -> Result<String> {
         let started = Instant::now();
+        let mut missing_last = String::new();
         loop {
             self.check()?;
+            let mut has_ended = false;
             for broker in &mut self.cluster.brokers {
                 if let Some(ended) = broker.ended()? {
-                    bail!(ended);
+                    ensure!(may_end, ended);
+                    println!("{ended}");
+                    has_ended = true;
                 }
             }
-            let view = self.load.ask(look);
-            let dry = self.dry();
-            if let Ok(view) = &view
-                && view.is_whole()
-                && dry.is_empty()
-            {
-                self.view = view.clone();
-                return Ok(());
+            if has_ended {
+                self.cluster.start_missing()?;
             }
-            ensure!(
-                started.elapsed() < REPAIR_TIMEOUT,
-                "not whole after {} s: streams {dry:?} do not flow; {view:?}",
-                REPAIR_TIMEOUT.as_secs()
-            );
+            let (view, dry) = (self.load.ask(look), self.dry());
+            let missing = match &view {
+                Ok(view) if view.is_whole() && dry.is_empty() => {
+                    self.view = view.clone();
+                    return Ok(missing_last);
+                }
+                Ok(view) => view.missing(),
+                Err(error) => format!("{error:#}"),
+            };
+            missing_last =
+                if dry.is_empty() { missing } else { format!("{missing}; streams {dry:?} do not flow") };
+            let seconds = REPAIR_TIMEOUT.as_secs();
+            ensure!(started.elapsed() < REPAIR_TIMEOUT, "not whole after {seconds} s: {missing_last}");
             thread::sleep(Duration::from_millis(50));
         }
     }

@@ -35,6 +35,8 @@ pub enum Kind {
     PowerCut,
     /// The volume of a leader is full.
     DiskFull,
+    /// Nothing: nobody may take it for a fault.
+    Calm,
 }
 
 /// A kind of fault in a run.
@@ -54,6 +56,8 @@ pub struct Scenario {
     pub brokers_min: u8,
     /// Whether brokers need volumes of their own.
     pub needs_volumes: bool,
+    /// Whether a broker may end by itself because of it; it is started again then.
+    pub may_end: bool,
     /// Whether it counts only with a publish and a settle unanswered when it begins.
     pub must_hit: bool,
     /// The longest gap between answers, 99 of 100 times.
@@ -69,6 +73,7 @@ const fn scenario(kind: Kind, name: &'static str, in_tests: u32, lasts_millis: u
         lasts: Duration::from_millis(lasts_millis),
         brokers_min: 1,
         needs_volumes: false,
+        may_end: false,
         must_hit: false,
         gap_max: None,
     }
@@ -81,6 +86,10 @@ impl Scenario {
 
     const fn on_volumes(self) -> Self {
         Self { needs_volumes: true, ..self }
+    }
+
+    const fn may_end(self) -> Self {
+        Self { may_end: true, ..self }
     }
 
     const fn hits(self) -> Self {
@@ -110,11 +119,12 @@ pub const SCENARIOS: &[Scenario] = &[
     scenario(Kind::ClientCut, "client-cut", 1, 3_000),
     scenario(Kind::Loss, "loss", 1, 4_000),
     scenario(Kind::Reorder, "reorder", 1, 4_000),
-    scenario(Kind::Wipe, "wipe", 1, 1_000).of_three().hits(),
-    scenario(Kind::Restore, "restore", 1, 1_500).of_three().hits(),
+    scenario(Kind::Wipe, "wipe", 1, 1_000).of_three().hits().may_end(),
+    scenario(Kind::Restore, "restore", 1, 1_500).of_three().hits().may_end(),
     scenario(Kind::Clock, "clock", 2, 2_000),
-    scenario(Kind::PowerCut, "power-cut", 3, 0).on_volumes().hits(),
-    scenario(Kind::DiskFull, "disk-full", 1, 4_000).on_volumes(),
+    scenario(Kind::PowerCut, "power-cut", 3, 0).on_volumes().hits().may_end(),
+    scenario(Kind::DiskFull, "disk-full", 1, 4_000).on_volumes().may_end(),
+    scenario(Kind::Calm, "calm", 1, 6_000).gap_millis(1_000),
 ];
 
 #[cfg(test)]

@@ -9,8 +9,13 @@ use crate::{catalog::Answer, disk::Disk};
 const TICK_MILLIS: u64 = 10_000;
 
 /// Patience that one tick outlasts; nobody is slow, only late.
-const TIMING: Timing =
-    Timing { lag_millis_max: 100, resend_millis: 1, slow_wait_millis: u64::MAX, slow_window_millis: 0 };
+const TIMING: Timing = Timing {
+    lag_millis_max: 100,
+    down_millis_max: 100,
+    resend_millis: 1,
+    slow_wait_millis: u64::MAX,
+    slow_window_millis: 0,
+};
 
 /// Something that reveals state and waits for a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

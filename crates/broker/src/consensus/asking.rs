@@ -16,7 +16,7 @@ use super::{
     messages::{ReplyBody, RequestBody},
     node::{Inner, answer_deadline, left},
     ports::CallError,
-    types::{Origin, Proposed},
+    types::{LogId, Origin, Proposed},
 };
 
 /// How long to wait before a leader is looked for again.
@@ -148,13 +148,21 @@ impl Inner {
         let leader = self.leader()?;
         if leader == self.id {
             let confirmed = timeout(READ_LIMIT, self.raft.get_read_log_id()).await.ok()?;
-            return confirmed.ok().map(|(id, _)| id.map(|id| id.index));
+            let (id, _) = confirmed.ok()?;
+            return Some(id.map(|id| id.max(self.resumed(id).unwrap_or(id)).index));
         }
         let address = self.address_of(leader)?;
         match self.caller.call(Some(leader.0), &address, RequestBody::ReadIndex, READ_LIMIT).await {
             Ok(ReplyBody::ReadIndex(index)) => Some(index),
             _ => None,
         }
+    }
+
+    /// What a leader that started again in its own term has to see besides. The library takes the term's first entry
+    /// for the least that every read sees, and forgot with its last life what the term committed since. The log, which
+    /// nobody else wrote in this term, has all of it.
+    fn resumed(&self, read: LogId) -> Option<LogId> {
+        self.last_at_start.filter(|last| last.leader_id == read.leader_id)
     }
 
     /// Another member's read.

@@ -21,7 +21,7 @@ use super::{
     network::{Caller, is_older},
     ports::{Ended, Start},
     shared::Shared,
-    types::{Node, Raft, Types, VolumeId},
+    types::{LogId, Node, Raft, Types, VolumeId},
 };
 
 /// The voter of this broker. Clones are the same one.
@@ -68,6 +68,8 @@ pub(crate) struct Inner {
     pub(crate) seeds: Vec<String>,
     pub(crate) runtime: Handle,
     changes: Mutex<mpsc::Sender<Change>>,
+    /// The last entry of the log when this life began.
+    pub(crate) last_at_start: Option<LogId>,
     /// When a leader was last heard of.
     heard: Mutex<Option<Instant>>,
     /// The snapshot that is being received, and where its next chunk begins.
@@ -100,6 +102,7 @@ impl Inner {
         seeds: Vec<String>,
         runtime: Handle,
         changes: mpsc::Sender<Change>,
+        last_at_start: Option<LogId>,
     ) -> Self {
         Self {
             raft,
@@ -110,6 +113,7 @@ impl Inner {
             seeds,
             runtime,
             changes: Mutex::new(changes),
+            last_at_start,
             heard: Mutex::new(None),
             receiving: Mutex::new(None),
             changing: AtomicBool::new(false),

@@ -129,7 +129,7 @@ async fn start_here<D: Disk, T: Transport>(setup: Setup<D, T>) -> Result<Started
         Ok::<_, StartError>((opened, newest, catalog, damaged))
     };
     let opened = runtime.spawn_blocking(open).await;
-    let (OpenedStore { store, changes }, newest, catalog, damaged) =
+    let (OpenedStore { store, changes, last }, newest, catalog, damaged) =
         opened.map_err(|error| StartError::Consensus(error.to_string()))??;
 
     let machine = Machine::new(Arc::clone(&shared), files, newest);
@@ -138,7 +138,7 @@ async fn start_here<D: Disk, T: Transport>(setup: Setup<D, T>) -> Result<Started
     let raft = Raft::new(id, Arc::new(config()?), Network(caller.clone()), store, machine)
         .await
         .map_err(|error| StartError::Consensus(error.to_string()))?;
-    let inner = Arc::new(Inner::new(raft, caller, shared, id, address, seeds, runtime, changes));
+    let inner = Arc::new(Inner::new(raft, caller, shared, id, address, seeds, runtime, changes, last));
     inner.drive();
     let node = ConsensusNode::new(Arc::clone(&inner));
     Ok(Started { voter: RaftVoter::new(inner), node, catalog, damaged })

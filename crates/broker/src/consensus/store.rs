@@ -31,6 +31,8 @@ pub(crate) struct OpenedStore<D: Disk> {
     pub(crate) store: LogStore<D>,
     /// What closes it.
     pub(crate) changes: mpsc::Sender<Change>,
+    /// The last entry, if there is one.
+    pub(crate) last: Option<LogId>,
 }
 
 /// Opens shard 0's log and the record beside it. The newest durable snapshot is of `covered`, and `snapshot` follows
@@ -62,6 +64,8 @@ pub(crate) fn open<D: Disk>(
     if let Some(purged) = record.purged {
         make_room(&mut opened.writer, &reader, purged).map_err(StartError::Disagree)?;
     }
+    let end = reader.end();
+    let last = (end > reader.start()).then(|| log_id(reader.epoch_at(end).0, end.0 - 1));
     let failed = Arc::clone(shared);
     let thread = LogThread::new(
         disk.clone(),
@@ -79,7 +83,7 @@ pub(crate) fn open<D: Disk>(
         record: Arc::new(watch::Sender::new(record)),
         snapshot,
     };
-    Ok(OpenedStore { store, changes })
+    Ok(OpenedStore { store, changes, last })
 }
 
 /// Whether the log can be the one that the record was written beside.

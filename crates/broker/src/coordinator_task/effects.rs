@@ -24,14 +24,21 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
                 self.write_identity(incarnation, nonce)
             }
             CoordinatorEffect::Registered(member) => {
-                tracing::info!(broker = member.broker.get(), start = member.incarnation.get(), "registered");
+                tracing::debug!(broker = member.broker.get(), start = member.incarnation.get(), "registered");
                 broker.set_own(member.broker);
                 self.tell_peers(member);
             }
             CoordinatorEffect::Reformat => broker.empty_volume(),
             CoordinatorEffect::Assign(shard, row) => {
-                let row = Message::Event(ShardEvent::Assigned(row));
-                self.when_open(shard, move |handle| drop(handle.events.send(row)));
+                let broker = broker.clone();
+                self.when_open(shard, move |handle| {
+                    drop(handle.events.send(Message::Event(ShardEvent::Assigned(row))));
+                    // Whoever leads from now on has heard of no connection that broke before.
+                    for (broker, _) in broker.links().into_iter().filter(|(_, up)| !up) {
+                        let link = ShardEvent::Link { broker, up: false };
+                        drop(handle.events.send(Message::Event(link)));
+                    }
+                });
             }
             CoordinatorEffect::AskPosition(shard) => self.ask_position(shard),
             CoordinatorEffect::RemoveShard(shard) => self.remove_shard(shard),

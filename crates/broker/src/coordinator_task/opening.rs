@@ -5,11 +5,22 @@ use pondage_node::{
     boot::{OpenedShard, open_shard, remove_shard_folder},
     catalog::Consensus,
     disk::Disk,
+    replication::Timing,
     shard::ShardEvent,
 };
 
 use super::CoordinatorTask;
 use crate::shard_task::{Message, ShardHandle, ShardTask};
+
+/// How patient leaders are. Connections here are TCP's: one that broke will not bring an answer, and one that comes back
+/// does so within a round trip.
+const TIMING: Timing = Timing {
+    lag_millis_max: 1_000,
+    down_millis_max: 100,
+    resend_millis: 250,
+    slow_wait_millis: 100,
+    slow_window_millis: 60_000,
+};
 
 impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
     /// Opens the shard's log beside this task, unless it is open, and then does `then`, after all that was to be
@@ -32,7 +43,7 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
             if broker.shard(shard).is_err() {
                 let (promises, now) = (around.promises.clone(), around.clocks.now());
                 let opened = tokio::task::spawn_blocking(move || {
-                    open_shard(&store, &options, shard, me, promises.get(shard), now)
+                    open_shard(&store, &options, shard, me, promises.get(shard), TIMING, now)
                 })
                 .await;
                 match opened {

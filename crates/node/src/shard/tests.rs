@@ -5,7 +5,7 @@ use pondage_model::{
     record::{BatchBuilder, Compression, RecordDraft},
     settings::{QueueSettings, StreamSettings},
 };
-use pondage_replication::Assignment;
+use pondage_replication::{Assignment, Timing};
 use pondage_storage::{Faults, HostileDisk, LogOptions, LogReader, LogWriter, Written};
 
 mod dead_letters;
@@ -43,7 +43,7 @@ impl Rig {
     fn of(disk: &HostileDisk, me: Member) -> Self {
         let options = LogOptions::default();
         let OpenedShard { shard, writer, reader } =
-            open_shard(disk, &options, ShardId(1), me, Epoch::ZERO, Now::default())
+            open_shard(disk, &options, ShardId(1), me, Epoch::ZERO, Timing::default(), Now::default())
                 .expect("a disk without faults");
         Self { shard, writer, reader, written: None, millis: 0, said: Vec::new() }
     }

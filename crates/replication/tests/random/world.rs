@@ -191,7 +191,7 @@ impl World {
     fn start(&mut self, broker: BrokerId) {
         let Some(host) = self.hosts.get_mut(&broker) else { return };
         // Slow ones come back within the time that healing has.
-        host.start(Timing { slow_window_millis: 6_000, ..Timing::default() });
+        host.start(Timing { slow_window_millis: 6_000, down_millis_max: 100, ..Timing::default() });
         self.catalog.incarnations.insert(broker, host.incarnation);
         self.images.remove(&broker);
         self.say(|| format!("{broker:?} starts"));

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::Stage;
 use crate::{
+    cluster::look,
     load::Unanswered,
     network::{Host, Shape, Traffic},
     scenarios::{Kind, Scenario},
@@ -45,6 +46,8 @@ pub struct Fault {
     pub gap: Duration,
     /// From its end until nothing was left of it.
     pub repaired: Duration,
+    /// What was missing until then.
+    pub waited_for: String,
 }
 
 impl fmt::Display for Fault {
@@ -54,6 +57,9 @@ impl fmt::Display for Fault {
         let (gap, repaired) = (gap.as_millis(), repaired.as_millis());
         write!(f, "{name}{victim}: {publishes} publishes and {settles} settles unanswered, ")?;
         write!(f, "longest gap {gap} ms, whole {repaired} ms after its end")?;
+        if !self.waited_for.is_empty() {
+            write!(f, " ({})", self.waited_for)?;
+        }
         if self.counts { Ok(()) } else { write!(f, " (does not count)") }
     }
 }
@@ -115,6 +121,7 @@ pub(super) fn begin(stage: &mut Stage, scenario: &Scenario) -> Result<Begun> {
         }
         Kind::PowerCut => asked = power_cut(stage)?,
         Kind::DiskFull => cluster.broker(victim).volume()?.fill()?,
+        Kind::Calm => {}
     }
     let shaped_packets = stage.cluster.network.shaped_packets();
     Ok(Begun { victim: Some(victim), unanswered: unanswered(stage, &asked), shaped_packets })
@@ -147,6 +154,14 @@ pub(super) fn end(stage: &mut Stage, scenario: &Scenario, begun: &Begun) -> Resu
         }
         // It ended with the cut.
         Kind::PowerCut => Ok(()),
+        Kind::Calm => {
+            let (before, after) = (stage.view.epochs, stage.load.ask(look)?.epochs);
+            ensure!(
+                before == after,
+                "a leader was changed although nothing was wrong: {before} epochs, now {after}"
+            );
+            Ok(())
+        }
         Kind::DiskFull => {
             cluster.broker(victim).volume()?.relieve()?;
             // A broker whose disk is full may end; it may not come back wrong.
@@ -161,7 +176,7 @@ fn restore(stage: &mut Stage, victim: Host) -> Result<Begun> {
     broker.kill()?;
     broker.back_up()?;
     stage.cluster.start_missing()?;
-    stage.wait_whole()?;
+    stage.wait_whole(false)?;
     thread::sleep(Duration::from_secs(1));
     let asked = in_the_midst(stage);
     stage.cluster.broker(victim).kill()?;

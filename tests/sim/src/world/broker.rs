@@ -6,6 +6,7 @@ use pondage_node::{
     coordinator::{CoordinatorEffect, CoordinatorEvent},
     shard::{RequestId, ShardEvent, ShardReply, ShardRequest},
 };
+use pondage_replication::Timing;
 use pondage_storage::{HostileDisk, LogOptions, LogReader, log::ReadError};
 
 use super::{
@@ -252,7 +253,7 @@ impl World {
             self.fatal = Some(format!("host {host} opens {shard:?} before it is registered"));
             return;
         };
-        match open_shard(&disk, &options, shard, me, up.promises.get(shard), now) {
+        match open_shard(&disk, &options, shard, me, up.promises.get(shard), Timing::default(), now) {
             Ok(OpenedShard { shard: machine, writer, reader }) => {
                 let found = log_of(&reader);
                 let end = reader.end();

@@ -103,16 +103,6 @@ async fn a_member_that_lagged_gets_the_catalog_whole_and_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_member_at_a_new_address_is_found_again() {
-    let mut cluster = Cluster::new(3).await;
-    let leader = cluster.leader().await;
-    let status = cluster.at(leader).node.status();
-    assert_eq!((status.voters.len(), status.learners.len()), (3, 0));
-    let same = cluster.at((leader + 1) % 3).node.status();
-    assert_eq!(same.leader, Some(volume(leader)));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_was_restored_is_found_out_and_votes_no_more() {
     let mut cluster = Cluster::new(3).await;
     let leader = cluster.leader().await;

@@ -138,3 +138,25 @@ async fn a_leader_that_was_cut_off_answers_no_read_until_it_knows_what_happened_
     assert!(cluster.at(old).answer(read).await.unwrap() >= written);
     cluster.converge().await;
 }
+
+/// A leader that starts again goes on in its term, and the library then reads at the first entry of that term.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_starts_again_reads_all_that_was_answered() {
+    let mut cluster = Cluster::new(3).await;
+    let leader = cluster.leader().await;
+    let mut answered = cluster.commit(leader).await;
+    for _ in 0..200 {
+        answered = cluster.commit(leader).await;
+    }
+    for host in 0..3 {
+        cluster.kill(host).await;
+    }
+    // The others first, so that there is a majority when the leader is back and before anybody is elected.
+    for host in (0..3).filter(|host| *host != leader).chain([leader]) {
+        cluster.start(host).await.unwrap();
+    }
+    let broker = cluster.at(leader);
+    let read = broker.read();
+    let seen = broker.answer(read).await;
+    assert!(seen.clone().is_ok_and(|seen| seen >= answered), "{seen:?} after {answered}");
+}

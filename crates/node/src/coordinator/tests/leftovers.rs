@@ -1,4 +1,5 @@
 use pondage_model::{Epoch, ShardId, Uuid};
+use pondage_replication::Timing;
 use pondage_storage::{Disk, Faults, HostileDisk, LogOptions, volume::shard_folder};
 
 use super::{
@@ -19,7 +20,8 @@ fn with_topic(disk: &HostileDisk) -> (Rig, ShardId) {
     let shard = rig.started()[0];
     let me = rig.coordinator.registered().expect("it is");
     let opened =
-        open_shard(disk, &LogOptions::default(), shard, me, Epoch::ZERO, Now::default()).expect("no faults");
+        open_shard(disk, &LogOptions::default(), shard, me, Epoch::ZERO, Timing::default(), Now::default())
+            .expect("no faults");
     let mut written = Vec::new();
     let mut machine = opened.shard;
     machine

@@ -1,6 +1,6 @@
 //! Clients that call as fast as they are answered, and what that took.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -10,10 +10,13 @@ use pondage_model::{
     record::{BatchBuilder, Compression, RecordDraft},
 };
 use pondage_protocol::v1::{PublishRequest, messages_client::MessagesClient};
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
 use tonic::transport::{Channel, Endpoint};
 
-use crate::{machine, server::Served};
+use crate::{machine, server::Target};
 
 /// The topic, on brokers.
 pub(crate) const TOPIC: &str = "bench";
@@ -38,6 +41,8 @@ pub(crate) enum Calls {
 pub(crate) struct Plan {
     pub(crate) calls: Calls,
     pub(crate) clients: usize,
+    /// Calls of all clients together; without it each calls again once it was answered.
+    pub(crate) per_second: Option<f64>,
     pub(crate) connections: usize,
     pub(crate) warm_up: Duration,
     pub(crate) measured: Duration,
@@ -99,7 +104,7 @@ impl Caller {
 }
 
 /// A connection with the settings of the client's own.
-async fn stub(address: &str) -> Result<MessagesClient<Channel>> {
+pub(crate) async fn stub(address: &str) -> Result<MessagesClient<Channel>> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?
         .tcp_nodelay(true)
         .initial_stream_window_size(4 << 20)
@@ -140,15 +145,16 @@ struct Sample {
 }
 
 impl Sample {
-    async fn take(served: &Served) -> Result<Self> {
-        let (pid, http) = (served.pid, served.http);
+    async fn take(target: &Target) -> Result<Self> {
+        let Target { pids, https, .. } = target.clone();
         let sampled = tokio::task::spawn_blocking(move || {
-            let disk = |http: SocketAddr| -> Result<(f64, f64)> {
-                Ok((machine::scrape(http, FSYNCS)?, machine::scrape(http, BYTES_WRITTEN)?))
+            let sum = |metric: &str| -> Result<f64> {
+                https.iter().map(|http| machine::scrape(*http, metric)).sum()
             };
+            let disk = || -> Result<(f64, f64)> { Ok((sum(FSYNCS)?, sum(BYTES_WRITTEN)?)) };
             Ok(Self {
-                disk: http.map(disk).transpose()?,
-                server_cpu: machine::cpu_seconds(pid)?,
+                disk: (!https.is_empty()).then(disk).transpose()?,
+                server_cpu: pids.iter().map(|pid| machine::cpu_seconds(*pid)).sum::<Result<f64>>()?,
                 client_cpu: machine::cpu_seconds(std::process::id())?,
             })
         });
@@ -157,19 +163,26 @@ impl Sample {
 }
 
 /// Lets the clients call and counts.
-pub(crate) async fn measure(served: &Served, plan: Plan) -> Result<Load> {
+pub(crate) async fn measure(target: &Target, plan: Plan) -> Result<Load> {
     let mut connections = Vec::new();
     for _ in 0..plan.connections.min(plan.clients) {
-        connections.push(Caller::connect(plan.calls, &served.address).await?);
+        connections.push(Caller::connect(plan.calls, &target.address).await?);
     }
     let begin = Instant::now() + plan.warm_up;
     let end = begin + plan.measured;
     let mut clients = JoinSet::new();
+    let turn = plan.per_second.map(|rate| Duration::from_secs_f64(1.0 / rate));
     for index in 0..plan.clients {
         let mut caller = connections[index % connections.len()].for_client(index);
+        // One after the other, evenly.
+        let mut due = turn.map(|turn| Instant::now() + turn * index as u32);
         clients.spawn(async move {
             let mut took_micros: Vec<u32> = Vec::new();
             for number in 0.. {
+                if let (Some(due), Some(turn)) = (&mut due, turn) {
+                    sleep_until(*due).await;
+                    *due += turn * plan.clients as u32;
+                }
                 let started = Instant::now();
                 if started >= end {
                     break;
@@ -184,10 +197,10 @@ pub(crate) async fn measure(served: &Served, plan: Plan) -> Result<Load> {
             anyhow::Ok(took_micros)
         });
     }
-    tokio::time::sleep_until(begin).await;
-    let before = Sample::take(served).await?;
-    tokio::time::sleep_until(end).await;
-    let after = Sample::take(served).await?;
+    sleep_until(begin).await;
+    let before = Sample::take(target).await?;
+    sleep_until(end).await;
+    let after = Sample::take(target).await?;
 
     let mut took_micros = Vec::new();
     while let Some(client) = clients.join_next().await {

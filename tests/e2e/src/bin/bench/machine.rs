@@ -43,6 +43,22 @@ impl Machine {
             commit: commit(),
         })
     }
+
+    /// Where the figures are of, for people.
+    pub(crate) fn sentence(&self) -> String {
+        let Self { processor, cores, kernel, file_system, sync_micros, commit } = self;
+        format!(
+            "{cores} cores of {processor}, Linux {kernel}, {file_system}; 1 KiB written and synced alone takes \
+             {sync_micros} µs (median). Commit {commit}."
+        )
+    }
+}
+
+/// Bytes of memory that a process has now.
+pub(crate) fn memory_bytes(pid: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    Ok(line.trim().trim_end_matches("kB").trim().parse::<u64>()? << 10)
 }
 
 /// The load averages of the last minute, 5 and 15 minutes.

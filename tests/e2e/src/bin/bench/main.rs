@@ -1,13 +1,18 @@
-//! Benchmarks with real processes. `docs/benchmarks.md` says what they mean; `cargo xtask bench publish` runs them.
+//! Benchmarks with real processes. `docs/benchmarks.md` says what they mean; `cargo xtask bench` runs them.
 //!
 //! The servers are this program again, in processes of their own: the broker with the settings of the real one, and
 //! an echo with the same runtime, allocator and HTTP/2 settings. What is compared is measured in turns in one run.
 
+mod cluster;
 mod echo;
+mod figures;
 mod load;
 mod machine;
+mod members;
 mod publish;
+mod queues;
 mod report;
+mod rolling;
 mod server;
 
 use std::process::ExitCode;
@@ -31,6 +36,10 @@ struct Arguments {
 enum Subject {
     /// Single durable messages from many publishers, against an empty call on the same machine
     Publish(publish::Arguments),
+    /// Single durable messages on three brokers, against one broker and against a call and a sync
+    Cluster(cluster::Arguments),
+    /// Ten thousand queues on three brokers, of which one is killed, and then all are restarted in turn
+    Queues(queues::Arguments),
     /// What is measured, in a process of its own
     #[command(hide = true)]
     Serve(server::Arguments),
@@ -43,6 +52,8 @@ fn main() -> Result<ExitCode> {
     runtime.block_on(async {
         match arguments.subject {
             Subject::Publish(arguments) => publish::run(arguments).await,
+            Subject::Cluster(arguments) => cluster::run(arguments).await.map(|()| ExitCode::SUCCESS),
+            Subject::Queues(arguments) => queues::run(arguments).await.map(|()| ExitCode::SUCCESS),
             Subject::Serve(arguments) => server::serve(arguments).await.map(|()| ExitCode::SUCCESS),
         }
     })

@@ -11,14 +11,17 @@ use pondage_client::{Client, Options, Settings};
 use pondage_model::{Name, settings::TopicSettings};
 
 use crate::{
+    figures,
     load::{self, Calls, Load, Plan, TOPIC},
     machine::{Machine, load_average},
-    report::{self, Report},
+    report::Report,
     server::Served,
 };
 
+/// Where the figures stand in a document.
+const SECTION: &str = "figures";
 /// What a sync of a typical cloud volume takes.
-const SYNC_DELAY: Duration = Duration::from_millis(2);
+pub(crate) const SYNC_DELAY: Duration = Duration::from_millis(2);
 
 /// How to measure.
 #[derive(clap::Args, Debug)]
@@ -117,11 +120,12 @@ impl Servers {
         let plan = Plan {
             calls,
             clients,
+            per_second: None,
             connections: arguments.connections.max(1),
             warm_up: Duration::from_secs(1),
             measured: Duration::from_secs_f64(arguments.seconds),
         };
-        load::measure(served, plan).await
+        load::measure(&served.target(), plan).await
     }
 
     async fn stop(self) -> Result<()> {
@@ -172,7 +176,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
         println!("\n{}", report.markdown());
     }
     if let Some(document) = &arguments.write {
-        report::write(document, &report.markdown())?;
+        figures::write(document, SECTION, &report.markdown())?;
     }
     Ok(ExitCode::SUCCESS)
 }

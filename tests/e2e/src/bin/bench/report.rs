@@ -1,15 +1,15 @@
-//! Figures for people, programs and `docs/benchmarks.md`.
+//! The figures of publishing, for people, programs and `docs/benchmarks.md`.
 
-use std::{fmt::Write, fs, path::Path};
+use std::fmt::Write;
 
-use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::{load::Load, machine::Machine, publish::Subject};
-
-/// The marks of the section that `--write` replaces.
-const BEGIN: &str = "<!-- figures: begin -->";
-const END: &str = "<!-- figures: end -->";
+use crate::{
+    figures::{median, table},
+    load::Load,
+    machine::Machine,
+    publish::Subject,
+};
 
 /// Everything that was measured.
 pub(crate) struct Report {
@@ -175,76 +175,5 @@ impl Report {
             machine.commit,
         );
         text
-    }
-}
-
-/// Of ascending figures; there is at least one.
-fn median(figures: &[f64]) -> f64 {
-    let middle = figures.len() / 2;
-    if figures.len() % 2 == 1 { figures[middle] } else { f64::midpoint(figures[middle - 1], figures[middle]) }
-}
-
-/// A table of Markdown with even columns; the first row is its head.
-fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; COLUMNS] = std::array::from_fn(width);
-    let mut text = String::new();
-    for (index, row) in rows.iter().enumerate() {
-        for (column, cell) in row.iter().enumerate() {
-            let width = widths[column];
-            // Words to the left, figures to the right.
-            let _ = if column == 0 {
-                write!(text, "| {cell:<width$} ")
-            } else {
-                write!(text, "| {cell:>width$} ")
-            };
-        }
-        text.push_str("|\n");
-        if index == 0 {
-            for (column, width) in widths.iter().enumerate() {
-                let _ = if column == 0 {
-                    write!(text, "|{:-<1$}", "", width + 2)
-                } else {
-                    write!(text, "|{:-<1$}:", "", width + 1)
-                };
-            }
-            text.push_str("|\n");
-        }
-    }
-    text
-}
-
-/// Replaces the marked section of a document.
-pub(crate) fn write(document: &Path, figures: &str) -> Result<()> {
-    let text = fs::read_to_string(document).with_context(|| format!("reading {}", document.display()))?;
-    let marked = text.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let (before, after) = marked.with_context(|| format!("{} has no {BEGIN} … {END}", document.display()))?;
-    fs::write(document, format!("{before}{BEGIN}\n{figures}{END}{after}"))
-        .with_context(|| format!("writing {}", document.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_marked_section_is_replaced() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let document = folder.path().join("benchmarks.md");
-        fs::write(&document, format!("before\n{BEGIN}\nold\n{END}\nafter\n")).expect("written");
-        for figures in ["first\n", "second\n"] {
-            write(&document, figures).expect("has the marks");
-            let text = fs::read_to_string(&document).expect("there");
-            assert_eq!(text, format!("before\n{BEGIN}\n{figures}{END}\nafter\n"));
-        }
-        fs::write(&document, "no marks").expect("written");
-        write(&document, "new").expect_err("nowhere to write");
-        assert_eq!(fs::read_to_string(&document).expect("there"), "no marks");
-    }
-
-    #[test]
-    fn a_median_is_the_middle_or_between_the_two() {
-        assert_eq!(median(&[1.0, 2.0, 9.0]), 2.0);
-        assert_eq!(median(&[1.0, 2.0, 4.0, 9.0]), 3.0);
     }
 }
