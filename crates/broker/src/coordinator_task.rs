@@ -3,11 +3,12 @@
 mod catalog_log;
 mod effects;
 mod opening;
+mod shard_watch;
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use pondage_model::{Member, Refusal, Revision, ShardId};
@@ -25,11 +26,14 @@ use tokio::{
 
 use crate::{
     directory::BrokerEntry,
+    metrics::Seen,
     peers::{Credit, PeerAddress},
     shard_task::Done,
     surroundings::Surroundings,
 };
 pub(crate) use catalog_log::CatalogLog;
+pub(crate) use shard_watch::ShardTotals;
+use shard_watch::{ShardWatch, View};
 
 /// Administrators' requests that wait; then senders wait.
 pub(crate) const INBOX_REQUESTS_MAX: usize = 1_024;
@@ -74,6 +78,7 @@ pub(crate) struct CoordinatorTask<D: Disk, C: Consensus> {
     leaving: Vec<oneshot::Sender<()>>,
     has_left: bool,
     stopping: Option<oneshot::Sender<()>>,
+    watch: ShardWatch,
     /// Shards that are being opened or removed, and the last one that is done.
     opening: HashMap<ShardId, JoinHandle<()>>,
 }
@@ -100,6 +105,7 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
             leaving: Vec::new(),
             has_left: false,
             stopping: None,
+            watch: ShardWatch::default(),
             opening: HashMap::new(),
         }
     }
@@ -119,6 +125,7 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
                 self.perform(effect);
             }
             self.tell_others();
+            self.tell_metrics();
             if self.log.as_ref().is_none_or(CatalogLog::is_idle)
                 && let Some(stopping) = self.stopping.take()
             {
@@ -158,7 +165,12 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
                 self.answers.insert(id, answer);
                 CoordinatorEvent::Request { id, request }
             }
-            AdminMessage::Event(event) => event,
+            AdminMessage::Event(event) => {
+                if let CoordinatorEvent::Serving(shard, _) = event {
+                    self.watch.said(shard);
+                }
+                event
+            }
             AdminMessage::Peer(from, message, _credit) => CoordinatorEvent::Peer { from, message },
             AdminMessage::Written(writer, result) => {
                 self.came_back(writer);
@@ -210,6 +222,34 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
         if brokers_changed {
             self.tell_peers(me);
         }
+    }
+
+    /// What the cluster looks like from here.
+    fn tell_metrics(&mut self) {
+        let (coordinator, broker) = (&self.coordinator, &self.around.broker);
+        let catalog = coordinator.catalog();
+        let away = match coordinator.live() {
+            Some(live) => catalog.brokers().map(|row| row.id).filter(|id| !live.contains(id)).collect(),
+            None => broker.links().into_iter().filter(|(_, up)| !up).map(|(id, _)| id).collect(),
+        };
+        let view = View {
+            now_millis: self.around.clocks.now().monotonic_millis,
+            catalog,
+            own: coordinator.registered(),
+            away,
+            serves: &|shard, epoch| coordinator.serves(shard, epoch),
+        };
+        let mut gaps_millis = Vec::new();
+        let shards = self.watch.look(&view, &mut gaps_millis);
+        let metrics = broker.metrics();
+        for gap in gaps_millis {
+            metrics.leader_gap(Duration::from_millis(gap));
+        }
+        let membership = coordinator.membership();
+        let own = view.own.map(|member| member.broker);
+        let leads_catalog = own.is_some() && membership.leader == own;
+        let revision = catalog.revision().get();
+        metrics.see(Seen { at: Instant::now(), shards, membership, leads_catalog, revision });
     }
 
     /// Tells the peers whom to speak to.

@@ -150,6 +150,7 @@ impl Broker {
         for what in damaged {
             tracing::error!(what, "a snapshot of the catalog is damaged; an older one is used");
         }
+        handle.metrics().report_of(peers.clone(), tls.clone());
         handle.votes_through(cluster, node.clone());
         handle.set_remote(Arc::new(OverCalls::new(peers.clone(), handle.directory().clone())));
         let parts = Arc::new(MemberParts::new(peers.clone(), node, introduction, control));

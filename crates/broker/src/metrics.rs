@@ -4,6 +4,7 @@
 //! per shard: a stream costs nothing between scrapes.
 
 mod catalogue;
+mod cluster;
 mod render;
 
 use std::{
@@ -18,16 +19,23 @@ use std::{
 use pondage_model::{Code, ShardId, StreamId};
 use pondage_node::disk::Counters;
 use prometheus::{
-    Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
     process_collector::ProcessCollector,
 };
 
+use crate::{peers::Peers, tls::Tls};
 use catalogue::Metric;
+use cluster::Sources;
+pub(crate) use cluster::{ReplicaReport, Seen};
 pub(crate) use render::scrape;
 
 /// Upper bounds of the publish histogram, in seconds: from a local disk's sync to a long stall.
 const PUBLISH_SECONDS: [f64; 15] =
     [0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0];
+
+/// Upper bounds of the histogram of gaps between two leaders, in seconds: from a hand-over to an outage.
+const GAP_SECONDS: [f64; 15] =
+    [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 4.0, 10.0, 60.0, 600.0];
 
 /// A call of the native API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +125,44 @@ impl Unwelcome {
     }
 }
 
+/// How the in-sync replicas of a shard change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum InSyncChange {
+    Shrink,
+    Expand,
+}
+
+impl InSyncChange {
+    const ALL: [Self; 2] = [Self::Shrink, Self::Expand];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Shrink => "shrink",
+            Self::Expand => "expand",
+        }
+    }
+}
+
+/// How a hand-over ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HandOverEnd {
+    /// The broker that was to lead leads.
+    Finished,
+    /// This broker leads on, or another one than was wanted does.
+    Failed,
+}
+
+impl HandOverEnd {
+    const ALL: [Self; 2] = [Self::Finished, Self::Failed];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// The broker's metrics. Cloning is cheap.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics(Arc<Kept>);
@@ -129,6 +175,13 @@ struct Kept {
     publishes: Histogram,
     connections: IntGauge,
     unwelcome: IntCounterVec,
+    in_sync_asked: IntCounterVec,
+    in_sync_changes: IntCounterVec,
+    hand_overs_begun: IntCounter,
+    hand_overs_ended: IntCounterVec,
+    leader_gaps: Histogram,
+    seen: Mutex<Option<Seen>>,
+    sources: Sources,
     shards: Mutex<BTreeMap<ShardId, Arc<ShardMetrics>>>,
     consumers: Mutex<HashMap<StreamId, u32>>,
 }
@@ -142,9 +195,26 @@ impl Metrics {
         let requests = counters(&catalogue::REQUESTS);
         let refusals = counters(&catalogue::REFUSALS);
         let unwelcome = counters(&catalogue::CONNECTIONS_REFUSED);
-        let publish = &catalogue::PUBLISH_DURATION;
-        let histogram = HistogramOpts::new(publish.name, publish.help).buckets(PUBLISH_SECONDS.to_vec());
-        let publishes = registered(&registry, Histogram::with_opts(histogram));
+        let (in_sync_asked, in_sync_changes) =
+            (counters(&catalogue::IN_SYNC_ASKED), counters(&catalogue::IN_SYNC_CHANGES));
+        let hand_overs_ended = counters(&catalogue::HAND_OVERS_ENDED);
+        // All are there from the start, so that the first one can be seen as a change.
+        for change in InSyncChange::ALL {
+            for family in [&in_sync_asked, &in_sync_changes] {
+                family.with_label_values(&[change.as_str()]);
+            }
+        }
+        for end in HandOverEnd::ALL {
+            hand_overs_ended.with_label_values(&[end.as_str()]);
+        }
+        let hand_overs_begun =
+            registered(&registry, IntCounter::with_opts(opts(&catalogue::HAND_OVERS_BEGUN)));
+        let histogram = |metric: &Metric, bounds: &[f64]| {
+            let histogram = HistogramOpts::new(metric.name, metric.help).buckets(bounds.to_vec());
+            registered(&registry, Histogram::with_opts(histogram))
+        };
+        let publishes = histogram(&catalogue::PUBLISH_DURATION, &PUBLISH_SECONDS);
+        let leader_gaps = histogram(&catalogue::SHARD_LEADER_GAP, &GAP_SECONDS);
         let connections = registered(&registry, IntGauge::with_opts(opts(&catalogue::CONNECTIONS)));
         registry
             .register(Box::new(ProcessCollector::for_self()))
@@ -156,6 +226,13 @@ impl Metrics {
             publishes,
             connections,
             unwelcome,
+            in_sync_asked,
+            in_sync_changes,
+            hand_overs_begun,
+            hand_overs_ended,
+            leader_gaps,
+            seen: Mutex::default(),
+            sources: Sources::default(),
             shards: Mutex::default(),
             consumers: Mutex::default(),
         }))
@@ -189,6 +266,46 @@ impl Metrics {
     /// A connection was closed before it was served.
     pub(crate) fn unwelcome(&self, why: Unwelcome) {
         self.0.unwelcome.with_label_values(&[why.as_str()]).inc();
+    }
+
+    /// A shard that is led here asks for other in-sync replicas.
+    pub(crate) fn in_sync_asked(&self, change: InSyncChange) {
+        self.0.in_sync_asked.with_label_values(&[change.as_str()]).inc();
+    }
+
+    /// A shard that is led here has other in-sync replicas.
+    pub(crate) fn in_sync_changed(&self, change: InSyncChange) {
+        self.0.in_sync_changes.with_label_values(&[change.as_str()]).inc();
+    }
+
+    /// A shard that is led here is to be led elsewhere.
+    pub(crate) fn hand_over_begun(&self) {
+        self.0.hand_overs_begun.inc();
+    }
+
+    /// Of as many hand-overs as begun, one ended.
+    pub(crate) fn hand_over_ended(&self, end: HandOverEnd) {
+        self.0.hand_overs_ended.with_label_values(&[end.as_str()]).inc();
+    }
+
+    /// A shard serves here that had no leader for so long.
+    pub(crate) fn leader_gap(&self, gap: Duration) {
+        self.0.leader_gaps.observe(gap.as_secs_f64());
+    }
+
+    /// What the coordinator sees now.
+    pub(crate) fn see(&self, seen: Seen) {
+        *lock(&self.0.seen) = Some(seen);
+    }
+
+    /// Where the figures of a cluster's member come from. Given once.
+    pub(crate) fn report_of(&self, peers: Peers, tls: Option<Tls>) {
+        let Sources { peers: to, tls: certificates } = &self.0.sources;
+        // Second ones would be the same.
+        drop(to.set(peers));
+        if let Some(tls) = tls {
+            drop(certificates.set(tls));
+        }
     }
 
     /// Counts a consumer of the stream until the guard is dropped.

@@ -2,6 +2,7 @@
 
 mod disk_work;
 mod effects;
+mod replica_watch;
 
 use std::{
     collections::HashMap,
@@ -22,12 +23,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     handle::{Grants, Progress},
-    metrics::ShardMetrics,
+    metrics::{ReplicaReport, ShardMetrics},
     peers::Credit,
     surroundings::Surroundings,
 };
 use disk_work::ToDo;
 pub(crate) use disk_work::{Done, append};
+use replica_watch::ReplicaWatch;
 
 /// Requests that wait in front of a shard; then senders wait.
 const INBOX_REQUESTS_MAX: usize = 4_096;
@@ -53,6 +55,8 @@ pub(crate) enum Message<D: Disk> {
     HandOver { epoch: Epoch, to: BrokerId },
     /// Where does the log end?
     Position(oneshot::Sender<ShardPosition>),
+    /// What is this copy, and how far are its followers?
+    Replica(oneshot::Sender<ReplicaReport>),
     /// The writer comes back from its thread, with the proof of what it did.
     Done(Box<LogWriter<D>>, Result<Done, Fault>),
     /// A promise is durable, or may not be.
@@ -97,6 +101,7 @@ pub(crate) struct ShardTask<D: Disk> {
     reader: LogReader<D>,
     around: Surroundings<D>,
     metrics: Arc<ShardMetrics>,
+    watch: ReplicaWatch,
     events: mpsc::UnboundedSender<Message<D>>,
     answers: HashMap<RequestId, oneshot::Sender<ShardReply>>,
     consumers: HashMap<ConsumerId, (StreamId, mpsc::UnboundedSender<Grants>)>,
@@ -127,6 +132,7 @@ impl<D: Disk> ShardTask<D> {
             reader,
             around,
             metrics,
+            watch: ReplicaWatch::default(),
             events,
             answers: HashMap::new(),
             consumers: HashMap::new(),
@@ -196,6 +202,7 @@ impl<D: Disk> ShardTask<D> {
                 self.around.broker.fail(format!("{:?}: {broken}", self.shard.id()));
                 return;
             }
+            self.watch.look(self.shard.replica(), self.around.broker.metrics());
             for effect in std::mem::take(&mut effects) {
                 self.perform(effect);
             }
@@ -224,7 +231,12 @@ impl<D: Disk> ShardTask<D> {
                 self.followers.insert(reader, (stream, progress));
                 self.ask(request, answer)
             }
-            Message::Event(event) => event,
+            Message::Event(event) => {
+                if let ShardEvent::Assigned(row) = &event {
+                    replica_watch::assigned(self.shard.replica(), row, self.around.broker.metrics());
+                }
+                event
+            }
             Message::Peer(from, message, _credit) => ShardEvent::Peer { from, message },
             Message::HandOver { epoch, to } => {
                 if self.shard.replica().epoch() != epoch {
@@ -234,6 +246,10 @@ impl<D: Disk> ShardTask<D> {
             }
             Message::Position(answer) => {
                 let _ = answer.send(self.shard.position());
+                return Ok(());
+            }
+            Message::Replica(answer) => {
+                let _ = answer.send(ReplicaReport::of(&self.shard));
                 return Ok(());
             }
             Message::Done(writer, result) => {

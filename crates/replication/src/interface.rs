@@ -195,6 +195,19 @@ impl Round {
     pub const NONE: Self = Self(0);
 }
 
+/// A follower as its leader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FollowerStatus {
+    /// Its broker.
+    pub broker: BrokerId,
+    /// Everything below is on its disk and equal to the leader's log; none before it has told this leader.
+    pub durable: Option<Position>,
+    /// Bytes of pushes that it has not answered.
+    pub under_way_bytes: usize,
+    /// Whether the catalog has it among the in-sync replicas.
+    pub in_sync: bool,
+}
+
 /// What a replica answers who asks for its place, such as the planner of failovers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Status {

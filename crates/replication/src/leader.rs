@@ -8,7 +8,7 @@ use pondage_model::{
 };
 
 use crate::{
-    Effect, Finding, Message, Round,
+    Effect, Finding, FollowerStatus, Message, Round,
     in_sync::{Requested, Union},
     peer::{Link, Peer},
     pushing::{greet, push},
@@ -404,6 +404,22 @@ impl Leader {
 
     pub(crate) const fn is_handing_over(&self) -> bool {
         self.handing.is_some()
+    }
+
+    /// Whom it hands over to.
+    pub(crate) fn handing_over(&self) -> Option<BrokerId> {
+        self.handing.map(|handing| handing.to)
+    }
+
+    /// What it knows of its followers, by broker.
+    pub(crate) fn followers(&self, core: &Core) -> impl Iterator<Item = FollowerStatus> {
+        self.peers.values().map(|peer| FollowerStatus {
+            broker: peer.broker,
+            // Whoever is greeted anew after a while still has what it had; whoever never answered has who knows what.
+            durable: (peer.is_streaming() || peer.durable > Position::ZERO).then_some(peer.durable),
+            under_way_bytes: peer.under_way_bytes(),
+            in_sync: core.assignment.as_ref().is_some_and(|row| row.in_sync(peer.broker).is_some()),
+        })
     }
 
     /// Says so when the follower that shall lead has everything.

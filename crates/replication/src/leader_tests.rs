@@ -1,6 +1,8 @@
 use pondage_model::{BrokerId, Epoch, Incarnation, Member, Position, ShardId};
 
-use crate::{Assignment, Effect, EpochTable, Input, Message, Now, RecoveredLog, Replica, Timing};
+use crate::{
+    Assignment, Effect, EpochTable, FollowerStatus, Input, Message, Now, RecoveredLog, Replica, Timing,
+};
 
 const FOLLOWER: BrokerId = BrokerId(2);
 
@@ -103,4 +105,40 @@ fn a_replica_that_left_and_came_back_is_asked_anew_what_it_holds() {
         assert!(!asks_for_follower(&later), "its new log is empty (learns of both: {learns_of_both})");
         assert!(asks_for_follower(&leading.hears(acknowledged(attempt, 1))), "it has caught up again");
     }
+}
+
+/// The figures of one follower, from the first hello until it is in sync and has everything.
+#[test]
+fn a_leader_tells_what_its_followers_hold() {
+    let log = RecoveredLog { end: Position(0), epochs: EpochTable::default(), promised: Epoch(0) };
+    let replica = Replica::recovered(ShardId(1), member(BrokerId(1)), Timing::default(), log);
+    let mut leading = Leading { replica, millis: 0 };
+    assert_eq!(leading.replica.followers().count(), 0, "it does not lead yet");
+    let check = |leading: &Leading, durable: Option<u64>, is_pushing: bool, in_sync: bool| {
+        let told: Vec<_> = leading.replica.followers().collect();
+        let [FollowerStatus { broker, durable: held, under_way_bytes, in_sync: counted }] = told[..] else {
+            panic!("one follower: {told:?}");
+        };
+        let expected = (FOLLOWER, durable.map(Position), is_pushing, in_sync);
+        assert_eq!((broker, held, under_way_bytes > 0, counted), expected);
+    };
+
+    leading.step(row(1, &[BrokerId(1), FOLLOWER]));
+    leading.step(Input::Durable(Position(1)));
+    leading.hears(located(1, 0));
+    check(&leading, None, false, false);
+    leading.hears(acknowledged(1, 0));
+    check(&leading, Some(0), true, false);
+    leading.hears(acknowledged(1, 1));
+    check(&leading, Some(1), false, false);
+    let Input::Assigned(mut granted) = row(2, &[BrokerId(1), FOLLOWER]) else { unreachable!() };
+    granted.isr.push(member(FOLLOWER));
+    leading.step(Input::Assigned(granted));
+    check(&leading, Some(1), false, true);
+
+    assert_eq!(leading.replica.handing_over(), None);
+    leading.step(Input::HandOver(FOLLOWER));
+    assert_eq!(leading.replica.handing_over(), Some(FOLLOWER));
+    leading.step(Input::KeepLeading);
+    assert_eq!(leading.replica.handing_over(), None);
 }

@@ -58,6 +58,8 @@ mod tail;
 
 pub use assignment::{Assignment, IsrRequest};
 pub use epochs::EpochTable;
-pub use interface::{Batch, Effect, Finding, Input, Now, RecoveredLog, Round, Status, Timing};
+pub use interface::{
+    Batch, Effect, Finding, FollowerStatus, Input, Now, RecoveredLog, Round, Status, Timing,
+};
 pub use message::{Message, Push};
 pub use replica::Replica;

@@ -6,8 +6,8 @@ use pondage_model::{
 };
 
 use crate::{
-    Assignment, Effect, EpochTable, Finding, Input, Message, Now, RecoveredLog, Round, Status, Timing,
-    disk::Disk, follower::Follower, leader::Leader,
+    Assignment, Effect, EpochTable, Finding, FollowerStatus, Input, Message, Now, RecoveredLog, Round,
+    Status, Timing, disk::Disk, follower::Follower, leader::Leader,
 };
 
 /// What is the same for leader and follower.
@@ -166,6 +166,24 @@ impl Replica {
             Role::Leader(_) => Some(self.core.me.broker),
             Role::Follower(follower) => follower.leader,
             Role::Fenced => None,
+        }
+    }
+
+    /// Its followers by broker, as far as it knows of them; none unless it leads.
+    pub fn followers(&self) -> impl Iterator<Item = FollowerStatus> {
+        let leader = match &self.role {
+            Role::Leader(leader) => Some(leader),
+            Role::Follower(_) | Role::Fenced => None,
+        };
+        leader.into_iter().flat_map(|leader| leader.followers(&self.core))
+    }
+
+    /// Whom it hands over to, while it waits for that follower to have everything.
+    #[must_use]
+    pub fn handing_over(&self) -> Option<BrokerId> {
+        match &self.role {
+            Role::Leader(leader) => leader.handing_over(),
+            Role::Follower(_) | Role::Fenced => None,
         }
     }
 

@@ -41,9 +41,66 @@ metrics! {
     CONNECTIONS_REFUSED: Counter "pondage_connections_refused_total" ["reason"]
         "Connections that were closed before they were served.";
     SHARD_FSYNCS: Counter "pondage_shard_fsyncs_total" ["shard"] "Syncs of the shard's files and folder.";
-    SHARD_BYTES: Counter "pondage_shard_written_bytes_total" ["shard"] "Bytes that the shard gave to the disk.";
+    SHARD_BYTES: Counter "pondage_shard_written_bytes_total" ["shard"]
+        "Bytes that the shard gave to the disk.";
     SHARD_ENTRIES: Counter "pondage_shard_entries_total" ["shard"] "Entries that the shard wrote.";
     SHARD_BATCHES: Counter "pondage_shard_batches_total" ["shard"] "Batches of entries that the shard wrote.";
+    SHARDS_LED: Gauge "pondage_shards_led" [] "Shards that this broker leads.";
+    SHARDS_FOLLOWED: Gauge "pondage_shards_followed" []
+        "Shards of which this broker holds a copy and that it does not lead.";
+    SHARD_EPOCH: Gauge "pondage_shard_epoch" ["shard"] "The epoch in which this broker leads the shard.";
+    SHARDS_OFFLINE: Gauge "pondage_shards_offline" []
+        "Shards of the cluster without a leader that serves, as this broker sees it. Ask the catalog's leader.";
+    SHARDS_BELOW_MINIMUM: Gauge "pondage_shards_below_minimum" []
+        "Shards of the cluster with fewer in-sync copies than an acknowledgement takes, as this broker sees it. Ask the catalog's leader.";
+    SHARDS_UNDER_REPLICATED: Gauge "pondage_shards_under_replicated" []
+        "Shards of the cluster with fewer in-sync copies than they should have, as this broker sees it. Ask the catalog's leader.";
+    SHARDS_OFFLINE_SECONDS: Counter "pondage_shards_offline_seconds_total" []
+        "Time without a leader that serves, of all shards of the cluster together, as far as this broker sees, in seconds.";
+    SHARD_LEADER_GAP: Histogram "pondage_shard_leader_gap_seconds" []
+        "How long a shard had no leader before this broker served it, as far as this broker saw, in seconds.";
+    IN_SYNC_ASKED: Counter "pondage_in_sync_changes_asked_total" ["change"]
+        "Changes of in-sync replicas that shards led here asked the catalog for, each time.";
+    IN_SYNC_CHANGES: Counter "pondage_in_sync_changes_total" ["change"]
+        "Changes of in-sync replicas that the catalog made to shards led here.";
+    HAND_OVERS_BEGUN: Counter "pondage_hand_overs_begun_total" [] "Hand-overs of shards led here that began.";
+    HAND_OVERS_ENDED: Counter "pondage_hand_overs_ended_total" ["outcome"]
+        "Hand-overs of shards led here that ended.";
+    FOLLOWER_LAG: Gauge "pondage_follower_lag_entries" ["broker"]
+        "Entries that the follower does not have on its disk, of the shard led here in which that is most.";
+    FOLLOWER_UNDER_WAY: Gauge "pondage_follower_under_way_bytes" ["broker"]
+        "Bytes sent to the follower and not acknowledged, of all shards led here.";
+    FOLLOWER_OUT_OF_SYNC: Gauge "pondage_follower_out_of_sync_shards" ["broker"]
+        "Shards led here in which the follower is not in sync.";
+    CATALOG_LEADER: Gauge "pondage_catalog_leader" [] "1 on the broker that leads the catalog, else 0.";
+    CATALOG_LEADER_KNOWN: Gauge "pondage_catalog_leader_known" []
+        "1 while this broker hears of a leader of the catalog, else 0.";
+    CATALOG_TERM: Gauge "pondage_catalog_term" [] "The latest term of the catalog's leaders.";
+    CATALOG_VOTERS: Gauge "pondage_catalog_voters" [] "Brokers that vote on the catalog.";
+    CATALOG_REVISION: Gauge "pondage_catalog_revision" [] "The revision of the catalog here.";
+    CATALOG_LOGGED: Gauge "pondage_catalog_logged_entries" []
+        "Entries of the catalog's log up to its end here, since the cluster began.";
+    CATALOG_APPLIED: Gauge "pondage_catalog_applied_entries" []
+        "Entries of the catalog's log that are committed and applied here, since the cluster began.";
+    CATALOG_LOG_ENTRIES: Gauge "pondage_catalog_log_entries" []
+        "Entries of the catalog's log behind the newest snapshot.";
+    PEER_UP: Gauge "pondage_peer_up" ["broker"] "1 while this broker can send to the other one, else 0.";
+    PEER_BYTES: Counter "pondage_peer_bytes_total" ["broker", "direction"]
+        "Bytes of replication and coordination that passed between this broker and the other one.";
+    PEER_MESSAGES: Counter "pondage_peer_messages_total" ["broker", "direction"]
+        "Messages of replication and coordination that passed between this broker and the other one.";
+    PEER_DROPPED: Counter "pondage_peer_dropped_total" ["broker", "reason"]
+        "Messages to the other broker that were dropped; they are said again.";
+    PEER_LINKS: Counter "pondage_peer_links_total" ["broker"]
+        "Links to the other broker that were established.";
+    PEER_FAILED_DIALS: Counter "pondage_peer_failed_dials_total" ["broker"]
+        "Attempts to reach the other broker that failed.";
+    PEER_MALFORMED: Counter "pondage_peer_malformed_total" ["broker"]
+        "Streams that ended because of what the other broker sent.";
+    CERTIFICATE_EXPIRY: Gauge "pondage_certificate_expiry_timestamp_seconds" []
+        "When the certificate in use ends to be valid, in seconds since the Unix epoch.";
+    CERTIFICATE_RELOADS: Counter "pondage_certificate_reloads_total" ["outcome"]
+        "Changed certificate files that came into use, and looks at files that could not be used.";
     QUEUE_READY: Gauge "pondage_queue_ready" ["queue"] "Messages that a consumer could get now.";
     QUEUE_UNACKED: Gauge "pondage_queue_unacked" ["queue"] "Messages that consumers hold.";
     QUEUE_SCHEDULED: Gauge "pondage_queue_scheduled" ["queue"]
@@ -63,13 +120,16 @@ metrics! {
         "Failed attempts after which the message went back to the queue.";
     QUEUE_DEAD_LETTERED: Counter "pondage_queue_dead_lettered_total" ["queue", "reason"]
         "Messages that the dead-letter queue took over.";
-    TOPIC_START: Gauge "pondage_topic_start_offset" ["topic", "partition"] "The oldest offset that is still there.";
+    TOPIC_START: Gauge "pondage_topic_start_offset" ["topic", "partition"]
+        "The oldest offset that is still there.";
     TOPIC_END: Gauge "pondage_topic_end_offset" ["topic", "partition"] "The next message's offset.";
     TOPIC_PUBLISHED: Counter "pondage_topic_published_total" ["topic", "partition"] "Messages stored.";
     TOPIC_OLDEST_AGE: Gauge "pondage_topic_oldest_age_seconds" ["topic", "partition"]
         "Age of the oldest message that is still there, in seconds; 0 if there is none.";
-    GROUP_OFFSET: Gauge "pondage_group_offset" ["group", "topic", "partition"] "The next offset that the group reads.";
-    GROUP_LAG: Gauge "pondage_group_lag" ["group", "topic", "partition"] "Messages not yet committed, at most.";
+    GROUP_OFFSET: Gauge "pondage_group_offset" ["group", "topic", "partition"]
+        "The next offset that the group reads.";
+    GROUP_LAG: Gauge "pondage_group_lag" ["group", "topic", "partition"]
+        "Messages not yet committed, at most.";
     GROUP_DELAY: Gauge "pondage_group_delay_seconds" ["group", "topic", "partition"]
         "Age of the oldest message not yet committed, in seconds; 0 if there is none.";
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use pondage_model::{
     StreamId,
     entry::{DiscardCause, MoveCause, ReleaseCause},
@@ -17,9 +17,10 @@ use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Registry, TextEncoder};
 use super::{
     Metrics,
     catalogue::{self, Metric},
+    cluster::{self, ClusterFamilies, level},
     lock, opts, registered,
 };
-use crate::handle::Handle;
+use crate::{consensus::ConsensusNode, handle::Handle};
 
 /// Everything in the Prometheus text format.
 ///
@@ -27,8 +28,9 @@ use crate::handle::Handle;
 /// Why it can't be written: a mistake of ours, for whoever scrapes to see.
 pub(crate) async fn scrape<D: Disk>(handle: &Handle<D>) -> Result<String, prometheus::Error> {
     let asked = handle.shard_ids().into_iter().map(|shard| handle.ask(shard, ShardRequest::Stats(None)));
+    let (answers, replicas) = join(join_all(asked), cluster::replicas(handle)).await;
     let mut reports = Vec::new();
-    for answer in join_all(asked).await {
+    for answer in answers {
         // A shard that starts or fails reports nothing; the shard's own counters and `ready` tell.
         if let Ok(ShardReply::Stats(found)) = answer {
             reports.extend(found);
@@ -41,6 +43,8 @@ pub(crate) async fn scrape<D: Disk>(handle: &Handle<D>) -> Result<String, promet
     let metrics = handle.metrics();
     let now = Families::new();
     now.broker(metrics, *handle.ready().borrow() && handle.failed().borrow().is_none());
+    let (seen, voter) = (lock(&metrics.0.seen).clone(), handle.consensus().map(ConsensusNode::status));
+    now.cluster.fill(&replicas, seen.as_ref(), voter.as_ref(), &metrics.0.sources);
     for report in &reports {
         match is_queue.get(&report.stream) {
             Some(true) => now.queue(report, metrics.consumers_of(report.stream)),
@@ -65,6 +69,7 @@ type Filled<F, S> = (F, fn(&S) -> u64);
 /// Families that are filled anew at each scrape: a deleted stream leaves no trace.
 struct Families {
     registry: Registry,
+    cluster: ClusterFamilies,
     info: IntGaugeVec,
     ready: IntGaugeVec,
     shards: [Filled<IntCounterVec, super::ShardMetrics>; 4],
@@ -93,6 +98,7 @@ impl Families {
         let seconds = |metric: &Metric| registered(&registry, GaugeVec::new(opts(metric), metric.labels));
         use std::sync::atomic::Ordering::Relaxed;
         Self {
+            cluster: ClusterFamilies::new(&registry),
             info: gauge(&catalogue::BROKER_INFO),
             ready: gauge(&catalogue::READY),
             shards: [
@@ -189,11 +195,6 @@ impl Families {
     }
 }
 
-/// Gauges are signed; no stream has 2^63 messages.
-fn level(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
 #[expect(clippy::cast_precision_loss, reason = "an age in milliseconds is far below 2^53")]
 fn seconds(millis: Option<u64>) -> f64 {
     millis.unwrap_or(0) as f64 / 1_000.0
@@ -252,6 +253,7 @@ mod tests {
         assert!(described.contains(catalogue::REQUESTS.name));
         kept.shard(pondage_model::ShardId(1));
         now.broker(&kept, true);
+        cluster::tests::fill(&now.cluster);
         let mut families = kept.0.registry.gather();
         families.extend(now.registry.gather());
         for family in families.iter().filter(|family| family.name().starts_with("pondage_")) {

@@ -10,7 +10,7 @@ use pondage_node::{
 };
 use tokio::sync::oneshot;
 
-use super::{Message, ShardTask, ToDo};
+use super::{Message, ShardTask, ToDo, replica_watch};
 use crate::{
     coordinator_task::AdminMessage,
     handle::{Grants, Progress},
@@ -45,6 +45,7 @@ impl<D: Disk> ShardTask<D> {
                 self.read(from, bytes_max, move |entries| ShardEvent::Read { to, from, entries });
             }
             ShardEffect::RequestIsr(IsrRequest { epoch, version, isr, .. }) => {
+                replica_watch::asked(self.shard.replica(), &isr, self.around.broker.metrics());
                 let wanted = IsrChange { shard: self.shard.id(), epoch, version, isr };
                 self.tell_coordinator(CoordinatorEvent::IsrWanted(wanted));
             }

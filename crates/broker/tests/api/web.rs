@@ -51,6 +51,13 @@ async fn health_and_metrics_are_served() {
         "pondage_requests_total{method=\"Publish\"} 2",
         "pondage_publish_duration_seconds_count 2",
         "pondage_ready 1",
+        "pondage_catalog_leader 1",
+        "pondage_catalog_voters 1",
+        "pondage_shards_followed 0",
+        "pondage_shards_offline 0",
+        "pondage_shards_under_replicated 0",
+        "pondage_hand_overs_begun_total 0",
+        "pondage_in_sync_changes_total{change=\"shrink\"} 0",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }

@@ -107,6 +107,11 @@ impl Shards {
         self.shards.get(&shard).is_some_and(|found| found.epoch == epoch)
     }
 
+    /// Whether the shard is led here in this epoch and serves.
+    pub(super) fn serves_in(&self, shard: ShardId, epoch: Epoch) -> bool {
+        self.shards.get(&shard).is_some_and(|found| found.epoch == epoch && found.serving)
+    }
+
     /// Whether the shard serves and did all that it should.
     pub(super) fn is_settled(&self, shard: ShardId) -> bool {
         self.shards

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use pondage_catalog::{
-    Consensus, ShardKind,
+    Consensus, Membership, ShardKind,
     planners::{self, feature_level, replication_factor},
 };
-use pondage_model::BrokerId;
+use pondage_model::{BrokerId, Epoch, ShardId};
 
 use super::{AdminReply, ClusterView, Coordinator, ShardView};
 
@@ -44,7 +44,20 @@ impl<C: Consensus> Coordinator<C> {
     }
 
     /// The brokers that hold a lease, if this one leads the consensus.
-    fn live(&self) -> Option<BTreeSet<BrokerId>> {
+    #[must_use]
+    pub fn live(&self) -> Option<BTreeSet<BrokerId>> {
         self.leading.as_ref().map(|leading| leading.live(self.now_millis))
+    }
+
+    /// Who votes on the catalog, and who leads it.
+    #[must_use]
+    pub fn membership(&self) -> Membership {
+        self.consensus.membership()
+    }
+
+    /// Whether the shard is led here in this epoch and serves, as far as it said so.
+    #[must_use]
+    pub fn serves(&self, shard: ShardId, epoch: Epoch) -> bool {
+        self.shards.serves_in(shard, epoch)
     }
 }
