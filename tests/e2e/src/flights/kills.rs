@@ -11,6 +11,8 @@ use crate::process::{BrokerProcess, Installation};
 
 /// The longest time between a kill's place in the run and the kill, in microseconds: several syncs.
 const DELAY_MICROS: u64 = 20_000;
+/// How long after its place a kill may wait for a moment at which something is unanswered.
+const MOMENT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the answers that a broker sent before its end may take to be read.
 const DRAIN: Duration = Duration::from_millis(30);
 /// How long a cluster may take to be whole again after a kill.
@@ -51,7 +53,6 @@ pub(crate) async fn kill_and_restart(
     client: &Client,
 ) -> Result<(Vec<Kill>, f64)> {
     let mut kills: Vec<Kill> = Vec::new();
-    let mut places = places(wanted, ledger.rows.len() as u64, &mut chance).into_iter();
     let mut counted = 0;
     let mut processor_seconds = 0.0;
     while counted < wanted {
@@ -60,17 +61,24 @@ pub(crate) async fn kill_and_restart(
             "too many kills hit no publish or no settle: {counted} of {} count",
             kills.len()
         );
-        if let Some(place) = places.next() {
-            while ledger.progress().queue_acked < place {
-                ensure_alive(broker, installation)?;
-                sleep(Duration::from_millis(1)).await;
-            }
-        } else {
-            // In place of one that hit nothing: a little later.
-            sleep(Duration::from_millis(200 + chance.below(200))).await;
+        let published = || ledger.progress().queue_acked;
+        let place = next_place(published(), ledger.rows.len() as u64, wanted - counted, &mut chance);
+        while published() < place {
+            ensure_alive(broker, installation)?;
+            sleep(Duration::from_millis(1)).await;
         }
         let delay = Duration::from_micros(chance.below(DELAY_MICROS));
         tokio::task::spawn_blocking(move || thread::sleep(delay)).await?;
+        // The producers pause while the workers are far behind: a kill then would prove nothing.
+        let waiting = Instant::now();
+        while !ledger.is_busy() {
+            ensure!(
+                waiting.elapsed() < MOMENT_TIMEOUT,
+                "no publish and settle wait for an answer at one time"
+            );
+            ensure_alive(broker, installation)?;
+            sleep(Duration::from_micros(100)).await;
+        }
 
         let moment = ledger.now();
         let back = if installation.brokers() == 1 {
@@ -129,15 +137,41 @@ fn report(kill: &Kill, counted: usize, ledger: &Ledger) {
     );
 }
 
-/// Rows at which to kill: each at a random place of its own share of the run, the last well before the end.
-fn places(wanted: usize, rows: u64, chance: &mut Chance) -> Vec<u64> {
-    let usable = rows * 9 / 10;
-    let share = (usable / wanted.max(1) as u64).max(1);
-    (0..wanted as u64).map(|kill| kill * share + chance.below(share)).map(|place| place.max(1)).collect()
+/// The row at which to kill next: a random one in the share of each kill that is left. The shares are of what is left
+/// now, so a fast machine, or kills that did not count, can't use the rows up; the last tenth stays free of kills.
+fn next_place(published: u64, rows: u64, left: usize, chance: &mut Chance) -> u64 {
+    let usable = (rows * 9 / 10).saturating_sub(published);
+    let share = (usable / left.max(1) as u64).max(1);
+    published + 1 + chance.below(share)
 }
 
 fn ensure_alive(broker: &mut Option<BrokerProcess>, installation: &Installation) -> Result<()> {
     let ended = broker.as_mut().context("no broker runs")?.ended()?;
     ensure!(ended.is_none(), "the broker ended by itself with {ended:?}\n{}", installation.log_tail());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kills_are_spread_over_the_run_and_leave_its_end_free() {
+        let mut chance = Chance::new(7);
+        let mut published = 0;
+        for left in (1..=20).rev() {
+            let place = next_place(published, 100_000, left, &mut chance);
+            assert!(place > published && place <= 90_001, "kill at {place}, {left} left");
+            // Much is published between a place and the next question.
+            published = place + 300;
+        }
+        assert!(published > 50_000, "all kills came early, the last at {published}");
+    }
+
+    #[test]
+    fn kills_that_do_not_count_leave_rows_for_others() {
+        let mut chance = Chance::new(7);
+        let place = (0..60).fold(0, |published, _| next_place(published, 100_000, 20, &mut chance));
+        assert!(place < 90_000);
+    }
 }

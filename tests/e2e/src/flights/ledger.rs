@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -107,6 +107,8 @@ pub(crate) struct Ledger {
     queue_acked: AtomicU64,
     stored_before: AtomicU64,
     settled: AtomicU64,
+    publishing: AtomicI64,
+    settling: AtomicI64,
     ack_times: Mutex<Vec<u64>>,
     problems: Mutex<(u64, Vec<String>)>,
     has_problem: AtomicBool,
@@ -128,6 +130,8 @@ impl Ledger {
             queue_acked: AtomicU64::new(0),
             stored_before: AtomicU64::new(0),
             settled: AtomicU64::new(0),
+            publishing: AtomicI64::new(0),
+            settling: AtomicI64::new(0),
             ack_times: Mutex::default(),
             problems: Mutex::default(),
             has_problem: AtomicBool::new(false),
@@ -155,6 +159,7 @@ impl Ledger {
     /// The row is handed to the publishers.
     pub(crate) fn sending(&self, sent: &Sent) {
         sent.sent.store(self.now(), Relaxed);
+        self.publishing.fetch_add(1, Relaxed);
     }
 
     /// A publish of the row to the topic ended.
@@ -168,6 +173,7 @@ impl Ledger {
     }
 
     fn published(&self, sent: &Sent, total: &AtomicU64, row: usize, answer: Result<Ack, ClientError>) {
+        self.publishing.fetch_sub(1, Relaxed);
         match answer {
             Ok(ack) => {
                 let now = self.now();
@@ -188,6 +194,7 @@ impl Ledger {
     }
 
     pub(crate) fn settle_asked(&self, row: usize) {
+        self.settling.fetch_add(1, Relaxed);
         self.rows[row].settling.store(self.now(), Relaxed);
     }
 
@@ -199,6 +206,7 @@ impl Ledger {
         answer: Result<pondage_client::Settled, ClientError>,
     ) {
         let now = self.now();
+        self.settling.fetch_sub(1, Relaxed);
         self.rows[row].settling.store(0, Relaxed);
         let mut records = lock(&self.records);
         match (answer, lease) {
@@ -223,6 +231,11 @@ impl Ledger {
     fn settled(&self, row: usize) {
         let before = self.rows[row].is_settled.swap(true, Relaxed);
         self.settled.fetch_add(u64::from(!before), Relaxed);
+    }
+
+    /// Whether a publish and a settle wait for their answers at this moment.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.publishing.load(Relaxed) > 0 && self.settling.load(Relaxed) > 0
     }
 
     /// Rows that are published to the topic, to the queues, and settled, without an answer although they were asked
