@@ -161,8 +161,7 @@ impl<D: Disk> ShardTask<D> {
             let wake = self.wake;
             let message = tokio::select! {
                 biased;
-                Some(message) = events.recv() => message,
-                // Before the requests, which may never end.
+                // Before the events and requests, which may never end.
                 _ = maintenance.tick() => {
                     self.sweep();
                     if !std::mem::take(&mut self.dirty) && !self.shard.is_serving() {
@@ -170,14 +169,12 @@ impl<D: Disk> ShardTask<D> {
                     }
                     Message::Event(ShardEvent::Segments(self.reader.segments()))
                 }
+                Some(message) = events.recv() => message,
                 message = requests.recv(), if !self.shard.is_congested() => match message {
                     Some(message) => message,
                     None => return,
                 },
-                () = sleep_until(wake) => {
-                    self.wake = None;
-                    Message::Event(ShardEvent::Wake)
-                }
+                () = sleep_until(wake) => self.woken(),
             };
             // Others are ready to send, too: they were woken together, by the network or by the last batch's answers.
             // Letting them go first costs next to nothing when nobody is, and otherwise they share a batch.
@@ -198,7 +195,11 @@ impl<D: Disk> ShardTask<D> {
                     }
                 }
             }
-            if let Err(broken) = self.shard.settle(now, &mut effects) {
+            // A busy shard never comes to wait for its timer: time passes for it here.
+            let is_due = self.wake.is_some_and(|at| at <= Instant::now());
+            let woken = is_due.then(|| self.woken());
+            let passed = woken.map_or(Ok(()), |message| self.take(now, message, &mut effects));
+            if let Err(broken) = passed.and_then(|()| self.shard.settle(now, &mut effects)) {
                 self.around.broker.fail(format!("{:?}: {broken}", self.shard.id()));
                 return;
             }
@@ -213,6 +214,11 @@ impl<D: Disk> ShardTask<D> {
                 return;
             }
         }
+    }
+
+    const fn woken(&mut self) -> Message<D> {
+        self.wake = None;
+        Message::Event(ShardEvent::Wake)
     }
 
     fn take(

@@ -25,7 +25,12 @@ const STREAM: StreamId = StreamId(7);
 struct Rig {
     broker: Handle<FileDisk>,
     shard: ShardHandle<FileDisk>,
+    said: mpsc::UnboundedReceiver<AdminMessage<FileDisk>>,
     _folder: TempDir,
+}
+
+fn member(broker: u32) -> Member {
+    Member { broker: BrokerId(broker), incarnation: Incarnation(1) }
 }
 
 impl Rig {
@@ -36,7 +41,7 @@ impl Rig {
         let options = LogOptions::default();
         drop(boot(&disk, &options, fresh, "here:1".to_owned()).expect("a new volume"));
         let clocks = Clocks::start();
-        let me = Member { broker: BrokerId(1), incarnation: Incarnation(1) };
+        let me = member(1);
         let opened = open_shard(&disk, &options, SHARD, me, Epoch::ZERO, Timing::default(), clocks.now())
             .expect("a new log");
         let disk_threads = DiskThreads::start(1).expect("a thread");
@@ -65,7 +70,22 @@ impl Rig {
             vec![Ensure { stream: STREAM, open: Some(open), dead_letter: None, dropped_groups: Vec::new() }];
         let ensured = broker.ask(SHARD, ShardRequest::Ensure { streams, complete: None }).await;
         assert!(matches!(ensured, Ok(ShardReply::Ensured)));
-        Self { broker, shard, _folder: folder }
+        Self { broker, shard, said, _folder: folder }
+    }
+
+    /// Asks without end, many at a time.
+    fn flood(&self) -> tokio::task::JoinHandle<()> {
+        let events = self.shard.events.clone();
+        tokio::spawn(async move {
+            loop {
+                let (answer, last) = oneshot::channel();
+                let others = (0..10_000).map(|_| oneshot::channel().0);
+                for answer in others.chain([answer]) {
+                    events.send(Message::Position(answer)).expect("the task runs");
+                }
+                last.await.expect("the task answers");
+            }
+        })
     }
 
     /// Attaches as consumer 1, and hears nothing from then on.
@@ -95,6 +115,30 @@ async fn whoever_attached_and_listens_no_more_is_detached_though_no_message_ever
     rig.attach_and_leave().await.expect("attached");
     tokio::time::sleep(MAINTENANCE_INTERVAL * 2).await;
     rig.attach_and_leave().await.expect("the first one is gone");
+}
+
+#[tokio::test]
+async fn time_passes_for_a_shard_that_is_never_idle() {
+    let mut rig = Rig::start().await;
+    // Two that ask in turns: there is always another event behind the one that is taken.
+    let floods = [rig.flood(), rig.flood()];
+    let (me, silent) = (member(1), member(2));
+    let row = Assignment {
+        replicas: vec![me.broker, silent.broker],
+        isr: vec![me, silent],
+        ..Assignment::alone(me, Epoch(2))
+    };
+    drop(rig.shard.events.send(Message::Event(ShardEvent::Assigned(row))));
+    let waiting = tokio::time::timeout(Duration::from_secs(20), async {
+        loop {
+            if let Some(AdminMessage::Event(CoordinatorEvent::IsrWanted(change))) = rig.said.recv().await {
+                break change.isr;
+            }
+        }
+    });
+    let wanted = waiting.await.expect("whoever is silent is missed");
+    assert_eq!(wanted, [me]);
+    floods.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
 #[tokio::test]
