@@ -583,14 +583,20 @@ impl<D: Disk> Handle<D> {
         self.0.leaders.set_own(broker);
     }
 
-    /// Brokers that this one has a connection to.
-    pub(crate) fn linked(&self) -> Vec<BrokerId> {
-        read(&self.0.links).iter().filter(|(_, up)| **up).map(|(broker, _)| *broker).collect()
+    /// Tells a shard which connections are there, or which are not; behind all that it was told of them before, and
+    /// before all that follows.
+    pub(crate) fn tell_links(&self, shard: &ShardHandle<D>, up: bool) {
+        let links = read(&self.0.links);
+        for (broker, _) in links.iter().filter(|(_, is_up)| **is_up == up) {
+            drop(shard.events.send(Message::Event(ShardEvent::Link { broker: *broker, up })));
+        }
     }
 
     /// A connection to a broker is there, or is not.
     pub(crate) fn set_link(&self, broker: BrokerId, up: bool) {
-        write(&self.0.links).insert(broker, up);
+        // Held to the end: no shard must hear of two changes in another order than they happened in.
+        let mut links = write(&self.0.links);
+        links.insert(broker, up);
         for shard in read(&self.0.shards).values() {
             drop(shard.events.send(Message::Event(ShardEvent::Link { broker, up })));
         }

@@ -9,6 +9,9 @@ use pondage_model::{
 
 use crate::Timing;
 
+/// What a follower said before its connection broke arrives within so many milliseconds. What it says later shows that
+/// the word of the connection was wrong.
+const LAST_WORDS_MILLIS: u64 = 250;
 /// Waits of the whole set for one follower that make it slow.
 const SLOW_EPISODES: usize = 3;
 
@@ -126,7 +129,7 @@ impl Peer {
             }
         }
         (self.heard_at, self.patient_since) = (now, now);
-        self.down_since = None;
+        self.down_since = self.down_since.filter(|since| now.saturating_sub(*since) < LAST_WORDS_MILLIS);
         true
     }
 

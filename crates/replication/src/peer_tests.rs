@@ -42,6 +42,7 @@ fn lateness_counts_from_when_something_was_owed() {
     peer.link_changed(false, 3_500);
     let timing = Timing { lag_millis_max: 1_000, down_millis_max: 100, ..Timing::default() };
     assert_eq!(peer.late_millis(&timing, 3_100), None, "not for long");
+    assert!(peer.is_current(Incarnation(3), 3_200), "what it said before");
     assert_eq!(peer.late_millis(&timing, 3_600), Some(600), "down");
     assert!(peer.is_current(Incarnation(3), 3_700), "it speaks");
     assert_eq!(peer.late_millis(&timing, 3_800), None);

@@ -34,10 +34,7 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
                 self.when_open(shard, move |handle| {
                     drop(handle.events.send(Message::Event(ShardEvent::Assigned(row))));
                     // Whoever leads from now on has heard of no connection that broke before.
-                    for (broker, _) in broker.links().into_iter().filter(|(_, up)| !up) {
-                        let link = ShardEvent::Link { broker, up: false };
-                        drop(handle.events.send(Message::Event(link)));
-                    }
+                    broker.tell_links(handle, false);
                 });
             }
             CoordinatorEffect::AskPosition(shard) => self.ask_position(shard),

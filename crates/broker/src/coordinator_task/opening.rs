@@ -6,11 +6,10 @@ use pondage_node::{
     catalog::Consensus,
     disk::Disk,
     replication::Timing,
-    shard::ShardEvent,
 };
 
 use super::CoordinatorTask;
-use crate::shard_task::{Message, ShardHandle, ShardTask};
+use crate::shard_task::{ShardHandle, ShardTask};
 
 /// How patient leaders are. Connections here are TCP's: one that broke will not bring an answer, and one that comes back
 /// does so within a round trip.
@@ -51,10 +50,7 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
                         let OpenedShard { shard: machine, writer, reader } = opened;
                         let handle = ShardTask::spawn(machine, writer, reader, around);
                         broker.add_shard(shard, handle.clone());
-                        for peer in broker.linked() {
-                            let link = ShardEvent::Link { broker: peer, up: true };
-                            drop(handle.events.send(Message::Event(link)));
-                        }
+                        broker.tell_links(&handle, true);
                     }
                     Ok(Err(error)) => return broker.fail(error.to_string()),
                     Err(error) => return broker.fail(error.to_string()),
