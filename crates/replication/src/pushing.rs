@@ -133,7 +133,8 @@ fn reclaimed_below(from: Position, entries: &[RawEntry]) -> Position {
 
 /// Asks a follower where its log ends, later and later while it does not answer.
 pub(crate) fn greet(core: &Core, peer: &mut Peer, now: u64, effects: &mut Vec<Effect>) {
-    const PAUSE_MILLIS_MAX: u64 = 4_000;
+    // A follower that was stopped, or whose log was not open yet, is missed for so long.
+    const PAUSE_MILLIS_MAX: u64 = 1_000;
     let resend = core.timing.resend_millis;
     let pause = match peer.link {
         Link::Greeting { at, again_at } if peer.is_greeted() => {
