@@ -55,8 +55,12 @@ pub(crate) fn start(format: LogFormat, filter: Option<&str>) -> Result<()> {
     Ok(())
 }
 
+/// The consensus library says three lines per heartbeat that does not get through; who is linked with whom is said by
+/// the brokers themselves. It speaks if it is asked to by name.
 fn parse(filter: &str) -> Result<EnvFilter, ParseError> {
-    EnvFilter::builder().parse(filter)
+    const QUIET: &str = "openraft";
+    let quiet = if filter.contains(QUIET) { filter.to_owned() } else { format!("{QUIET}=off,{filter}") };
+    EnvFilter::builder().parse(quiet)
 }
 
 #[cfg(test)]
@@ -70,5 +74,13 @@ mod tests {
         {
             assert_eq!(parse(filter).is_ok(), is_fine, "{filter:?}");
         }
+    }
+
+    #[test]
+    fn the_consensus_library_speaks_only_if_it_is_named() {
+        let quiet = parse("info").expect("a filter").to_string();
+        assert!(quiet.contains("openraft=off") && quiet.contains("info"), "{quiet}");
+        let asked = parse("info,openraft=debug").expect("a filter").to_string();
+        assert!(asked.contains("openraft=debug") && !asked.contains("off"), "{asked}");
     }
 }

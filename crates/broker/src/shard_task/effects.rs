@@ -46,6 +46,9 @@ impl<D: Disk> ShardTask<D> {
             }
             ShardEffect::RequestIsr(IsrRequest { epoch, version, isr, .. }) => {
                 replica_watch::asked(self.shard.replica(), &isr, self.around.broker.metrics());
+                let known = self.shard.replica().assignment().map_or(&[][..], |row| &row.isr);
+                let shard = self.shard.id().get();
+                tracing::info!(shard, epoch = epoch.get(), in_sync = ?known, wanted = ?isr, "wants other in-sync replicas");
                 let wanted = IsrChange { shard: self.shard.id(), epoch, version, isr };
                 self.tell_coordinator(CoordinatorEvent::IsrWanted(wanted));
             }
@@ -65,7 +68,7 @@ impl<D: Disk> ShardTask<D> {
             }
             ShardEffect::Replay { from } => self.read(from, REPLAY_BYTES, ShardEvent::Replayed),
             ShardEffect::Serving(epoch) => {
-                tracing::debug!(shard = self.shard.id().get(), epoch = epoch.get(), "leads");
+                tracing::info!(shard = self.shard.id().get(), epoch = epoch.get(), "leads");
                 self.tell_coordinator(CoordinatorEvent::Serving(self.shard.id(), epoch));
             }
             ShardEffect::Reply { id, reply } => {
