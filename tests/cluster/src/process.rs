@@ -148,7 +148,7 @@ impl Broker {
         let http = SocketAddr::from((self.host.address(), HTTP_PORT));
         command.arg("--data").arg(self.place.data()).arg("--address-file").arg(&self.addresses);
         command.args(["--listen", &self.address().to_string(), "--http", &http.to_string()]);
-        command.args(["--log-level", "info"]);
+        command.args(["--log-level", "info,pondage_broker=debug"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         // A process is where the thread is that makes it.
         let spawned = self.namespace.within(|| command.spawn().context("a process"));
