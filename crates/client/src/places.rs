@@ -31,6 +31,8 @@ pub(crate) struct Route {
     pub(crate) shard: ShardId,
     pub(crate) broker: Broker,
     epoch: Epoch,
+    /// Who said so.
+    by: Broker,
 }
 
 /// What the client remembers.
@@ -40,7 +42,15 @@ pub(crate) struct Places(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     targets: HashMap<String, Arc<Target>>,
-    leaders: HashMap<ShardId, (Epoch, Broker)>,
+    leaders: HashMap<ShardId, Leader>,
+}
+
+/// Who leads a shard, in which epoch, and who said so.
+#[derive(Clone, Debug)]
+struct Leader {
+    epoch: Epoch,
+    broker: Broker,
+    by: Broker,
 }
 
 impl Places {
@@ -50,8 +60,8 @@ impl Places {
 
     pub(crate) fn leader(&self, shard: ShardId) -> Option<Route> {
         let state = self.state();
-        let (epoch, broker) = state.leaders.get(&shard)?;
-        Some(Route { shard, broker: broker.clone(), epoch: *epoch })
+        let Leader { epoch, broker, by } = state.leaders.get(&shard)?.clone();
+        Some(Route { shard, broker, epoch, by })
     }
 
     /// A broker said where a topic or queue is.
@@ -79,8 +89,8 @@ impl Places {
             } else {
                 None
             };
-            if let Some(leader) = leader {
-                self.told(shard, Epoch(location.epoch), leader);
+            if let Some(broker) = leader {
+                self.told(shard, Leader { epoch: Epoch(location.epoch), broker, by: by.clone() });
             }
         }
         let (is_topic, message_bytes_max) = (response.is_topic, response.message_bytes_max);
@@ -94,26 +104,28 @@ impl Places {
     }
 
     /// Whoever is known already stays, unless this is as new.
-    fn told(&self, shard: ShardId, epoch: Epoch, broker: Broker) {
+    fn told(&self, shard: ShardId, leader: Leader) {
         let mut state = self.state();
         if state.leaders.len() >= PLACES_MAX {
             state.leaders.clear();
         }
-        let known = state.leaders.entry(shard).or_insert_with(|| (epoch, broker.clone()));
-        if epoch >= known.0 {
-            *known = (epoch, broker);
+        let known = state.leaders.entry(shard).or_insert_with(|| leader.clone());
+        if leader.epoch >= known.epoch {
+            *known = leader;
         }
     }
 
     /// The leader of a route does not lead, or can't be reached. True if another one is known by now, who can be
-    /// asked at once.
+    /// asked at once. Otherwise whoever named that leader is not asked next: it may be cut off from who knows.
     pub(crate) fn refused(&self, route: &Route, hint: Option<&LeaderHint>, brokers: &Brokers) -> bool {
-        let hinted = hint
-            .filter(|hint| hint.epoch > route.epoch && !hint.address.is_empty())
-            .and_then(|hint| Some((hint.epoch, brokers.at(&hint.address).ok()?)));
+        let hinted =
+            hint.filter(|hint| hint.epoch > route.epoch && !hint.address.is_empty()).and_then(|hint| {
+                let broker = brokers.at(&hint.address).ok()?;
+                Some(Leader { epoch: hint.epoch, broker, by: route.broker.clone() })
+            });
         let mut state = self.state();
-        let is_stale = state.leaders.get(&route.shard).is_none_or(|(epoch, broker)| {
-            *broker == route.broker || hinted.as_ref().is_some_and(|(hinted, _)| hinted > epoch)
+        let is_stale = state.leaders.get(&route.shard).is_none_or(|known| {
+            known.broker == route.broker || hinted.as_ref().is_some_and(|hinted| hinted.epoch > known.epoch)
         });
         if is_stale {
             // Also what is older than this route, if nothing newer is said: the next broker may know.
@@ -122,19 +134,23 @@ impl Places {
                 None => drop(state.leaders.remove(&route.shard)),
             }
         }
-        state.leaders.contains_key(&route.shard)
+        let is_known = state.leaders.contains_key(&route.shard);
+        if !is_known {
+            brokers.pass_over(&route.by);
+        }
+        is_known
     }
 
     /// The hint of a shard about which nothing was known.
-    pub(crate) fn hinted(&self, shard: ShardId, hint: &LeaderHint, brokers: &Brokers) {
+    pub(crate) fn hinted(&self, shard: ShardId, hint: &LeaderHint, by: &Broker, brokers: &Brokers) {
         if let Ok(broker) = brokers.at(&hint.address) {
-            self.told(shard, hint.epoch, broker);
+            self.told(shard, Leader { epoch: hint.epoch, broker, by: by.clone() });
         }
     }
 
     /// A broker can't be reached: ask others what it led.
     pub(crate) fn lost(&self, broker: &Broker) {
-        self.state().leaders.retain(|_, (_, leader)| leader != broker);
+        self.state().leaders.retain(|_, leader| leader.broker != *broker);
     }
 
     /// No code that holds the lock can panic half way, so a poisoned one is as good.

@@ -130,7 +130,7 @@ impl Client {
             (broker, None) => {
                 // It knows of no leader, or names one: whoever is asked next may know more.
                 if let Some(hint) = error.leader() {
-                    self.places().hinted(shard, hint, self.brokers());
+                    self.places().hinted(shard, hint, &broker, self.brokers());
                 }
                 self.brokers().pass_over(&broker);
                 self.places().leader(shard).is_some()

@@ -41,6 +41,8 @@ struct Truth {
     /// By partition and producer, the next sequence.
     sequences: HashMap<(u32, u64), u32>,
     down: Vec<bool>,
+    /// A broker that hears of no changes any more, and the leaders that it knows of.
+    behind: Option<(usize, Vec<(Option<usize>, u64)>)>,
     /// By broker, the calls that it answered well.
     served: Vec<u32>,
     settled: Vec<(usize, u64)>,
@@ -64,8 +66,11 @@ impl Node {
 
     fn check_leader(&self, partition: u32) -> Result<(), Refusal> {
         let (leader, epoch) = self.truth().leaders[partition as usize];
+        let is_behind = self.truth().behind.as_ref().is_some_and(|(broker, _)| *broker == self.index);
         match leader {
             Some(leader) if leader == self.index => Ok(()),
+            // Another broker told it that it leads no more, not who does.
+            Some(_) if is_behind => Err(Refusal::NotLeader { epoch: Epoch(epoch) }),
             Some(leader) => {
                 Err(Refusal::LedElsewhere { epoch: Epoch(epoch), address: self.addresses[leader].clone() })
             }
@@ -205,6 +210,8 @@ impl server::Messages for Node {
     async fn locate(&self, _: Call<v1::LocateRequest>) -> Reply<v1::LocateResponse> {
         self.check_up()?;
         let truth = self.truth();
+        let known = truth.behind.as_ref().filter(|(broker, _)| *broker == self.index);
+        let leaders = known.map_or(&truth.leaders, |(_, leaders)| leaders);
         let location = |(partition, (leader, epoch)): (u32, &(Option<usize>, u64))| v1::PartitionLocation {
             partition,
             shard: partition + 1,
@@ -218,7 +225,7 @@ impl server::Messages for Node {
             is_topic: true,
             partitions: PARTITIONS,
             message_bytes_max: 1 << 20,
-            locations: (0..).zip(&truth.leaders).map(location).collect(),
+            locations: (0..).zip(leaders).map(location).collect(),
             brokers: self.addresses.to_vec(),
         }))
     }
@@ -435,6 +442,23 @@ async fn each_partition_is_published_to_its_leader_wherever_that_moves() {
     }
     let served = cluster.truth().served.clone();
     assert!(served.iter().all(|calls| *calls > 0), "{served:?}");
+}
+
+#[tokio::test]
+async fn a_broker_that_is_cut_off_and_says_that_it_leads_is_not_believed_twice() {
+    let cluster = Cluster::start().await;
+    let client = cluster.client().await;
+    let publisher = client.publisher("events", PublisherOptions::default()).await.expect("a publisher");
+    let message = |value: &'static str| Message { partition: Some(0), ..Message::new(value) };
+    publisher.send(message("before")).await.expect("taken").await.expect("stored");
+    let known = cluster.truth().leaders.clone();
+    cluster.truth().behind = Some((0, known));
+    cluster.lead(0, Some(2));
+    let started = tokio::time::Instant::now();
+    publisher.send(message("streamed")).await.expect("taken").await.expect("stored");
+    assert_eq!(client.publish("events", &message("alone")).await.expect("stored").offset, Offset(2));
+    assert!(started.elapsed() < Duration::from_secs(5), "the others were not asked before the time was over");
+    assert!(cluster.truth().served[2] >= 2);
 }
 
 #[tokio::test]
