@@ -171,6 +171,8 @@ pub enum CoordinatorEffect {
     },
     /// The hand-over of this shard came to nothing: lead on, if it is not over by itself.
     KeepLeading(ShardId),
+    /// The broker stops: every shard here is to say so to its leader.
+    Leave,
     /// Make the shard's streams so and answer with [`CoordinatorEvent::Ensured`].
     Ensure {
         /// Comes back.
@@ -206,7 +208,7 @@ pub enum CoordinatorEffect {
     Report(Behind),
     /// Registered, and every shard that is led here has its streams: the broker serves.
     Ready,
-    /// Nothing is led here any more: the broker may stop.
+    /// Nothing is led here any more, and nobody waits for the copies here: the broker may stop.
     Stopped,
     /// The broker can't go on.
     Fatal(Refusal),

@@ -85,6 +85,8 @@ pub enum ShardEvent {
     HandOver(BrokerId),
     /// Go on leading after all.
     KeepLeading,
+    /// The broker stops: its leaders are not to wait for it.
+    Leave,
     /// Its write or sync failed: the volume is fenced.
     WriteFailed,
     /// The answer to [`ShardEffect::FindCheckpoint`].

@@ -85,6 +85,14 @@ impl Follower {
         }
         (self.aligned, self.full) = (true, false);
         self.acknowledge(core, false, effects);
+        self.take_leave(core, effects);
+    }
+
+    /// Tells the leader not to wait any more, if the broker stops.
+    pub(crate) fn take_leave(&self, core: &Core, effects: &mut Vec<Effect>) {
+        if core.leaving && self.aligned {
+            self.say(Message::Leaving { epoch: core.epoch }, effects);
+        }
     }
 
     /// Takes the leader's entries.

@@ -105,6 +105,7 @@ impl Leader {
     fn wish(&self, core: &Core, row: &Assignment, now: u64) -> Wish {
         let mut wish = Wish { isr: Vec::new(), stalled: 0, slow: Vec::new() };
         let mut late: Vec<(u64, BrokerId)> = Vec::new();
+        let mut leaving: Vec<BrokerId> = Vec::new();
         for broker in &row.replicas {
             if *broker == core.me.broker {
                 wish.isr.push(core.me);
@@ -120,21 +121,25 @@ impl Leader {
                 }
                 Some(member) => {
                     wish.isr.push(peer.member().filter(|_| caught_up).unwrap_or(member));
-                    if let Some(late_millis) = peer.late_millis(&core.timing, now) {
+                    if peer.leaving {
+                        leaving.push(*broker);
+                    } else if let Some(late_millis) = peer.late_millis(&core.timing, now) {
                         late.push((late_millis, *broker));
                     } else if peer.is_slow(&core.timing, now) {
                         late.push((0, *broker));
                     }
                 }
                 // Who still owes what it was dropped for would be dropped again at once.
-                None if caught_up && !Self::is_late(core, peer, now) => wish.isr.extend(peer.member()),
+                None if caught_up && !peer.leaving && !Self::is_late(core, peer, now) => {
+                    wish.isr.extend(peer.member())
+                }
                 None => {}
             }
         }
         late.sort_unstable_by_key(|(millis, broker)| (std::cmp::Reverse(*millis), *broker));
+        let most =
+            if planted::is(Fault::ShrinkIsrBelowMinimum) { 1 } else { row.min_in_sync_replicas as usize };
         for (millis, broker) in late {
-            let most =
-                if planted::is(Fault::ShrinkIsrBelowMinimum) { 1 } else { row.min_in_sync_replicas as usize };
             if wish.isr.len() > most {
                 wish.isr.retain(|member| member.broker != broker);
                 if millis == 0 {
@@ -142,6 +147,12 @@ impl Leader {
                 }
             } else if millis > 0 {
                 wish.stalled += 1;
+            }
+        }
+        // Behind the late ones: these still answer.
+        for broker in leaving {
+            if wish.isr.len() > most {
+                wish.isr.retain(|member| member.broker != broker);
             }
         }
         wish

@@ -94,6 +94,8 @@ pub enum Input {
     HandOver(BrokerId),
     /// Go on leading after all.
     KeepLeading,
+    /// The broker stops in good order: leaders are told not to wait for this replica, as far as they can do without.
+    Leave,
     /// The disk failed: nothing that is not yet known to be durable may be answered as if it were.
     Fault,
 }

@@ -315,6 +315,15 @@ impl Leader {
         self.offer(core, now, effects);
     }
 
+    /// A follower ends soon.
+    pub(crate) fn leaves(&mut self, core: &Core, from: Member, now: u64, effects: &mut Vec<Effect>) {
+        let Some(peer) = self.peers.get_mut(&from.broker) else { return };
+        if peer.member() == Some(from) && !peer.leaving {
+            peer.leaving = true;
+            self.in_sync_tick(core, now, effects);
+        }
+    }
+
     /// The connection to a follower's broker changed.
     pub(crate) fn link(
         &mut self,
@@ -334,15 +343,21 @@ impl Leader {
     /// Time passed: what was not answered is asked again.
     pub(crate) fn tick(&mut self, core: &mut Core, now: u64, effects: &mut Vec<Effect>) {
         let round = self.rounds.begun;
+        // While some do not answer, the others are asked now and then whether this is still the newest epoch: whoever
+        // was deposed behind a cut hears of it from them.
+        let is_stuck = core.high_watermark < core.disk.end || self.rounds.confirmed < self.rounds.wanted;
+        let quiet_since = now.saturating_sub(core.timing.resend_millis);
         for peer in self.peers.values_mut() {
+            let is_probed = is_stuck && peer.asked_at.max(peer.heard_at) <= quiet_since;
             match &peer.link {
                 Link::Streaming { .. } if peer.is_silent(&core.timing, now) => {
                     greet(core, peer, now, effects);
                 }
                 Link::Streaming { next, reading, .. } => {
-                    if !peer.owes() && !*reading && peer.high_watermark_sent < core.high_watermark {
+                    let is_new = peer.high_watermark_sent < core.high_watermark;
+                    if !peer.owes() && !*reading && (is_new || is_probed) {
                         let push = push(core, *next, Vec::new(), Vec::new(), round);
-                        peer.high_watermark_sent = core.high_watermark;
+                        (peer.high_watermark_sent, peer.asked_at) = (core.high_watermark, now);
                         effects.push(Effect::Send { to: peer.broker, message: Message::Push(push) });
                     }
                 }

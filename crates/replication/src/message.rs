@@ -66,6 +66,11 @@ pub enum Message {
         /// Everything below is committed.
         high_watermark: Position,
     },
+    /// Follower: I end soon, in good order; do not wait for me. Said again after every alignment.
+    Leaving {
+        /// The epoch it is said in.
+        epoch: Epoch,
+    },
 }
 wire_enum!(Message {
     1 => Hello { epoch, attempt },
@@ -75,6 +80,7 @@ wire_enum!(Message {
     5 => Ack { epoch, attempt, durable, end, round, missing },
     6 => Stale { epoch },
     7 => Behind { epoch, high_watermark },
+    8 => Leaving { epoch },
 });
 
 impl Message {
@@ -87,7 +93,8 @@ impl Message {
             | Self::Align { epoch, .. }
             | Self::Ack { epoch, .. }
             | Self::Stale { epoch }
-            | Self::Behind { epoch, .. } => *epoch,
+            | Self::Behind { epoch, .. }
+            | Self::Leaving { epoch } => *epoch,
             Self::Push(push) => push.epoch,
         }
     }
@@ -191,6 +198,7 @@ mod tests {
             ),
             (Message::Stale { epoch }, &[6, 0xac, 2]),
             (Message::Behind { epoch, high_watermark: Position(9) }, &[7, 0xac, 2, 9]),
+            (Message::Leaving { epoch }, &[8, 0xac, 2]),
         ]
     }
 
@@ -204,7 +212,7 @@ mod tests {
             }
         }
         assert!(Message::from_bytes(Bytes::from_static(&[0, 1])).is_err());
-        assert!(Message::from_bytes(Bytes::from_static(&[8, 1])).is_err());
+        assert!(Message::from_bytes(Bytes::from_static(&[9, 1])).is_err());
     }
 
     #[test]

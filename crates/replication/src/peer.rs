@@ -38,10 +38,14 @@ pub(crate) struct Peer {
     pub(crate) high_watermark_sent: Position,
     /// It was in sync and came back without entries that it had.
     pub(crate) lost: bool,
+    /// It ends soon, and does not come back in this start.
+    pub(crate) leaving: bool,
     /// It may not join the in-sync set before.
     pub(crate) barred_until: u64,
     /// When it last said anything.
     pub(crate) heard_at: u64,
+    /// When it was last told or asked something though it owed nothing.
+    pub(crate) asked_at: u64,
     /// When it last answered, or was asked after owing nothing.
     patient_since: u64,
     /// Since when the connection to its broker is down, as far as anybody said so.
@@ -91,8 +95,10 @@ impl Peer {
             round_sent: 0,
             high_watermark_sent: Position::ZERO,
             lost: false,
+            leaving: false,
             barred_until: 0,
             heard_at: now,
+            asked_at: now,
             patient_since: now,
             down_since: None,
             target: Position::ZERO,
@@ -123,7 +129,7 @@ impl Peer {
         }
         if self.incarnation != Some(incarnation) {
             // What it had is what it says from now on: its disk may be an older one.
-            self.incarnation = Some(incarnation);
+            (self.incarnation, self.leaving) = (Some(incarnation), false);
             if !planted::is(Fault::RestartedMemberInSync) {
                 (self.durable, self.end, self.target) = (Position::ZERO, Position::ZERO, Position::ZERO);
             }

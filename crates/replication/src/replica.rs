@@ -30,6 +30,8 @@ pub(crate) struct Core {
     pub(crate) high_watermark: Position,
     /// Everything below is committed somewhere.
     pub(crate) known_high_watermark: Position,
+    /// The broker stops.
+    pub(crate) leaving: bool,
 }
 
 /// What a replica is.
@@ -95,6 +97,7 @@ impl Replica {
             disk: Disk::recovered(end),
             high_watermark: Position::ZERO,
             known_high_watermark: Position::ZERO,
+            leaving: false,
         };
         Self { core, role: Role::Follower(Follower::of(None)) }
     }
@@ -328,6 +331,12 @@ impl Replica {
             (Input::Tick, Role::Leader(leader)) => leader.tick(&mut self.core, millis, effects),
             (Input::HandOver(to), Role::Leader(leader)) => leader.hand_over(&self.core, to, millis),
             (Input::KeepLeading, Role::Leader(leader)) => leader.keep_leading(),
+            (Input::Leave, role) => {
+                self.core.leaving = true;
+                if let Role::Follower(follower) = role {
+                    follower.take_leave(&self.core, effects);
+                }
+            }
             (
                 Input::Read { .. }
                 | Input::Link { .. }
@@ -440,6 +449,9 @@ impl Replica {
             (Role::Leader(leader), Message::Ack { attempt, durable, end, round, missing, .. }) => {
                 let said = (attempt, durable, end, round, missing);
                 leader.acked(core, from, said, now.monotonic_millis, effects);
+            }
+            (Role::Leader(leader), Message::Leaving { .. }) => {
+                leader.leaves(core, from, now.monotonic_millis, effects);
             }
             (Role::Leader(_), Message::Behind { high_watermark, .. }) => {
                 core.known_high_watermark = core.known_high_watermark.max(high_watermark);

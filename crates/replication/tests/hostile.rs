@@ -85,7 +85,7 @@ impl Chance {
 
     fn message(&mut self) -> Message {
         let epoch = self.epoch();
-        match self.next() % 12 {
+        match self.next() % 13 {
             0 => Message::Hello { epoch, attempt: self.number() },
             1 | 2 => {
                 let (attempt, last) = (self.number(), Epoch(self.number()));
@@ -101,7 +101,8 @@ impl Chance {
                     (self.position(), self.position(), self.next().is_multiple_of(2));
                 Message::Ack { epoch, attempt: self.number(), durable, end, round: self.number(), missing }
             }
-            10 => Message::Stale { epoch: if self.next().is_multiple_of(40) { epoch } else { Epoch(1) } },
+            10 => Message::Leaving { epoch },
+            11 => Message::Stale { epoch: if self.next().is_multiple_of(40) { epoch } else { Epoch(1) } },
             _ if !self.next().is_multiple_of(8) => Message::Stale { epoch: Epoch(2) },
             _ => Message::Behind { epoch, high_watermark: self.position() },
         }

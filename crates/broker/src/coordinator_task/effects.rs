@@ -48,6 +48,12 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
                 let event = Message::Event(ShardEvent::KeepLeading);
                 self.when_open(shard, move |handle| drop(handle.events.send(event)));
             }
+            CoordinatorEffect::Leave => {
+                for shard in broker.shard_ids() {
+                    let event = Message::Event(ShardEvent::Leave);
+                    self.when_open(shard, move |handle| drop(handle.events.send(event)));
+                }
+            }
             CoordinatorEffect::Ensure { id, shard, streams, complete } => {
                 let (broker, events) = (broker.clone(), self.around.coordinator.clone());
                 self.around.runtime.spawn(async move {

@@ -15,6 +15,10 @@ use crate::{LogClock, Now, shard::RequestId};
 
 /// How long the coordinator waits before it wants again what the consensus did not do, in milliseconds.
 const RETRY_MILLIS: u64 = 100;
+/// How long a broker that stops waits for leaders to do without its copies, in milliseconds.
+const PARTING_MILLIS_MAX: u64 = 1_000;
+/// How long it stays after the catalog left its copies out: the leaders hear of that about when it does.
+const PARTED_MILLIS: u64 = 100;
 
 /// The owner of the catalog on one broker.
 #[derive(Debug)]
@@ -62,7 +66,12 @@ pub struct Coordinator<C: Consensus = OneVoter> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
     No,
+    /// What is led here is being handed over.
     Asked,
+    /// The copies here are being left out of the in-sync sets, until then at the most.
+    Parting {
+        until_millis: u64,
+    },
     Said,
 }
 
@@ -233,6 +242,7 @@ impl<C: Consensus> Coordinator<C> {
             CoordinatorEvent::Stop => {
                 if self.stop == Stop::No {
                     self.stop = Stop::Asked;
+                    effects.push(CoordinatorEffect::Leave);
                     self.heartbeat_at_millis = self.now_millis;
                 }
             }
@@ -265,7 +275,24 @@ impl<C: Consensus> Coordinator<C> {
             self.is_ready = true;
             effects.push(CoordinatorEffect::Ready);
         }
+        self.part(broker, effects);
+    }
+
+    /// Goes on with a stop.
+    fn part(&mut self, broker: BrokerId, effects: &mut Vec<CoordinatorEffect>) {
+        if matches!(self.stop, Stop::No | Stop::Said) {
+            return;
+        }
+        let is_missed = self.is_missed(broker);
         if self.stop == Stop::Asked && !self.has_to_hand_over(broker) {
+            let wait = if is_missed { PARTING_MILLIS_MAX } else { 0 };
+            self.stop = Stop::Parting { until_millis: self.now_millis + wait };
+        }
+        let Stop::Parting { until_millis } = &mut self.stop else { return };
+        if !is_missed {
+            *until_millis = (*until_millis).min(self.now_millis + PARTED_MILLIS);
+        }
+        if self.now_millis >= *until_millis {
             self.stop = Stop::Said;
             effects.push(CoordinatorEffect::Stopped);
         }

@@ -148,6 +148,20 @@ impl<C: Consensus> Coordinator<C> {
         }
     }
 
+    /// Whether a leader elsewhere would wait for a copy here, and could do without.
+    pub(super) fn is_missed(&self, broker: BrokerId) -> bool {
+        let could_do_without = |row: &Shard| row.isr.len() > row.min_in_sync_replicas as usize;
+        let is_led = |row: &Shard| {
+            row.leading().is_some_and(|leader| leader.broker != broker && self.catalog.is_current(leader))
+        };
+        self.catalog.shards().any(|row| {
+            row.kind != ShardKind::Catalog
+                && row.in_sync(broker).is_some()
+                && is_led(row)
+                && could_do_without(row)
+        })
+    }
+
     /// Whether this broker leads a shard that another one could lead.
     pub(super) fn has_to_hand_over(&self, broker: BrokerId) -> bool {
         let Some(own) = self.registered() else { return false };

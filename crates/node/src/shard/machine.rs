@@ -187,6 +187,7 @@ impl Shard {
                 self.replicate(now, Input::HandOver(to), effects)
             }
             ShardEvent::KeepLeading => self.replicate(now, Input::KeepLeading, effects),
+            ShardEvent::Leave => self.replicate(now, Input::Leave, effects),
             ShardEvent::Replayed(entries) => self.replayed(entries, effects),
             ShardEvent::Checkpoint { below, first } => self.replay_anew(below, first, effects),
             ShardEvent::WriteFailed => {

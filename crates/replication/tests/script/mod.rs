@@ -18,7 +18,7 @@
 //! | `crash 2`, `crash 2 kept`, `restart 2`, `restart 2 wiped` | un-synced entries are lost, or not |
 //! | `image 2`, `restart 2 image` | keep a copy of the volume; start on it |
 //! | `grant 1`, `grant 1 unheard` | the catalog does what 1 asked last, and tells everybody, or nobody |
-//! | `handover 1 2`, `keep 1`, `fault 2`, `status 2` | |
+//! | `handover 1 2`, `keep 1`, `leave 2`, `fault 2`, `status 2` | |
 //! | `hear 1->2 stale epoch=9` | a message that nobody sent: `hello`, `stale`, `align`, `behind`, `push` |
 
 mod made_up;
@@ -303,6 +303,7 @@ impl World {
             }
             "grant" => self.grant(words),
             "handover" => self.input(words.broker(0), Input::HandOver(words.broker(1))),
+            "leave" => self.input(words.broker(0), Input::Leave),
             "keep" => self.input(words.broker(0), Input::KeepLeading),
             "fault" => self.input(words.broker(0), Input::Fault),
             "status" => {

@@ -53,6 +53,7 @@ pub(crate) fn message(message: &Message) -> String {
         Message::Behind { epoch, high_watermark } => {
             format!("behind epoch={} committed={}", epoch.0, high_watermark.0)
         }
+        Message::Leaving { epoch } => format!("leaving epoch={}", epoch.0),
     }
 }
 

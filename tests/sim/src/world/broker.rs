@@ -181,6 +181,12 @@ impl World {
             CoordinatorEffect::KeepLeading(shard) => {
                 self.shard(host, shard, ShardEvent::KeepLeading, clients);
             }
+            CoordinatorEffect::Leave => {
+                let shards: Vec<ShardId> = up.shards.keys().copied().collect();
+                for shard in shards {
+                    self.shard(host, shard, ShardEvent::Leave, clients);
+                }
+            }
             CoordinatorEffect::Send { to, message } => {
                 let Some(from) = up.member else { return };
                 let Some(target) = self.host_of(to) else { return };

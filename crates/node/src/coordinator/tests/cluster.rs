@@ -240,15 +240,19 @@ impl Cluster {
         }
     }
 
-    /// The leaders on a host want every replica that runs to be in sync, and no other.
+    /// The leaders on a host want every replica that runs and does not stop to be in sync, and no other.
     fn keep_in_sync(&mut self, host: usize) {
         let Some(process) = self.processes[host].as_ref().filter(|process| process.keeps_in_sync) else {
             return;
         };
         let Some(own) = process.coordinator.registered() else { return };
         let catalog = process.coordinator.catalog();
+        let stays = |process: &&Process| {
+            !process.said.iter().any(|effect| matches!(effect, CoordinatorEffect::Leave))
+        };
+        let staying = self.processes.iter().flatten().filter(stays);
         let running: BTreeSet<Member> =
-            self.processes.iter().flatten().filter_map(|process| process.coordinator.registered()).collect();
+            staying.filter_map(|process| process.coordinator.registered()).collect();
         let mut wishes = Vec::new();
         for (shard, row) in process.shards.iter().filter(|(_, row)| row.leader == Some(own.broker)) {
             let current = row.replicas.iter().filter_map(|replica| catalog.member(*replica));

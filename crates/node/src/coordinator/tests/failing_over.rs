@@ -192,6 +192,11 @@ fn a_broker_that_stops_leads_nothing_before_it_says_so() {
         cluster.pass(1_000);
         assert!(cluster.has_said(host, |effect| matches!(effect, CoordinatorEffect::Stopped)));
         assert_eq!(cluster.led_by(host as u32 + 1), []);
+        let waited_for = cluster.rows().into_iter().filter(|row| {
+            row.in_sync(BrokerId(host as u32 + 1)).is_some()
+                && row.isr.len() > row.min_in_sync_replicas as usize
+        });
+        assert_eq!(waited_for.map(|row| row.id).collect::<Vec<_>>(), [], "no leader waits for its copies");
         assert_eq!(cluster.elections_from(from).iter().sum::<usize>(), led, "no shard moved twice");
         cluster.pass(3_000);
         assert_eq!(cluster.led_by(host as u32 + 1), [], "the planners give it nothing back");
@@ -201,6 +206,21 @@ fn a_broker_that_stops_leads_nothing_before_it_says_so() {
         assert!(!cluster.led_by(host as u32 + 1).is_empty(), "its next start takes part again");
     }
     cluster.check_agreement();
+}
+
+#[test]
+fn a_broker_stops_though_nobody_lets_its_copies_go() {
+    let mut cluster = Cluster::new(3);
+    for host in 0..3 {
+        cluster.at(host).keeps_in_sync = false;
+    }
+    cluster.step(1, CoordinatorEvent::Stop);
+    cluster.pass(500);
+    let has_stopped =
+        |cluster: &Cluster| cluster.has_said(1, |effect| matches!(effect, CoordinatorEffect::Stopped));
+    assert!(!has_stopped(&cluster), "they may yet");
+    cluster.pass(1_500);
+    assert!(has_stopped(&cluster));
 }
 
 #[test]
