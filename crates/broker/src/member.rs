@@ -23,7 +23,7 @@ use pondage_model::{BrokerId, Uuid};
 use pondage_node::{
     boot::{BootedMember, Place, boot_member},
     coordinator::Coordinator,
-    disk::{Disk, open_promises},
+    disk::open_promises,
 };
 use tokio::sync::mpsc;
 
@@ -35,9 +35,7 @@ use crate::{
     metrics::Metrics,
     peers::{Introduction, PeerOptions, Peers},
     promise_book::PromiseBook,
-    run::{
-        Broker, Listeners, Running, StartError, blocking, fresh, log_options, make_folder, slowed, threads,
-    },
+    run::{Broker, Listeners, Running, StartError, blocking, fresh, log_options, make_folder, threads},
     services::Front,
     surroundings::Surroundings,
     tls::{Notice, Tls, TlsFiles, check_exposure},
@@ -79,17 +77,7 @@ impl Broker {
     /// # Errors
     /// [`StartError`]; nothing is left running.
     pub async fn start_member(options: MemberOptions) -> Result<Self, StartError> {
-        let disk = make_folder(&options.data)?;
-        match options.sync_delay {
-            None => Self::start_member_on(disk, options).await,
-            Some(delay) => Self::start_member_on(slowed(disk, delay), options).await,
-        }
-    }
-
-    async fn start_member_on<D: Disk + std::fmt::Debug>(
-        store: D,
-        options: MemberOptions,
-    ) -> Result<Self, StartError> {
+        let store = make_folder(&options.data, options.sync_delay)?;
         let MemberOptions { listen, advertise, http, cluster, seeds, rack, replaces, tls, .. } = options;
         let tls = tls.map(Tls::load).transpose()?;
         let notice = check_exposure(listen, tls.is_some())?;

@@ -205,12 +205,9 @@ impl<D: Disk + std::fmt::Debug> Stop for Running<D> {
         } else if self.handle.is_stale() {
             let mut volume = self.volume.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             let emptied = fresh(Uuid::default())
-                .map(|fresh| pondage_node::boot::reformat(&self.store, &mut volume, fresh));
+                .and_then(|fresh| Ok(pondage_node::boot::reformat(&self.store, &mut volume, fresh)?));
             match emptied {
-                Ok(Ok(())) => tracing::warn!("the volume was emptied"),
-                Ok(Err(error)) => {
-                    tracing::error!(%error, "the volume was not emptied; the next start goes on");
-                }
+                Ok(()) => tracing::warn!("the volume was emptied"),
                 Err(error) => tracing::error!(%error, "the volume was not emptied; the next start goes on"),
             }
         }
@@ -237,15 +234,15 @@ impl Listeners {
     }
 }
 
-/// Makes the data folder.
-pub(crate) fn make_folder(path: &Path) -> Result<FileDisk, StartError> {
+/// Makes the data folder. Every sync takes so much longer, for tests; there is one type of disk either way, since a
+/// broker is compiled once for each.
+pub(crate) fn make_folder(
+    path: &Path,
+    sync_delay: Option<Duration>,
+) -> Result<SlowDisk<FileDisk>, StartError> {
     std::fs::create_dir_all(path).map_err(|error| StartError::Folder { path: path.to_owned(), error })?;
-    Ok(FileDisk::new(path))
-}
-
-/// The disk with every sync slowed down, for tests.
-pub(crate) fn slowed(disk: FileDisk, delay: Duration) -> SlowDisk<FileDisk> {
-    SlowDisk::new(disk, Arc::new(move || std::thread::sleep(delay)))
+    let pause = move || sync_delay.into_iter().for_each(std::thread::sleep);
+    Ok(SlowDisk::new(FileDisk::new(path), Arc::new(pause)))
 }
 
 /// Runs what blocks.
@@ -281,14 +278,7 @@ impl Broker {
     /// # Errors
     /// [`StartError`]; nothing is left running.
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        let disk = make_folder(&options.data)?;
-        match options.sync_delay {
-            None => Self::start_on(disk, options).await,
-            Some(delay) => Self::start_on(slowed(disk, delay), options).await,
-        }
-    }
-
-    async fn start_on<D: Disk + std::fmt::Debug>(store: D, options: Options) -> Result<Self, StartError> {
+        let store = make_folder(&options.data, options.sync_delay)?;
         let listeners = Listeners::bind(options.listen, options.http).await?;
         let (address, log_options, fresh) =
             (listeners.address.to_string(), log_options()?, fresh(random()?)?);
