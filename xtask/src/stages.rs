@@ -141,6 +141,18 @@ pub(crate) const STAGES: &[Stage] = &[
         steps: &[BUILD_PONDAGE, Step::Program("pondage-e2e", &["--bin", "flights", "--"])],
     },
     Stage {
+        name: "flights-cluster",
+        about: "100,000 flights through three brokers while one after the other is killed",
+        when: When::Whole,
+        steps: &[
+            BUILD_PONDAGE,
+            Step::Program(
+                "pondage-e2e",
+                &["--bin", "flights", "--", "--brokers", "3", "--kills", "10", "--rows", "100000"],
+            ),
+        ],
+    },
+    Stage {
         name: "cluster",
         about: "three brokers in network namespaces: killed, stopped, cut off, sent astray",
         when: When::Whole,

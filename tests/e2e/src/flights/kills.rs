@@ -13,6 +13,8 @@ use crate::process::{BrokerProcess, Installation};
 const DELAY_MICROS: u64 = 20_000;
 /// How long after its place a kill may wait for a moment at which something is unanswered.
 const MOMENT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Rows that are released for a kill that waits for its moment.
+const ROWS_MORE: u64 = 500;
 /// How long the answers that a broker sent before its end may take to be read.
 const DRAIN: Duration = Duration::from_millis(30);
 /// How long a cluster may take to be whole again after a kill.
@@ -62,7 +64,9 @@ pub(crate) async fn kill_and_restart(
             kills.len()
         );
         let published = || ledger.progress().queue_acked;
-        let place = next_place(published(), ledger.rows.len() as u64, wanted - counted, &mut chance);
+        let (place, rows) = next_place(published(), ledger.rows.len() as u64, wanted - counted, &mut chance);
+        // A cluster goes on without the one that is killed: it leaves rows for the next.
+        ledger.release(place + rows);
         while published() < place {
             ensure_alive(broker, installation)?;
             sleep(Duration::from_millis(1)).await;
@@ -77,6 +81,7 @@ pub(crate) async fn kill_and_restart(
                 "no publish and settle wait for an answer at one time"
             );
             ensure_alive(broker, installation)?;
+            ledger.release(published() + ROWS_MORE);
             sleep(Duration::from_micros(100)).await;
         }
 
@@ -104,6 +109,7 @@ pub(crate) async fn kill_and_restart(
         report(&kill, counted, &ledger);
         kills.push(kill);
     }
+    ledger.release(u64::MAX);
     Ok((kills, processor_seconds))
 }
 
@@ -137,12 +143,13 @@ fn report(kill: &Kill, counted: usize, ledger: &Ledger) {
     );
 }
 
-/// The row at which to kill next: a random one in the share of each kill that is left. The shares are of what is left
-/// now, so a fast machine, or kills that did not count, can't use the rows up; the last tenth stays free of kills.
-fn next_place(published: u64, rows: u64, left: usize, chance: &mut Chance) -> u64 {
+/// The row at which to kill next, and how many may be sent behind it before the one after: a random one in the first half
+/// of this kill's share, and as many as the other half. The shares are of what is left now, so a fast machine, or kills
+/// that did not count, can't use the rows up; the last tenth stays free of kills.
+fn next_place(published: u64, rows: u64, left: usize, chance: &mut Chance) -> (u64, u64) {
     let usable = (rows * 9 / 10).saturating_sub(published);
-    let share = (usable / left.max(1) as u64).max(1);
-    published + 1 + chance.below(share)
+    let half = (usable / left.max(1) as u64 / 2).max(1);
+    (published + 1 + chance.below(half), half)
 }
 
 fn ensure_alive(broker: &mut Option<BrokerProcess>, installation: &Installation) -> Result<()> {
@@ -160,10 +167,9 @@ mod tests {
         let mut chance = Chance::new(7);
         let mut published = 0;
         for left in (1..=20).rev() {
-            let place = next_place(published, 100_000, left, &mut chance);
-            assert!(place > published && place <= 90_001, "kill at {place}, {left} left");
-            // Much is published between a place and the next question.
-            published = place + 300;
+            let (place, more) = next_place(published, 100_000, left, &mut chance);
+            assert!(place > published && place + more <= 90_003, "kill at {place}, {left} left");
+            published = place + more;
         }
         assert!(published > 50_000, "all kills came early, the last at {published}");
     }
@@ -171,7 +177,10 @@ mod tests {
     #[test]
     fn kills_that_do_not_count_leave_rows_for_others() {
         let mut chance = Chance::new(7);
-        let place = (0..60).fold(0, |published, _| next_place(published, 100_000, 20, &mut chance));
+        let place = (0..60).fold(0, |published, _| {
+            let (place, more) = next_place(published, 100_000, 20, &mut chance);
+            place + more
+        });
         assert!(place < 90_000);
     }
 }

@@ -109,6 +109,7 @@ pub(crate) struct Ledger {
     settled: AtomicU64,
     publishing: AtomicI64,
     settling: AtomicI64,
+    released: AtomicU64,
     ack_times: Mutex<Vec<u64>>,
     problems: Mutex<(u64, Vec<String>)>,
     has_problem: AtomicBool,
@@ -132,6 +133,7 @@ impl Ledger {
             settled: AtomicU64::new(0),
             publishing: AtomicI64::new(0),
             settling: AtomicI64::new(0),
+            released: AtomicU64::new(0),
             ack_times: Mutex::default(),
             problems: Mutex::default(),
             has_problem: AtomicBool::new(false),
@@ -231,6 +233,16 @@ impl Ledger {
     fn settled(&self, row: usize) {
         let before = self.rows[row].is_settled.swap(true, Relaxed);
         self.settled.fetch_add(u64::from(!before), Relaxed);
+    }
+
+    /// So many rows may be sent, or as many as before if that is more.
+    pub(crate) fn release(&self, rows: u64) {
+        self.released.fetch_max(rows, Relaxed);
+    }
+
+    /// Whether a row may be sent.
+    pub(crate) fn is_released(&self, row: usize) -> bool {
+        (row as u64) < self.released.load(Relaxed)
     }
 
     /// Whether a publish and a settle wait for their answers at this moment.

@@ -27,7 +27,7 @@ pub(crate) async fn produce(
     }
     let on_the_way = Arc::new(Semaphore::new(ROWS_ON_THE_WAY));
     for (index, row) in flights.rows.iter().enumerate().skip(producer).step_by(PRODUCERS) {
-        while is_far_ahead(&ledger) {
+        while is_far_ahead(&ledger) || !ledger.is_released(index) {
             sleep(Duration::from_millis(1)).await;
         }
         let permit = on_the_way.clone().acquire_owned().await?;
