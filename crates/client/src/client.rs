@@ -367,7 +367,7 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_there_is_definite() {
-        let options = Options { deadline: Duration::from_millis(50), ..Options::default() };
+        let options = Options { deadline: Duration::from_millis(500), ..Options::default() };
         let error = Client::connect("127.0.0.1:1", options.clone()).await.expect_err("nobody there");
         assert_eq!((error.code(), error.outcome()), ("UNAVAILABLE", Outcome::Definite));
         assert!(Client::connect("not an address", options.clone()).await.is_err());

@@ -445,6 +445,32 @@ async fn each_partition_is_published_to_its_leader_wherever_that_moves() {
 }
 
 #[tokio::test]
+async fn the_wait_for_a_leader_begins_anew_once_something_was_stored() {
+    let cluster = Cluster::start().await;
+    let client = cluster.client().await;
+    let publisher = client.publisher("events", PublisherOptions::default()).await.expect("a publisher");
+    let mut took = Vec::new();
+    for round in 0..14 {
+        // The streams to the two are in use all the time: none is opened for the partition that moves.
+        for partition in [1, 2] {
+            let message = Message { partition: Some(partition), ..Message::new("x") };
+            publisher.send(message).await.expect("taken").await.expect("stored");
+        }
+        cluster.lead(0, None);
+        let message = Message { partition: Some(0), ..Message::new("x") };
+        let sending = publisher.send(message).await.expect("taken");
+        sleep(Duration::from_millis(30)).await;
+        cluster.lead(0, Some(1 + round % 2));
+        let led = tokio::time::Instant::now();
+        sending.await.expect("stored");
+        took.push(led.elapsed());
+    }
+    // The longest waits are 250 to 500 ms, of which every round would have one by the end.
+    let least = took[9..].iter().min().expect("some");
+    assert!(*least < Duration::from_millis(200), "{took:?}");
+}
+
+#[tokio::test]
 async fn a_broker_that_is_cut_off_and_says_that_it_leads_is_not_believed_twice() {
     let cluster = Cluster::start().await;
     let client = cluster.client().await;

@@ -218,6 +218,9 @@ impl Task {
             self.client.refused(&route, error);
         }
         let is_refused = answer.is_err();
+        if !is_refused {
+            self.waits.reset();
+        }
         self.lanes.answered(now, link, response.request_id, answer);
         if is_refused && !self.lanes.is_used(link) {
             // Nothing is in flight on it, and nothing will be.
