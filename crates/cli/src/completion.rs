@@ -1,18 +1,18 @@
 //! Completion in the shell, of names that exist too: the shell calls `COMPLETE=bash pondage -- WORDS…`, and the
 //! answer is made here.
 
-use std::{ffi::OsStr, time::Duration};
+use std::{ffi::OsStr, path::PathBuf, time::Duration};
 
 use clap::CommandFactory;
 use clap_complete::{
     CompleteEnv,
     engine::{ArgValueCandidates, ArgValueCompleter, CompletionCandidate},
 };
-use pondage_client::{Client, ClusterStatus, Options, ResourceKind};
+use pondage_client::{ClusterStatus, ResourceKind};
 
 use crate::{
     args::Cli,
-    connect::SERVER,
+    connect::{Connection, SERVER},
     kinds::{KINDS, KindArg, KindWord},
 };
 
@@ -83,21 +83,35 @@ fn kind_in(words: &[String]) -> Option<KindWord> {
     plain.skip(1).find_map(|word| word.parse::<KindArg>().ok()).map(|arg| arg.kind)
 }
 
-/// The address that the command line names, else the environment, else the usual one.
-fn server_in(words: &[String], environment: Option<String>) -> String {
+/// How the command line, else the environment, says to connect.
+fn connection_in(words: &[String], environment: impl Fn(&str) -> Option<String>) -> Connection {
     let behind = |index: usize| words.get(index + 1).cloned();
-    let named = words.iter().enumerate().find_map(|(index, word)| match word.strip_prefix("--server") {
-        Some("") => behind(index),
-        Some(rest) => rest.strip_prefix('=').map(str::to_owned),
-        None => None,
-    });
-    named.or(environment).unwrap_or_else(|| SERVER.to_owned())
+    let value = |option: &str, variable: &str| {
+        let named = words.iter().enumerate().find_map(|(index, word)| match word.strip_prefix(option) {
+            Some("") => behind(index),
+            Some(rest) => rest.strip_prefix('=').map(str::to_owned),
+            None => None,
+        });
+        named.or_else(|| environment(variable))
+    };
+    let file = |option: &str, variable: &str| value(option, variable).map(PathBuf::from);
+    Connection {
+        server: value("--server", "PONDAGE_SERVER").unwrap_or_else(|| SERVER.to_owned()),
+        certificate_authority: file("--certificate-authority", "PONDAGE_CERTIFICATE_AUTHORITY"),
+        client_certificate: file("--client-certificate", "PONDAGE_CLIENT_CERTIFICATE"),
+        client_key: file("--client-key", "PONDAGE_CLIENT_KEY"),
+        timeout: Some(PATIENCE),
+    }
+}
+
+/// How the command line that is being completed says to connect.
+fn connection() -> Connection {
+    connection_in(&words(), |variable| std::env::var(variable).ok())
 }
 
 fn names(kinds: &[ResourceKind], current: &OsStr) -> Vec<CompletionCandidate> {
     let Some(current) = current.to_str() else { return Vec::new() };
-    let server = server_in(&words(), std::env::var("PONDAGE_SERVER").ok());
-    let names = in_time(ask(&server, kinds));
+    let names = in_time(ask(&connection(), kinds));
     names.into_iter().filter(|name| name.starts_with(current)).map(CompletionCandidate::new).collect()
 }
 
@@ -108,8 +122,8 @@ fn numbers(current: &OsStr, choose: fn(ClusterStatus) -> Vec<(String, String)>) 
         Some(comma) => current.split_at(comma + 1),
         None => ("", current),
     };
-    let server = server_in(&words(), std::env::var("PONDAGE_SERVER").ok());
-    let found = in_time(async { ask_cluster(&server).await.map(choose).unwrap_or_default() });
+    let connection = connection();
+    let found = in_time(async { ask_cluster(&connection).await.map(choose).unwrap_or_default() });
     let fits = found.into_iter().filter(|(number, _)| number.starts_with(current));
     fits.map(|(number, about)| CompletionCandidate::new(format!("{before}{number}")).help(Some(about.into())))
         .collect()
@@ -123,23 +137,13 @@ fn in_time<T: Default>(asking: impl Future<Output = T>) -> T {
     runtime.block_on(async { tokio::time::timeout(PATIENCE, asking).await }).unwrap_or_default()
 }
 
-async fn connect(server: &str) -> Option<Client> {
-    let options = Options {
-        connect_timeout: PATIENCE,
-        request_timeout: PATIENCE,
-        deadline: PATIENCE,
-        ..Options::default()
-    };
-    Client::connect(server, options).await.ok()
-}
-
-async fn ask_cluster(server: &str) -> Option<ClusterStatus> {
-    connect(server).await?.cluster_status().await.ok()
+async fn ask_cluster(connection: &Connection) -> Option<ClusterStatus> {
+    connection.client().await.ok()?.cluster_status().await.ok()
 }
 
 /// The names that a broker knows; none if it can't be asked. A shell is no place for errors.
-async fn ask(server: &str, kinds: &[ResourceKind]) -> Vec<String> {
-    let Some(client) = connect(server).await else { return Vec::new() };
+async fn ask(connection: &Connection, kinds: &[ResourceKind]) -> Vec<String> {
+    let Ok(client) = connection.client().await else { return Vec::new() };
     let mut names = Vec::new();
     for kind in KINDS.into_iter().filter(|kind| kinds.contains(kind)) {
         let resources = client.list(kind, false).await.unwrap_or_default();
@@ -173,23 +177,29 @@ mod tests {
 
     #[test]
     fn the_command_lines_server_wins() {
-        let environment = || Some("http://env:1".to_owned());
+        let environment = Some("http://env:1");
         for (line, environment, server) in [
             ("get queue", None, SERVER),
-            ("get queue", environment(), "http://env:1"),
-            ("get --server http://flag:2 queue", environment(), "http://flag:2"),
+            ("get queue", environment, "http://env:1"),
+            ("get --server http://flag:2 queue", environment, "http://flag:2"),
             ("--server=http://flag:3 get", None, "http://flag:3"),
             ("get --server", None, SERVER),
         ] {
-            assert_eq!(server_in(&split(line), environment), server, "{line}");
+            let known =
+                |variable: &str| environment.filter(|_| variable == "PONDAGE_SERVER").map(str::to_owned);
+            assert_eq!(connection_in(&split(line), known).server, server, "{line}");
         }
+        let secured = connection_in(&split("get --certificate-authority=ca.crt queue"), |_| None);
+        assert_eq!(secured.certificate_authority, Some(PathBuf::from("ca.crt")));
+        assert_eq!(secured.client_key, None);
     }
 
     #[test]
     fn nobody_at_the_address_gives_no_names() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         // Port 9 (discard) of this machine: refused at once.
-        let names = runtime.block_on(ask("http://127.0.0.1:9", &KINDS));
+        let nobody = connection_in(&split("--server http://127.0.0.1:9"), |_| None);
+        let names = runtime.block_on(ask(&nobody, &KINDS));
         assert!(names.is_empty());
     }
 }

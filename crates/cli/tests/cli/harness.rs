@@ -144,6 +144,11 @@ impl Place {
         Self::spawn(command)
     }
 
+    /// Where clients connect.
+    pub(crate) fn server(&self) -> &str {
+        &self.server
+    }
+
     /// The broker.
     pub(crate) fn broker(&mut self) -> &mut Process {
         self.broker.as_mut().expect("a broker was started")

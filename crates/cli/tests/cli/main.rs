@@ -8,3 +8,4 @@ mod harness;
 mod publishing;
 mod resources;
 mod running;
+mod secured;
