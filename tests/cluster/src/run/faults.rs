@@ -24,6 +24,9 @@ const IN_THE_AIR: Duration = Duration::from_millis(5);
 const MIDST: usize = 4;
 /// How long to wait for such a moment.
 const MIDST_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long no leader moves before it counts as calm, and how long that may take to come.
+const LEADERS_STAY: Duration = Duration::from_secs(10);
+const LEADERS_STAY_TIMEOUT: Duration = Duration::from_secs(90);
 /// How far clocks jump.
 const TEN_YEARS_SECONDS: i64 = 10 * 365 * 86_400;
 
@@ -121,10 +124,25 @@ pub(super) fn begin(stage: &mut Stage, scenario: &Scenario) -> Result<Begun> {
         }
         Kind::PowerCut => asked = power_cut(stage)?,
         Kind::DiskFull => cluster.broker(victim).volume()?.fill()?,
-        Kind::Calm => {}
+        Kind::Calm => wait_until_leaders_stay(stage)?,
     }
     let shaped_packets = stage.cluster.network.shaped_packets();
     Ok(Begun { victim: Some(victim), unanswered: unanswered(stage, &asked), shaped_packets })
+}
+
+/// Waits until no leader moves any more: those that the fault before took away are given back after a while.
+fn wait_until_leaders_stay(stage: &mut Stage) -> Result<()> {
+    let started = Instant::now();
+    let mut since = started;
+    while since.elapsed() < LEADERS_STAY {
+        ensure!(started.elapsed() < LEADERS_STAY_TIMEOUT, "leaders move on and on");
+        thread::sleep(Duration::from_millis(200));
+        let epochs = stage.load.ask(look)?.epochs;
+        if std::mem::replace(&mut stage.view.epochs, epochs) != epochs {
+            since = Instant::now();
+        }
+    }
+    Ok(())
 }
 
 /// Ends the fault: what was killed is started, what was cut is joined.
