@@ -4,5 +4,6 @@ mod cluster;
 mod growing;
 mod known_faults;
 mod living;
+mod quorums;
 mod store_suite;
 mod unknown;
