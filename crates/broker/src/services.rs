@@ -21,6 +21,7 @@ mod status;
 mod watch;
 
 use std::{
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
@@ -179,11 +180,14 @@ impl<D: Disk> Clone for Services<D> {
     }
 }
 
+/// Changes of resources that one broker has under way at a time, at the most: their commits are shared.
+const CHANGING: usize = 64;
+
 struct Shared<D: Disk> {
     handle: Handle<D>,
     stopping: CancellationToken,
-    /// Whoever changes resources under a condition holds this: what it read stays true until it is done.
-    changing: tokio::sync::Mutex<()>,
+    /// Whoever changes a resource under a condition holds the one of its name: what it read stays true until it is done.
+    changing: [tokio::sync::Mutex<()>; CHANGING],
     /// Whose turn it is among the partitions, for publishes that name none.
     turn: AtomicUsize,
 }
@@ -201,13 +205,20 @@ impl<D: Disk> Services<D> {
         Self(Arc::new(Shared {
             handle,
             stopping,
-            changing: tokio::sync::Mutex::new(()),
+            changing: std::array::from_fn(|_| tokio::sync::Mutex::new(())),
             turn: AtomicUsize::new(0),
         }))
     }
 
     fn handle(&self) -> &Handle<D> {
         &self.0.handle
+    }
+
+    /// Waits until nobody else changes the resource of this name through this broker, and holds off who comes next.
+    async fn alone(&self, name: &Name) -> tokio::sync::MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        self.0.changing[hasher.finish() as usize % CHANGING].lock().await
     }
 
     fn metrics(&self) -> &Metrics {

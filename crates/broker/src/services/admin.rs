@@ -70,7 +70,7 @@ impl<D: Disk> Services<D> {
     async fn apply_one(&self, request: v1::ApplyRequest) -> Result<v1::ApplyResponse, Refusal> {
         let Apply { name, settings, if_revision, dry_run } = Apply::try_from(request)?;
         let kind = settings.kind();
-        let _alone = self.0.changing.lock().await;
+        let _alone = self.alone(&name).await;
         if let Some(expected) = if_revision {
             let is = self.find(kind, &name).await?.map_or(Revision::ZERO, |found| found.revision);
             check_revision(kind, &name, expected, is)?;
@@ -139,7 +139,7 @@ impl<D: Disk> Services<D> {
 
     async fn delete_one(&self, request: v1::DeleteRequest) -> Result<v1::DeleteResponse, Refusal> {
         let Delete { kind, name, if_uid, if_revision, policy } = Delete::try_from(request)?;
-        let _alone = self.0.changing.lock().await;
+        let _alone = self.alone(&name).await;
         let found = self.find(kind, &name).await?.ok_or_else(|| not_found(kind, &name))?;
         if let Some(expected) = if_uid
             && expected != found.uid
