@@ -42,6 +42,8 @@ pub(crate) struct Peer {
     pub(crate) leaving: bool,
     /// It may not join the in-sync set before.
     pub(crate) barred_until: u64,
+    /// For how long it was barred last.
+    bar_millis: u64,
     /// When it last said anything.
     pub(crate) heard_at: u64,
     /// When it was last told or asked something though it owed nothing.
@@ -97,6 +99,7 @@ impl Peer {
             lost: false,
             leaving: false,
             barred_until: 0,
+            bar_millis: 0,
             heard_at: now,
             asked_at: now,
             patient_since: now,
@@ -192,9 +195,15 @@ impl Peer {
                 .is_some_and(|first| now.saturating_sub(*first) <= timing.slow_window_millis)
     }
 
-    /// It left the in-sync set for being slow.
+    /// It left the in-sync set for being slow: it stays out for longer each time, unless it was not slow for a window. A
+    /// broker that just started is slow once; one with a slow disk again and again.
     pub(crate) fn bar(&mut self, timing: &Timing, now: u64) {
-        self.barred_until = now + timing.slow_window_millis / 2;
+        const FIRST_MILLIS: u64 = 1_000;
+        let longest = timing.slow_window_millis / 2;
+        let is_again = now.saturating_sub(self.barred_until) <= timing.slow_window_millis;
+        self.bar_millis = if is_again && self.bar_millis > 0 { 4 * self.bar_millis } else { FIRST_MILLIS };
+        self.bar_millis = self.bar_millis.min(longest);
+        self.barred_until = now + self.bar_millis;
     }
 
     /// It is out of the set: what it did there is forgotten.

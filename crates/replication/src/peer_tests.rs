@@ -92,6 +92,20 @@ fn three_waits_within_the_window_make_it_slow() {
 }
 
 #[test]
+fn who_is_slow_again_and_again_stays_out_for_longer() {
+    let timing = Timing { slow_window_millis: 10_000, ..Timing::default() };
+    let mut peer = streaming();
+    let mut now = 100_000;
+    for expected in [1_000, 4_000, 5_000, 5_000] {
+        peer.bar(&timing, now);
+        assert_eq!(peer.barred_until - now, expected);
+        now = peer.barred_until + 10_000;
+    }
+    peer.bar(&timing, now + 1);
+    assert_eq!(peer.barred_until - now - 1, 1_000, "it was not slow for a window");
+}
+
+#[test]
 fn silence_is_owing_for_longer_than_one_waits() {
     let timing = Timing::default();
     let mut peer = streaming();
