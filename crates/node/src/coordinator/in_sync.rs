@@ -67,16 +67,17 @@ impl<C: Consensus> Coordinator<C> {
         })
     }
 
-    /// Proposes the wishes that gathered, unless earlier ones of their kind have no outcome yet.
+    /// Proposes the wishes that gathered, unless earlier ones of their kind are about to have their outcome. Each names
+    /// the version of its row, so only the first of two takes effect.
     pub(super) fn propose_wishes(&mut self, broker: BrokerId) {
-        if !self.wishes.isr.is_empty() && !self.is_proposed(|purpose| matches!(purpose, Purpose::AlterIsr(_)))
+        if !self.wishes.isr.is_empty() && !self.is_awaited(|purpose| matches!(purpose, Purpose::AlterIsr(_)))
         {
             let changes: Vec<IsrChange> = take_some(&mut self.wishes.isr).map(|(_, change)| change).collect();
             let shards = changes.iter().map(|change| change.shard).collect();
             self.propose(Purpose::AlterIsr(shards), &Command::AlterIsr { broker, changes });
         }
         if !self.wishes.leaders.is_empty()
-            && !self.is_proposed(|purpose| matches!(purpose, Purpose::HandOver(_)))
+            && !self.is_awaited(|purpose| matches!(purpose, Purpose::HandOver(_)))
         {
             let wishes: Vec<_> = take_some(&mut self.wishes.leaders).collect();
             let shards = wishes.iter().map(|(shard, _)| *shard).collect();

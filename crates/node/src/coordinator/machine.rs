@@ -15,6 +15,8 @@ use crate::{LogClock, Now, shard::RequestId};
 
 /// How long the coordinator waits before it wants again what the consensus did not do, in milliseconds.
 const RETRY_MILLIS: u64 = 100;
+/// How long what may be proposed twice waits for an earlier outcome, in milliseconds: many times a commit.
+const PATIENCE_MILLIS: u64 = 300;
 /// How long a broker that stops waits for leaders to do without its copies, in milliseconds.
 const PARTING_MILLIS_MAX: u64 = 1_000;
 /// How long it stays after the catalog left its copies out: the leaders hear of that about when it does.
@@ -33,7 +35,8 @@ pub struct Coordinator<C: Consensus = OneVoter> {
     pub(super) registration: Registration,
     next_id: u64,
     /// Proposals whose outcome somebody waits for.
-    proposals: BTreeMap<ProposalId, Purpose>,
+    /// Those without an outcome: why, and since when.
+    proposals: BTreeMap<ProposalId, (Purpose, u64)>,
     /// What the coordinator itself wants is not proposed before then: the consensus failed it a moment ago.
     retry_at_millis: u64,
     /// Reads that wait until they may be answered.
@@ -303,7 +306,7 @@ impl<C: Consensus> Coordinator<C> {
     }
 
     pub(super) fn take_purpose(&mut self, proposal: ProposalId) -> Option<Purpose> {
-        self.proposals.remove(&proposal)
+        self.proposals.remove(&proposal).map(|(purpose, _)| purpose)
     }
 
     /// Waits before it wants again what came to nothing.
@@ -332,13 +335,20 @@ impl<C: Consensus> Coordinator<C> {
 
     pub(super) fn propose(&mut self, purpose: Purpose, command: &Command) {
         let id = ProposalId(self.new_id());
-        self.proposals.insert(id, purpose);
+        self.proposals.insert(id, (purpose, self.now_millis));
         self.consensus.propose(id, command.to_bytes());
     }
 
     /// Whether a proposal of this kind has no outcome yet.
     pub(super) fn is_proposed(&self, of: impl Fn(&Purpose) -> bool) -> bool {
-        self.proposals.values().any(of)
+        self.proposals.values().any(|(purpose, _)| of(purpose))
+    }
+
+    /// Whether a proposal of this kind has no outcome yet and may have one any moment. One that went to a leader that was
+    /// just stopped has none for seconds: what may be proposed twice is not kept waiting for it.
+    pub(super) fn is_awaited(&self, of: impl Fn(&Purpose) -> bool) -> bool {
+        let since = self.now_millis.saturating_sub(PATIENCE_MILLIS);
+        self.proposals.values().any(|(purpose, at)| *at > since && of(purpose))
     }
 
     pub(super) fn new_id(&mut self) -> u64 {

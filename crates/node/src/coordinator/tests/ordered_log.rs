@@ -19,6 +19,8 @@ pub(super) enum Weather {
     Loses,
     /// They are committed, and the proposer does not know.
     Hides,
+    /// They are lost, and the proposer hears nothing of them.
+    Swallows,
 }
 
 /// The order, shared by all.
@@ -75,11 +77,11 @@ impl Consensus for Voter {
     fn propose(&mut self, id: ProposalId, command: Bytes) {
         let mut log = self.log.borrow_mut();
         let weather = log.weather;
-        if weather != Weather::Loses {
+        if matches!(weather, Weather::Fair | Weather::Hides) {
             let proposer = (weather == Weather::Fair).then_some((self.start, id));
             log.commands.push((command, proposer));
         }
-        if weather != Weather::Fair {
+        if matches!(weather, Weather::Loses | Weather::Hides) {
             self.ended.push_back(ConsensusOutput::Failed { proposal: id, refusal: Refusal::Timeout });
         }
     }

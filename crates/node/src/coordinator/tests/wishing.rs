@@ -21,6 +21,21 @@ fn wishing() -> (Cluster, ShardId, IsrChange) {
 }
 
 #[test]
+fn a_wish_is_not_kept_waiting_for_one_that_was_swallowed() {
+    let (mut cluster, shard, change) = wishing();
+    cluster.weather(Weather::Swallows);
+    cluster.step(1, CoordinatorEvent::IsrWanted(change.clone()));
+    cluster.weather(Weather::Fair);
+    cluster.step(1, CoordinatorEvent::IsrWanted(change.clone()));
+    cluster.pass(100);
+    assert_eq!(cluster.row(shard).isr.len(), 3, "the first may have an outcome yet");
+    cluster.step(1, CoordinatorEvent::IsrWanted(change));
+    cluster.pass(300);
+    assert_eq!(cluster.row(shard).isr.len(), 2);
+    cluster.check_agreement();
+}
+
+#[test]
 fn a_wish_ends_with_another_row_or_with_the_same_again() {
     let stale = |mut change: IsrChange| {
         change.version -= 1;
