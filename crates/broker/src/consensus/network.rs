@@ -93,7 +93,8 @@ impl Caller {
         }
         let known = to.and_then(|volume| self.brokers.on_volume(volume));
         let known = known.map(|row| (row.start.incarnation, row.start.nonce));
-        let request = Request { from: self.own(), to: known, body }.encode();
+        let from = self.own();
+        let request = Request { from, to: known, body }.encode();
         let answer = self.transport.call(to, address, request, limit).await?;
         let reply = Reply::decode(answer).map_err(|_| CallError::Lost)?;
         if to.is_some_and(|volume| volume != reply.from.volume) || self.is_superseded(&reply.from) {
@@ -101,7 +102,11 @@ impl Caller {
             return Err(CallError::Lost);
         }
         if reply.body == ReplyBody::Superseded {
-            self.shared.end(Ended::Superseded);
+            // What was asked under the number of the start before, on its way while this one got its own, says nothing
+            // of this one.
+            if from == self.own() {
+                self.shared.end(Ended::Superseded);
+            }
             return Err(CallError::Lost);
         }
         Ok(reply.body)

@@ -40,6 +40,8 @@ pub(super) struct Wires {
     nodes: RwLock<BTreeMap<u8, ConsensusNode>>,
     /// Requests from the one to the other are lost on the way.
     cut: RwLock<BTreeSet<(u8, u8)>>,
+    /// Requests of these wait on their way.
+    held: RwLock<BTreeSet<u8>>,
     /// Answers from the one to the other are lost.
     mute: RwLock<BTreeSet<(u8, u8)>>,
     rows: RwLock<BTreeMap<u8, KnownBroker>>,
@@ -54,6 +56,10 @@ impl Wires {
         self.mute.write().unwrap().insert((from, to));
     }
 
+    pub(super) fn hold(&self, from: u8) {
+        self.held.write().unwrap().insert(from);
+    }
+
     /// Nobody hears this host and it hears nobody.
     pub(super) fn isolate(&self, host: u8, hosts: u8) {
         for other in (0..hosts).filter(|other| *other != host) {
@@ -63,6 +69,7 @@ impl Wires {
     }
 
     pub(super) fn heal(&self) {
+        self.held.write().unwrap().clear();
         self.cut.write().unwrap().clear();
         self.mute.write().unwrap().clear();
     }
@@ -85,6 +92,9 @@ impl Transport for Way {
         let (from, wires) = (self.0, Arc::clone(&self.1));
         let to: u8 = address.parse().unwrap();
         async move {
+            while wires.held.read().unwrap().contains(&from) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             let node = wires.nodes.read().unwrap().get(&to).cloned();
             let Some(node) = node else { return Err(CallError::Unreachable) };
             if wires.cut.read().unwrap().contains(&(from, to)) {

@@ -127,6 +127,27 @@ async fn a_disk_that_was_restored_is_found_out_and_votes_no_more() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_asked_before_a_start_had_its_number_does_not_end_it() {
+    let mut cluster = Cluster::new(3).await;
+    let leader = cluster.leader().await;
+    let host = (leader + 1) % 3;
+    let command = cluster.command();
+    cluster.wires.hold(host);
+    let id = cluster.at(host).propose(&command);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    // Its number is durable, then the catalog has it, and only then the question arrives.
+    let own = Start { volume: volume(host), incarnation: Incarnation(2), nonce: Uuid([8; 16]) };
+    cluster.at(host).node.numbered(own);
+    cluster.wires.row(host, |row| row.start = own);
+    cluster.wires.heal();
+    // Committed or not: the answer was about a start that is over.
+    let _either = cluster.at(host).outcome(id).await;
+    cluster.commit(host).await;
+    cluster.converge().await;
+    assert_eq!(cluster.at(host).heard(|heard| heard.ended.clone()), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_volume_that_fails_ends_its_voter_and_the_others_go_on() {
     let mut cluster = Cluster::new(3).await;
     let leader = cluster.leader().await;
