@@ -18,7 +18,7 @@ pub struct Options {
     /// that is worth it. A verdict, a commit and the opening of a consumer have as long. Messages of a publisher have
     /// their own, [`PublisherOptions::delivery_timeout`].
     pub deadline: Duration,
-    /// The wait before the second try; doubles with every one, with jitter.
+    /// The wait before the second try; grows by a half with every one, with jitter.
     pub retry_wait: Duration,
     /// The longest wait.
     pub retry_wait_max: Duration,

@@ -7,7 +7,7 @@ use std::{
 
 use crate::Options;
 
-/// Waits that double from try to try, with jitter, until something succeeds.
+/// Waits that grow from try to try, with jitter, until something succeeds.
 #[derive(Clone, Debug)]
 pub(crate) struct Waits {
     first: Duration,
@@ -20,11 +20,12 @@ impl Waits {
         Self { first: options.retry_wait, longest: options.retry_wait_max, failures: 0 }
     }
 
-    /// The wait after one more failure: half to all of the doubled one.
+    /// The wait after one more failure: half to all of one that grows by a half. A shard that is handed over has its next
+    /// leader after a tenth of a second: doubled waits would miss that moment by as much again.
     pub(crate) fn next(&mut self) -> Duration {
-        let doubled = self.first.saturating_mul(1 << self.failures.min(16)).min(self.longest);
+        let grown = self.first.mul_f64(1.5_f64.powi(self.failures.min(24).cast_signed())).min(self.longest);
         self.failures = self.failures.saturating_add(1);
-        doubled.mul_f64(0.5 + 0.5 * random_fraction())
+        grown.mul_f64(0.5 + 0.5 * random_fraction())
     }
 
     /// Something succeeded.
@@ -44,16 +45,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_the_longest() {
+    fn waits_grow_up_to_the_longest() {
         let options = Options {
             retry_wait: Duration::from_millis(10),
             retry_wait_max: Duration::from_millis(50),
             ..Options::default()
         };
         let mut waits = Waits::new(&options);
-        for full in [10, 20, 40, 50, 50] {
+        for full in [10, 15, 22, 33, 50, 50] {
             let (wait, full) = (waits.next(), Duration::from_millis(full));
-            assert!(wait >= full / 2 && wait <= full, "{wait:?} of {full:?}");
+            assert!(wait >= full / 2 && wait <= full + Duration::from_millis(1), "{wait:?} of {full:?}");
         }
         waits.reset();
         assert!(waits.next() <= Duration::from_millis(10));
