@@ -131,7 +131,7 @@ impl Leader {
                 }
                 // Who still owes what it was dropped for would be dropped again at once.
                 None if caught_up && !peer.leaving && !Self::is_late(core, peer, now) => {
-                    wish.isr.extend(peer.member())
+                    wish.isr.extend(peer.member());
                 }
                 None => {}
             }
