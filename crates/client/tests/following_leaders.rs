@@ -32,17 +32,19 @@ type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 const PARTITIONS: u32 = 3;
 
+/// By partition: the broker's index, if any leads, and the epoch.
+type Leaders = Vec<(Option<usize>, u64)>;
+
 /// What the brokers share: who leads which partition, and what is stored there.
 #[derive(Default)]
 struct Truth {
-    /// By partition: the broker's index, if any leads, and the epoch.
-    leaders: Vec<(Option<usize>, u64)>,
+    leaders: Leaders,
     logs: Vec<Vec<Bytes>>,
     /// By partition and producer, the next sequence.
     sequences: HashMap<(u32, u64), u32>,
     down: Vec<bool>,
     /// A broker that hears of no changes any more, and the leaders that it knows of.
-    behind: Option<(usize, Vec<(Option<usize>, u64)>)>,
+    behind: Option<(usize, Leaders)>,
     /// By broker, the calls that it answered well.
     served: Vec<u32>,
     settled: Vec<(usize, u64)>,

@@ -68,7 +68,7 @@ impl<D: Disk> ShardTask<D> {
             }
             ShardEffect::Replay { from } => self.read(from, REPLAY_BYTES, ShardEvent::Replayed),
             ShardEffect::Serving(epoch) => {
-                tracing::info!(shard = self.shard.id().get(), epoch = epoch.get(), "leads");
+                tracing::debug!(shard = self.shard.id().get(), epoch = epoch.get(), "leads");
                 self.tell_coordinator(CoordinatorEvent::Serving(self.shard.id(), epoch));
             }
             ShardEffect::Reply { id, reply } => {
