@@ -259,6 +259,6 @@ pub struct Deleted {
     pub change: Change,
     /// Its streams: to be closed in the logs of the shards that stay.
     pub streams: Vec<(StreamId, ShardId)>,
-    /// Its dedicated shards: gone, with their folders to be removed.
-    pub shards: Vec<ShardId>,
+    /// Its dedicated shards and who led them: gone, with their folders to be removed.
+    pub shards: Vec<(ShardId, Option<BrokerId>)>,
 }

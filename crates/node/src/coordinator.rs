@@ -107,6 +107,8 @@ pub enum CoordinatorEvent {
         /// Whether it is so.
         result: Result<(), Refusal>,
     },
+    /// What [`CoordinatorEffect::RemoveShard`] named says nothing any more, to nobody.
+    Removed(ShardId),
     /// The answer to [`CoordinatorEffect::AskPosition`], once the shard's log is open.
     Position(ShardPosition),
     /// The shard's leader, here, wants other in-sync replicas.
@@ -155,7 +157,8 @@ pub enum CoordinatorEffect {
     /// Open the shard's log if it is not open, and take part in it so. This start of the broker leads only if the
     /// in-sync replicas name it. The same row again says that the shard's last wish came to nothing.
     Assign(ShardId, Assignment),
-    /// This broker holds no copy of the shard any more: close it and remove its folder.
+    /// This broker holds no copy of the shard any more: close it, say [`CoordinatorEvent::Removed`], and remove its
+    /// folder.
     RemoveShard(ShardId),
     /// Say where the shard's log ends, with [`CoordinatorEvent::Position`], once it is open.
     AskPosition(ShardId),

@@ -86,8 +86,8 @@ pub(crate) struct Oracle {
     pub(crate) dead: Option<(StreamId, StreamId)>,
     /// When messages began to move to the dead letters, in the log time of their source.
     moves: BTreeMap<At, LogTime>,
-    /// Streams whose deletion was confirmed, and when.
-    closed: BTreeMap<StreamId, u64>,
+    /// Streams whose deletion was confirmed.
+    closed: BTreeSet<StreamId>,
     /// Places whose settle was confirmed.
     settled: u64,
     /// The highest number of a session that a reader saw, by stream and publisher.
@@ -155,8 +155,8 @@ impl Oracle {
     }
 
     /// An administrator was told that the stream is deleted.
-    pub(crate) fn closed(&mut self, stream: StreamId, micros: u64) {
-        self.closed.entry(stream).or_insert(micros);
+    pub(crate) fn closed(&mut self, stream: StreamId) {
+        self.closed.insert(stream);
     }
 
     /// A message was seen at a place, by whatever way (L1, P2).

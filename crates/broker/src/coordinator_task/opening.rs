@@ -4,11 +4,12 @@ use pondage_model::ShardId;
 use pondage_node::{
     boot::{OpenedShard, open_shard, remove_shard_folder},
     catalog::Consensus,
+    coordinator::CoordinatorEvent,
     disk::Disk,
     replication::Timing,
 };
 
-use super::CoordinatorTask;
+use super::{AdminMessage, CoordinatorTask};
 use crate::shard_task::{ShardHandle, ShardTask};
 
 /// How patient leaders are. Connections here are TCP's: one that broke will not bring an answer, and one that comes back
@@ -63,11 +64,12 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
         self.opening.insert(shard, opening);
     }
 
-    /// Ends the shard's task, then removes its folder.
+    /// Ends the shard's task, says so, then removes its folder.
     pub(super) fn remove_shard(&mut self, shard: ShardId) {
         let before = self.opening.remove(&shard);
         let removed = self.around.broker.remove_shard(shard);
         let (store, broker) = (self.store.clone(), self.around.broker.clone());
+        let events = self.around.coordinator.clone();
         let removing = self.around.runtime.spawn(async move {
             if let Some(before) = before {
                 // It may not have come to be yet.
@@ -76,6 +78,7 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
             if let Some(handle) = removed.or_else(|| broker.remove_shard(shard)) {
                 handle.stop().await;
             }
+            drop(events.send(AdminMessage::Event(CoordinatorEvent::Removed(shard))));
             let removed = tokio::task::spawn_blocking(move || remove_shard_folder(&store, shard)).await;
             if let Ok(Err(error)) = removed {
                 broker.fail(format!("removing {shard:?}: {error}"));

@@ -90,9 +90,10 @@ impl Catalog {
                 self.next_stream = place.stream;
             }
             streams.push((place.stream, place.shard));
-            if self.shards.get(&place.shard).is_some_and(|shard| shard.kind == ShardKind::Dedicated) {
+            let row = self.shards.get(&place.shard).filter(|shard| shard.kind == ShardKind::Dedicated);
+            if let Some(leader) = row.map(|row| row.leader) {
                 self.remove_shard(place.shard);
-                shards.push(place.shard);
+                shards.push((place.shard, leader));
             }
         }
         let change = self.record(kind, name, Action::Deleted);

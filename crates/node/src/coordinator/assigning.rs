@@ -94,6 +94,7 @@ impl<C: Consensus> Coordinator<C> {
         let Some(row) = row else {
             if self.assigned.remove(&shard).is_some() {
                 self.leads_no_more(shard, effects);
+                self.shards.end(shard);
                 effects.push(CoordinatorEffect::RemoveShard(shard));
             }
             return;
@@ -113,6 +114,13 @@ impl<C: Consensus> Coordinator<C> {
             self.shards.start(shard, now.epoch);
         }
         effects.push(CoordinatorEffect::Assign(shard, told));
+    }
+
+    /// What a shard that was here had decided, it will not say any more.
+    pub(super) fn removed(&mut self, shard: ShardId, effects: &mut Vec<CoordinatorEffect>) {
+        let mut given = Vec::new();
+        self.shards.ended(shard, &mut given);
+        self.give(given, effects);
     }
 
     fn leads_no_more(&mut self, shard: ShardId, effects: &mut Vec<CoordinatorEffect>) {

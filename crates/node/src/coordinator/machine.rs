@@ -235,6 +235,7 @@ impl<C: Consensus> Coordinator<C> {
             CoordinatorEvent::IdentityWritten => self.registration.written(&mut self.identity),
             CoordinatorEvent::Serving(shard, epoch) => self.serving(shard, epoch, effects),
             CoordinatorEvent::Ensured { id, result } => self.ensured(id, result, effects),
+            CoordinatorEvent::Removed(shard) => self.removed(shard, effects),
             CoordinatorEvent::Position(position) => self.position(position, effects),
             CoordinatorEvent::IsrWanted(change) => self.isr_wanted(change, effects),
             CoordinatorEvent::HandedOver { shard, epoch, version, to } => {

@@ -32,6 +32,8 @@ struct Waiting {
     answer: AnswerId,
     revision: Revision,
     shards: Vec<ShardId>,
+    /// Who led them when it began to wait.
+    leader: BrokerId,
     until_millis: u64,
     repeat_at_millis: u64,
 }
@@ -45,18 +47,19 @@ struct Question {
 }
 
 impl<C: Consensus> Coordinator<C> {
-    /// The answer waits for those of these shards that others lead.
+    /// The answer waits for those of these shards that others lead, or led until now.
     pub(super) fn wait_for_others(
         &mut self,
         answer: AnswerId,
-        shards: impl Iterator<Item = ShardId>,
+        shards: BTreeMap<ShardId, Option<BrokerId>>,
         revision: Revision,
         effects: &mut Vec<CoordinatorEffect>,
     ) {
         let mut by_leader: BTreeMap<BrokerId, Vec<ShardId>> = BTreeMap::new();
-        for shard in shards.filter(|shard| !self.shards.is_led(*shard)) {
-            if let Some(leader) = self.catalog.shard(shard).and_then(|row| row.leader)
+        for (shard, leader) in shards {
+            if let Some(leader) = leader
                 && Some(leader) != self.broker()
+                && !self.shards.is_led(shard)
             {
                 by_leader.entry(leader).or_default().push(shard);
             }
@@ -68,6 +71,7 @@ impl<C: Consensus> Coordinator<C> {
                 answer,
                 revision,
                 shards: shards.clone(),
+                leader,
                 until_millis: self.now_millis.saturating_add(WAIT_MILLIS_MAX),
                 repeat_at_millis: self.now_millis.saturating_add(REPEAT_MILLIS),
             };
@@ -96,9 +100,8 @@ impl<C: Consensus> Coordinator<C> {
                 continue;
             }
             waiting.repeat_at_millis = now.saturating_add(REPEAT_MILLIS);
-            let leader =
-                waiting.shards.iter().find_map(|shard| self.catalog.shard(*shard)).and_then(|row| row.leader);
-            if let Some(leader) = leader {
+            let row = waiting.shards.iter().find_map(|shard| self.catalog.shard(*shard));
+            if let Some(leader) = row.map_or(Some(waiting.leader), |row| row.leader) {
                 let (revision, shards) = (waiting.revision, waiting.shards.clone());
                 questions.push((leader, PeerMessage::MadeWanted { number: *number, revision, shards }));
             }
@@ -140,7 +143,9 @@ impl<C: Consensus> Coordinator<C> {
         self.made.questions.retain(|question| {
             // A shard that is led elsewhere by now gets all its streams there before it serves.
             let is_made = question.revision <= reached
-                && question.shards.iter().all(|shard| !shards.is_led(*shard) || shards.is_settled(*shard));
+                && question.shards.iter().all(|shard| {
+                    !shards.is_ending(*shard) && (!shards.is_led(*shard) || shards.is_settled(*shard))
+                });
             if is_made {
                 made.push((question.from, question.number));
             }

@@ -19,6 +19,8 @@ pub(super) struct AnswerId(u64);
 #[derive(Debug, Default)]
 pub(super) struct Shards {
     shards: BTreeMap<ShardId, Shard>,
+    /// Shards that this broker holds no more and that may still say what they had decided, and who waits for them.
+    ending: BTreeMap<ShardId, BTreeSet<AnswerId>>,
     /// What is under way, and where.
     asked: BTreeMap<RequestId, ShardId>,
     answers: BTreeMap<AnswerId, Answer>,
@@ -112,6 +114,11 @@ impl Shards {
         self.shards.get(&shard).is_some_and(|found| found.epoch == epoch && found.serving)
     }
 
+    /// Whether the shard is held here no more and may still speak.
+    pub(super) fn is_ending(&self, shard: ShardId) -> bool {
+        self.ending.contains_key(&shard)
+    }
+
     /// Whether the shard serves and did all that it should.
     pub(super) fn is_settled(&self, shard: ShardId) -> bool {
         self.shards
@@ -153,12 +160,12 @@ impl Shards {
         }
     }
 
-    /// The answer waits for what the shard is to do by now.
+    /// The answer waits for what the shard is to do by now, or for its end.
     pub(super) fn wait(&mut self, shard: ShardId, answer: AnswerId) {
-        if let (Some(found), Some(waiting)) = (self.shards.get_mut(&shard), self.answers.get_mut(&answer))
-            && found.wanted.answers.insert(answer)
-        {
-            waiting.parts += 1;
+        let Some(waiting) = self.answers.get_mut(&answer) else { return };
+        let wanted = self.shards.get_mut(&shard).map(|found| &mut found.wanted.answers);
+        for answers in wanted.into_iter().chain(self.ending.get_mut(&shard)) {
+            waiting.parts += usize::from(answers.insert(answer));
         }
     }
 
@@ -205,6 +212,18 @@ impl Shards {
         self.asked.retain(|_, asked| *asked != shard);
         for wanted in gone.asked.into_iter().chain([gone.wanted]) {
             self.give(wanted, given);
+        }
+    }
+
+    /// The shard is held here no more.
+    pub(super) fn end(&mut self, shard: ShardId) {
+        self.ending.entry(shard).or_default();
+    }
+
+    /// The shard speaks no more.
+    pub(super) fn ended(&mut self, shard: ShardId, given: &mut Vec<Answer>) {
+        for answer in self.ending.remove(&shard).into_iter().flatten() {
+            self.release(answer, given);
         }
     }
 

@@ -208,7 +208,7 @@ impl Admin {
     fn deleted(&mut self, world: &mut World, stream: Option<StreamId>) {
         world.oracle.may_end(SCRATCH);
         if let Some(stream) = stream {
-            world.oracle.closed(stream, world.micros);
+            world.oracle.closed(stream);
         }
         self.scratch = false;
         self.rounds += 1;

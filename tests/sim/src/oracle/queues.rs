@@ -18,9 +18,6 @@ pub(crate) struct Given {
     pub(crate) slack_millis: u64,
 }
 
-/// How long a confirming round takes at the most while nothing is wrong, in microseconds.
-const ROUND_MICROS: u64 = 20_000;
-
 impl Oracle {
     /// The broker gave a lease.
     pub(crate) fn granted(&mut self, id: MessageId, (stream, offset): At, given: Given, micros: u64) {
@@ -29,7 +26,7 @@ impl Oracle {
         if self.is_overtaken(at, given) {
             return;
         }
-        if let Some(what) = self.judge_grant(at, given, micros) {
+        if let Some(what) = self.judge_grant(at, given) {
             return self.violate(format!("{what}: {stream:?} {offset:?} under {:?}", given.lease));
         }
         self.end_lease(stream, offset);
@@ -63,11 +60,10 @@ impl Oracle {
         })
     }
 
-    fn judge_grant(&self, at: At, given: Given, micros: u64) -> Option<&'static str> {
+    fn judge_grant(&self, at: At, given: Given) -> Option<&'static str> {
         let unknown = Place::default();
         let place = self.places.get(&at).unwrap_or(&unknown);
-        // One that was decided before waits for its round, which may end after the deletion's commit.
-        if self.closed.get(&at.0).is_some_and(|closed| micros > closed + ROUND_MICROS) {
+        if self.closed.contains(&at.0) {
             Some("a grant of a queue whose deletion was confirmed")
         } else if place.settled {
             Some("Q1: a grant after the settle was confirmed")

@@ -70,11 +70,7 @@ impl World {
                     self.coordinator(host, CoordinatorEvent::Request { id, request }, clients);
                 }
             }
-            HostDue::RemoveFolder(shard) => {
-                if let Err(error) = remove_shard_folder(&self.hosts[host].disk, shard) {
-                    self.fence(host, &error.to_string(), None, clients);
-                }
-            }
+            HostDue::RemoveFolder(shard) => self.remove_folder(host, shard, clients),
             HostDue::Tick => self.tick(host, clients),
             HostDue::CoordinatorPeer { from, message } => {
                 self.coordinator(host, CoordinatorEvent::Peer { from, message }, clients);
@@ -247,8 +243,9 @@ impl World {
         }
     }
 
-    /// Opens a shard's log if it is not open.
+    /// Opens a shard's log if it is not open, once nothing is left of one that was to go.
     pub(super) fn open(&mut self, host: HostId, shard: ShardId, clients: &mut Clients) {
+        self.remove_folder(host, shard, clients);
         let now = self.hosts[host].clock.read(self.micros);
         let options = self.log_options();
         let disk = self.hosts[host].disk.clone();
@@ -287,8 +284,23 @@ impl World {
         for (_, id) in waiting {
             self.reply(host, shard, id, ShardReply::Refused(Refusal::Interrupted), clients);
         }
+        if let Some(up) = self.hosts[host].running.as_mut() {
+            up.removing.insert(shard);
+        }
         let pause = self.chance.between(1, 40_000);
         self.plan_host(pause, host, HostDue::RemoveFolder(shard));
+        self.coordinator(host, CoordinatorEvent::Removed(shard), clients);
+    }
+
+    /// Removes what is left of a shard that was to go, unless that is done.
+    fn remove_folder(&mut self, host: HostId, shard: ShardId, clients: &mut Clients) {
+        let running = self.hosts[host].running.as_mut();
+        if !running.is_some_and(|up| up.removing.remove(&shard)) {
+            return;
+        }
+        if let Err(error) = remove_shard_folder(&self.hosts[host].disk, shard) {
+            self.fence(host, &error.to_string(), None, clients);
+        }
     }
 
     pub(super) fn shard_serves(&mut self, host: HostId, shard: ShardId, epoch: Epoch, clients: &mut Clients) {

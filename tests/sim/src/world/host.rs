@@ -136,6 +136,8 @@ pub(super) struct Running {
     /// As the catalog knows this start, once it does.
     pub(super) member: Option<Member>,
     pub(super) shards: BTreeMap<ShardId, (Shard, Side)>,
+    /// Shards that are gone and whose folders are not.
+    pub(super) removing: BTreeSet<ShardId>,
     pub(super) routes: BTreeMap<String, Vec<(StreamId, ShardId)>>,
     pub(super) groups: BTreeSet<Name>,
     pub(super) waiters: BTreeMap<(ShardId, RequestId), Waiter>,

@@ -53,6 +53,7 @@ impl World {
                     promises,
                     member: None,
                     shards: BTreeMap::new(),
+                    removing: BTreeSet::new(),
                     routes: BTreeMap::new(),
                     groups: BTreeSet::new(),
                     waiters: BTreeMap::new(),

@@ -95,7 +95,7 @@ fn outcomes_carry_what_the_caller_must_do() {
     };
     assert_eq!(deleted.change, Change { revision: Revision(4), action: Action::Deleted, ..change });
     assert_eq!(deleted.streams, [(StreamId(1), ShardId(5))]);
-    assert_eq!(deleted.shards, [ShardId(5)]);
+    assert_eq!(deleted.shards, [(ShardId(5), Some(pondage_model::BrokerId(1)))]);
     assert_eq!(catalog.stream(StreamId(1)), None);
 }
 

@@ -164,7 +164,10 @@ impl Cluster {
                     process.pending.push_back(CoordinatorEvent::Serving(shard, epoch));
                 }
             }
-            CoordinatorEffect::RemoveShard(shard) => drop(process.shards.remove(&shard)),
+            CoordinatorEffect::RemoveShard(shard) => {
+                process.shards.remove(&shard);
+                process.pending.push_back(CoordinatorEvent::Removed(shard));
+            }
             CoordinatorEffect::AskPosition(shard) => {
                 let broker = own.expect("only a registered one is asked").broker;
                 let usual = ShardPosition {
