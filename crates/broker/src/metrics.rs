@@ -19,8 +19,8 @@ use std::{
 use pondage_model::{Code, ShardId, StreamId};
 use pondage_node::disk::Counters;
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, core::Collector,
-    process_collector::ProcessCollector,
+    GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    core::Collector, process_collector::ProcessCollector,
 };
 
 use crate::{peers::Peers, tls::Tls};
@@ -190,8 +190,7 @@ impl Metrics {
     /// Everything at zero.
     pub(crate) fn new() -> Self {
         let registry = Registry::new();
-        let counters =
-            |metric: &Metric| registered(&registry, IntCounterVec::new(opts(metric), metric.labels));
+        let counters = |metric| counters(&registry, metric);
         let requests = counters(&catalogue::REQUESTS);
         let refusals = counters(&catalogue::REFUSALS);
         let unwelcome = counters(&catalogue::CONNECTIONS_REFUSED);
@@ -368,6 +367,21 @@ fn registered<C: Collector + Clone + 'static>(registry: &Registry, made: prometh
     registry.register(Box::new(made.clone())).expect("the catalogue's names differ");
     made
 }
+
+fn counters(registry: &Registry, metric: &Metric) -> IntCounterVec {
+    registered(registry, IntCounterVec::new(opts(metric), metric.labels))
+}
+
+fn gauges(registry: &Registry, metric: &Metric) -> IntGaugeVec {
+    registered(registry, IntGaugeVec::new(opts(metric), metric.labels))
+}
+
+fn seconds_gauges(registry: &Registry, metric: &Metric) -> GaugeVec {
+    registered(registry, GaugeVec::new(opts(metric), metric.labels))
+}
+
+/// A family, and the figure that fills it.
+type Filled<F, S> = (F, fn(&S) -> u64);
 
 fn lock<T>(kept: &Mutex<T>) -> MutexGuard<'_, T> {
     // Each holder does one operation: a panic can't leave it half done.

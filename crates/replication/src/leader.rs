@@ -417,10 +417,6 @@ impl Leader {
         });
     }
 
-    pub(crate) const fn is_handing_over(&self) -> bool {
-        self.handing.is_some()
-    }
-
     /// Whom it hands over to.
     pub(crate) fn handing_over(&self) -> Option<BrokerId> {
         self.handing.map(|handing| handing.to)

@@ -231,7 +231,7 @@ impl Replica {
     /// not answered for longer than it may.
     pub fn check_leader(&self) -> Result<(), Refusal> {
         match &self.role {
-            Role::Leader(leader) if !leader.is_handing_over() => leader.check_enough(&self.core),
+            Role::Leader(leader) if leader.handing_over().is_none() => leader.check_enough(&self.core),
             _ => Err(Refusal::NotLeader { epoch: self.core.epoch }),
         }
     }

@@ -26,8 +26,8 @@ use crate::{
 
 /// A run that is slower before its first fault proves little, and fails.
 const RATE_MIN: f64 = 500.0;
-/// How long a cluster may take until nothing is left of a fault: a replica that was slower than the others is left out of
-/// step for a minute.
+/// How long a cluster may take until nothing is left of a fault: an emptied copy is filled anew, and a replica that was slow
+/// again and again is left out for up to half a minute.
 const REPAIR_TIMEOUT: Duration = Duration::from_secs(100);
 /// A stream that acknowledged nothing for so long does not flow.
 const FLOW: Duration = Duration::from_millis(400);

@@ -40,18 +40,14 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
             CoordinatorEffect::AskPosition(shard) => self.ask_position(shard),
             CoordinatorEffect::RemoveShard(shard) => self.remove_shard(shard),
             CoordinatorEffect::HandOver { shard, epoch, to } => {
-                self.when_open(shard, move |handle| {
-                    drop(handle.events.send(Message::HandOver { epoch, to }));
-                });
+                self.tell_shard(shard, Message::HandOver { epoch, to });
             }
             CoordinatorEffect::KeepLeading(shard) => {
-                let event = Message::Event(ShardEvent::KeepLeading);
-                self.when_open(shard, move |handle| drop(handle.events.send(event)));
+                self.tell_shard(shard, Message::Event(ShardEvent::KeepLeading));
             }
             CoordinatorEffect::Leave => {
                 for shard in broker.shard_ids() {
-                    let event = Message::Event(ShardEvent::Leave);
-                    self.when_open(shard, move |handle| drop(handle.events.send(event)));
+                    self.tell_shard(shard, Message::Event(ShardEvent::Leave));
                 }
             }
             CoordinatorEffect::Ensure { id, shard, streams, complete } => {
@@ -89,6 +85,12 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
         }
     }
 
+    /// Tells the shard, once its log is open.
+    fn tell_shard(&mut self, shard: ShardId, message: Message<D>) {
+        // A task that has ended has nothing to do any more.
+        self.when_open(shard, move |handle| drop(handle.events.send(message)));
+    }
+
     /// Makes the number of this start durable.
     fn write_identity(&self, incarnation: Incarnation, nonce: Uuid) {
         let (volume, broker) = (self.volume.clone(), self.around.broker.clone());
@@ -114,7 +116,7 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
 
     fn ask_position(&mut self, shard: ShardId) {
         let (answer, answered) = oneshot::channel();
-        self.when_open(shard, move |handle| drop(handle.events.send(Message::Position(answer))));
+        self.tell_shard(shard, Message::Position(answer));
         let events = self.around.coordinator.clone();
         tokio::spawn(async move {
             if let Ok(position) = answered.await {

@@ -76,9 +76,6 @@ impl<D: Disk> PeerSink for Inbound<D> {
                 None => Err(Refusal::ShuttingDown),
             },
             CallKind::Request => self.broker.answer(body).await,
-            CallKind::Propose | CallKind::Join => {
-                Err(Refusal::NotServed { what: "a call that the consensus makes for itself" })
-            }
         }
     }
 }

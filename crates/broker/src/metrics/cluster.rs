@@ -11,10 +11,7 @@ use pondage_node::{catalog::Membership, disk::Disk, shard::Shard};
 use prometheus::{CounterVec, GaugeVec, IntCounterVec, IntGaugeVec, Registry};
 use tokio::sync::oneshot;
 
-use super::{
-    catalogue::{self, Metric},
-    opts, registered,
-};
+use super::{Filled, catalogue, counters, gauges, opts, registered, seconds_gauges};
 use crate::{
     consensus,
     coordinator_task::ShardTotals,
@@ -103,9 +100,6 @@ pub(super) async fn replicas<D: Disk>(handle: &Handle<D>) -> Vec<ReplicaReport> 
     join_all(asked.collect::<Vec<_>>()).await.into_iter().flatten().collect()
 }
 
-/// A family, and the figure that fills it.
-type Filled<F, S> = (F, fn(&S) -> u64);
-
 /// Families that are filled anew at each scrape: what is gone leaves no trace.
 pub(super) struct ClusterFamilies {
     led: IntGaugeVec,
@@ -129,9 +123,9 @@ pub(super) struct ClusterFamilies {
 
 impl ClusterFamilies {
     pub(super) fn new(registry: &Registry) -> Self {
-        let counter = |metric: &Metric| registered(registry, IntCounterVec::new(opts(metric), metric.labels));
-        let gauge = |metric: &Metric| registered(registry, IntGaugeVec::new(opts(metric), metric.labels));
-        let (seconds, expiry) = (&catalogue::SHARDS_OFFLINE_SECONDS, &catalogue::CERTIFICATE_EXPIRY);
+        let counter = |metric| counters(registry, metric);
+        let gauge = |metric| gauges(registry, metric);
+        let seconds = &catalogue::SHARDS_OFFLINE_SECONDS;
         Self {
             led: gauge(&catalogue::SHARDS_LED),
             followed: gauge(&catalogue::SHARDS_FOLLOWED),
@@ -169,7 +163,7 @@ impl ClusterFamilies {
                 (counter(&catalogue::PEER_FAILED_DIALS), |peer| peer.failed_dials.load(Relaxed)),
                 (counter(&catalogue::PEER_MALFORMED), |peer| peer.malformed.load(Relaxed)),
             ],
-            certificate_expiry: registered(registry, GaugeVec::new(opts(expiry), expiry.labels)),
+            certificate_expiry: seconds_gauges(registry, &catalogue::CERTIFICATE_EXPIRY),
             certificate_reloads: counter(&catalogue::CERTIFICATE_RELOADS),
         }
     }

@@ -15,10 +15,9 @@ use pondage_node::{
 use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Registry, TextEncoder};
 
 use super::{
-    Metrics,
-    catalogue::{self, Metric},
+    Filled, Metrics, catalogue,
     cluster::{self, ClusterFamilies, level},
-    lock, opts, registered,
+    counters, gauges, lock, seconds_gauges,
 };
 use crate::{consensus::ConsensusNode, handle::Handle};
 
@@ -63,9 +62,6 @@ fn note_streams(route: &Route, is_queue: &mut HashMap<StreamId, bool>) {
     is_queue.extend(route.partitions.iter().map(|(stream, _)| (*stream, queue)));
 }
 
-/// A family, and the figure that fills it.
-type Filled<F, S> = (F, fn(&S) -> u64);
-
 /// Families that are filled anew at each scrape: a deleted stream leaves no trace.
 struct Families {
     registry: Registry,
@@ -92,10 +88,9 @@ struct Families {
 impl Families {
     fn new() -> Self {
         let registry = Registry::new();
-        let counter =
-            |metric: &Metric| registered(&registry, IntCounterVec::new(opts(metric), metric.labels));
-        let gauge = |metric: &Metric| registered(&registry, IntGaugeVec::new(opts(metric), metric.labels));
-        let seconds = |metric: &Metric| registered(&registry, GaugeVec::new(opts(metric), metric.labels));
+        let counter = |metric| counters(&registry, metric);
+        let gauge = |metric| gauges(&registry, metric);
+        let seconds = |metric| seconds_gauges(&registry, metric);
         use std::sync::atomic::Ordering::Relaxed;
         Self {
             cluster: ClusterFamilies::new(&registry),

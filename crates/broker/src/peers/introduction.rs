@@ -92,10 +92,6 @@ impl Introduction {
 pub enum CallKind {
     /// Between the nodes of the consensus.
     Consensus = 1,
-    /// A command for the catalog, to the leader of the consensus.
-    Propose = 2,
-    /// A broker wants to become part of the cluster.
-    Join = 3,
     /// A request of a client, or about one, to the leader of its shard.
     Request = 4,
 }
@@ -105,8 +101,6 @@ impl CallKind {
     pub(super) const fn from_number(number: u32) -> Option<Self> {
         match number {
             1 => Some(Self::Consensus),
-            2 => Some(Self::Propose),
-            3 => Some(Self::Join),
             4 => Some(Self::Request),
             _ => None,
         }
@@ -182,7 +176,7 @@ mod tests {
 
     #[test]
     fn kinds_are_known_by_their_numbers() {
-        for kind in [CallKind::Consensus, CallKind::Propose, CallKind::Join, CallKind::Request] {
+        for kind in [CallKind::Consensus, CallKind::Request] {
             assert_eq!(CallKind::from_number(kind as u32), Some(kind));
         }
         assert_eq!(CallKind::from_number(0), None);

@@ -45,10 +45,12 @@ impl<D: Disk> ShardTask<D> {
                 self.read(from, bytes_max, move |entries| ShardEvent::Read { to, from, entries });
             }
             ShardEffect::RequestIsr(IsrRequest { epoch, version, isr, .. }) => {
-                replica_watch::asked(self.shard.replica(), &isr, self.around.broker.metrics());
-                let known = self.shard.replica().assignment().map_or(&[][..], |row| &row.isr);
-                let shard = self.shard.id().get();
-                tracing::info!(shard, epoch = epoch.get(), in_sync = ?known, wanted = ?isr, "wants other in-sync replicas");
+                replica_watch::asked(
+                    self.shard.id(),
+                    self.shard.replica(),
+                    &isr,
+                    self.around.broker.metrics(),
+                );
                 let wanted = IsrChange { shard: self.shard.id(), epoch, version, isr };
                 self.tell_coordinator(CoordinatorEvent::IsrWanted(wanted));
             }

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 use bytes::Bytes;
 use pondage_model::{BrokerId, Refusal, Revision, wire::Wire};
 use pondage_node::catalog::Consensus;
+use pondage_storage::disk::hostile::SplitMix;
 
 use super::cluster::{Cluster, wait};
 
@@ -54,20 +55,9 @@ async fn new_voters_alone_commit_nothing_while_the_old_ones_elect_another_leader
     cluster.converge().await;
 }
 
-/// Random numbers from a seed (SplitMix64).
-struct Chance(u64);
-
-impl Chance {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
-    }
-
-    fn host(&mut self) -> u8 {
-        self.below(u64::from(HOSTS)) as u8
-    }
+/// Any host.
+fn any_host(chance: &mut SplitMix) -> u8 {
+    chance.below(u64::from(HOSTS)) as u8
 }
 
 /// What clients and brokers were told over all lives.
@@ -109,17 +99,17 @@ impl Told {
 async fn what_was_answered_survives_every_mixture_of_faults() {
     let seed = std::env::var("PONDAGE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(5);
     println!("PONDAGE_SEED={seed}");
-    let mut chance = Chance(seed);
+    let mut chance = SplitMix::new(seed);
     let mut cluster = three_of_five().await;
     let mut told = Told::default();
     for _ in 0..60 {
         told.collect(&mut cluster);
         match chance.below(8) {
-            0 => cluster.wires.isolate(chance.host(), HOSTS),
-            1 => cluster.wires.cut(chance.host(), chance.host()),
-            2 => cluster.wires.mute(chance.host(), chance.host()),
+            0 => cluster.wires.isolate(any_host(&mut chance), HOSTS),
+            1 => cluster.wires.cut(any_host(&mut chance), any_host(&mut chance)),
+            2 => cluster.wires.mute(any_host(&mut chance), any_host(&mut chance)),
             3 => {
-                let host = chance.host();
+                let host = any_host(&mut chance);
                 told.open.retain(|(at, ..)| *at != host);
                 cluster.kill(host).await;
                 cluster.start(host).await.unwrap();
@@ -132,24 +122,24 @@ async fn what_was_answered_survives_every_mixture_of_faults() {
                 }
             }
             5 => {
-                let first = chance.host();
+                let first = any_host(&mut chance);
                 let voters = [first, (first + 1) % HOSTS, (first + 2) % HOSTS];
                 let wanted = voters.map(|host| BrokerId(u32::from(host) + 1));
                 // Whoever does not lead, or changes them already, refuses.
-                let at = chance.host();
+                let at = any_host(&mut chance);
                 drop(cluster.at(at).voter.lock().unwrap().change_voters(&wanted));
             }
             _ => cluster.wires.heal(),
         }
         for _ in 0..4 {
-            let (host, command) = (chance.host(), cluster.command());
+            let (host, command) = (any_host(&mut chance), cluster.command());
             let id = cluster.at(host).propose(&command);
             told.open.push((host, id, command.to_bytes()));
         }
         tokio::time::sleep(Duration::from_millis(chance.below(150))).await;
     }
     cluster.wires.heal();
-    let last = cluster.commit(chance.host()).await;
+    let last = cluster.commit(any_host(&mut chance)).await;
     cluster.converge().await;
     wait("every outcome", || {
         told.collect(&mut cluster);

@@ -5,7 +5,7 @@ use std::{io::ErrorKind, time::Duration};
 use bytes::Bytes;
 use pondage_model::{Code, Outcome, Uuid, limits};
 
-use super::{Node, SOON, member};
+use super::{Node, SOON, WHO_CALLS, member};
 use crate::peers::{CallError, CallKind};
 
 #[tokio::test]
@@ -15,20 +15,20 @@ async fn answers_and_refusals_come_back() {
     let call = async |to, kind, body| one.peers.call(&address, to, kind, body, SOON).await;
 
     let great: Bytes = vec![5; limits::RPC_BYTES_MAX].into();
-    let answer = call(Some(volume), CallKind::Propose, great.clone()).await.expect("answered");
+    let answer = call(Some(volume), CallKind::Consensus, great.clone()).await.expect("answered");
     assert!(answer == great);
-    assert_eq!(call(None, CallKind::Join, Bytes::new()).await.expect("answered"), "broker-1");
+    assert_eq!(call(None, CallKind::Consensus, WHO_CALLS).await.expect("answered"), "broker-1");
 
     let refused = call(Some(volume), CallKind::Request, Bytes::new()).await.expect_err("refused");
     let CallError::Refused(failure) = &refused else { panic!("{refused:?}") };
     assert!(failure.is(Code::NotLeader));
     assert_eq!(refused.outcome(), Outcome::Definite);
 
-    let other = call(Some(Uuid([77; 16])), CallKind::Propose, Bytes::new()).await.expect_err("not here");
+    let other = call(Some(Uuid([77; 16])), CallKind::Consensus, WHO_CALLS).await.expect_err("not here");
     assert!(matches!(other, CallError::SomebodyElse { .. }), "{other:?}");
     assert_eq!(other.outcome(), Outcome::Definite);
 
-    let long = call(None, CallKind::Propose, vec![0; limits::RPC_BYTES_MAX + 1].into()).await;
+    let long = call(None, CallKind::Consensus, vec![0; limits::RPC_BYTES_MAX + 1].into()).await;
     assert!(matches!(long, Err(CallError::TooLarge { .. })));
 }
 
@@ -64,7 +64,7 @@ async fn errors_say_whether_the_call_may_have_taken_effect() {
     assert_eq!(refused.outcome(), Outcome::Definite);
 
     let again = Node::start_at(member(2, 2), &address, super::options(), None).await;
-    let answer = one.peers.call(&address, None, CallKind::Propose, Bytes::from_static(b"a"), SOON).await;
+    let answer = one.peers.call(&address, None, CallKind::Consensus, Bytes::from_static(b"a"), SOON).await;
     assert_eq!(answer.expect("the connection is made anew"), "a");
     drop(again);
 }

@@ -22,7 +22,7 @@ use tokio_rustls::TlsConnector;
 use tokio_util::either::Either;
 use tonic::Code;
 
-use super::{CallKind, Event, Node, PeerAddress, SHARD, SOON, member, options, pair, push};
+use super::{CallKind, Event, Node, PeerAddress, SHARD, SOON, WHO_CALLS, member, options, pair, push};
 use crate::{
     peers::{CallError, dial::channel_on},
     tls::{Tls, TlsError, TlsFiles},
@@ -102,7 +102,7 @@ async fn brokers_of_one_authority_stream_and_call() {
         }
     }
     let address = format!("localhost:{}", two.address.port());
-    let answer = one.peers.call(&address, None, CallKind::Propose, Bytes::from_static(b"a"), SOON).await;
+    let answer = one.peers.call(&address, None, CallKind::Consensus, Bytes::from_static(b"a"), SOON).await;
     assert_eq!(answer.expect("answered"), "a");
 }
 
@@ -116,7 +116,7 @@ async fn only_brokers_certificates_of_the_authority_pass_on_either_side() {
         let callee = Node::start_at(member(2, 1), "127.0.0.1:0", options(), Some(callee)).await;
         let caller = Node::start_at(member(1, 1), "127.0.0.1:0", options(), Some(caller)).await;
         let address = callee.address.to_string();
-        caller.peers.call(&address, None, CallKind::Propose, Bytes::new(), SOON).await
+        caller.peers.call(&address, None, CallKind::Consensus, WHO_CALLS, SOON).await
     };
     call(&good, &good).await.expect("both are good");
 
