@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use super::Disk;
@@ -79,6 +79,10 @@ struct State {
     locks: BTreeSet<String>,
     /// Changes that are still carried out, if the power is about to go.
     operations_left: Option<u64>,
+    /// Syncs of files hang.
+    syncs_hang: bool,
+    /// Told when that is over.
+    syncs_go: Arc<Condvar>,
 }
 
 impl HostileDisk {
@@ -96,6 +100,8 @@ impl HostileDisk {
                 unsynced_names: Vec::new(),
                 locks: BTreeSet::new(),
                 operations_left: None,
+                syncs_hang: false,
+                syncs_go: Arc::default(),
             })),
         }
     }
@@ -149,6 +155,11 @@ impl HostileDisk {
         self.state().operations_left = Some(operations);
     }
 
+    /// No sync of a file ends from now on, until [`Self::crash`] or [`Self::kill`], which it does not outlive.
+    pub fn hang_syncs(&self) {
+        self.state().syncs_hang = true;
+    }
+
     /// Draws chance from this seed from now on: copies of one disk may have different luck.
     pub fn reseed(&self, seed: u64) {
         self.state().chance = SplitMix::new(seed);
@@ -194,6 +205,8 @@ impl State {
         self.generation += 1;
         self.locks.clear();
         self.operations_left = None;
+        self.syncs_hang = false;
+        self.syncs_go.notify_all();
     }
 
     /// Takes note of a change or sync, and refuses it if the power is gone.

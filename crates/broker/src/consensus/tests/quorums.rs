@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
-use pondage_model::{BrokerId, Refusal, Revision, wire::Wire};
+use pondage_model::{BrokerId, Outcome, Refusal, Revision, wire::Wire};
 use pondage_node::catalog::Consensus;
 use pondage_storage::disk::hostile::SplitMix;
 
@@ -53,6 +53,37 @@ async fn new_voters_alone_commit_nothing_while_the_old_ones_elect_another_leader
     cluster.wires.heal();
     cluster.commit(leader).await;
     cluster.converge().await;
+}
+
+/// Lost and assumed completions (databendlabs/openraft#1960, #2118): an entry counts on a disk once its sync has ended
+/// there, the leader's own included, and not when the sync was begun.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sync_that_never_ends_counts_for_nobody() {
+    let mut cluster = Cluster::new(3).await;
+    for leader_hangs in [true, false] {
+        let leader = cluster.leader().await;
+        let others: Vec<u8> = (0..3).filter(|host| *host != leader).collect();
+        cluster.commit(leader).await;
+        let hangs = if leader_hangs { leader } else { others[0] };
+        cluster.wires.isolate(others[1], 3);
+        cluster.disks[usize::from(hangs)].hang_syncs();
+        let command = cluster.command();
+        let id = cluster.at(leader).propose(&command);
+        let refusal = cluster.at(leader).outcome(id).await.unwrap_err();
+        assert_eq!(refusal.outcome(), Outcome::Unknown, "{refusal}");
+        for host in 0..3 {
+            let is_said = |(_, said): &(_, Bytes)| *said == command.to_bytes();
+            let heard = cluster.at(host).heard(|heard| heard.commands.iter().any(is_said));
+            assert!(!heard, "host {host} heard of a command that is on one disk");
+        }
+        // What hangs is lost with the power; nobody had counted on it.
+        cluster.disks[usize::from(hangs)].crash();
+        cluster.kill(hangs).await;
+        cluster.wires.heal();
+        cluster.start(hangs).await.unwrap();
+        cluster.commit(hangs).await;
+        cluster.converge().await;
+    }
 }
 
 /// Any host.

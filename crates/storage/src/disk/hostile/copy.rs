@@ -58,6 +58,8 @@ impl HostileDisk {
                 unsynced_names,
                 locks: BTreeSet::new(),
                 operations_left: None,
+                syncs_hang: false,
+                syncs_go: Arc::default(),
             })),
         }
     }

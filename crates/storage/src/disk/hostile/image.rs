@@ -188,6 +188,9 @@ impl DiskFile for HostileFile {
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.alive()?;
         state.operate()?;
+        let go = Arc::clone(&state.syncs_go);
+        drop(go.wait_while(state, |state| state.syncs_hang && state.generation == self.generation));
+        let mut state = self.alive()?;
         let per_million = state.faults.sync_errors_per_million;
         if state.strikes(per_million) {
             locked(&self.image).forget_unsynced(&mut state.chance);
