@@ -268,15 +268,17 @@ impl BrokerProcess {
         Ok(self.child.try_wait()?)
     }
 
-    /// Seconds of processor time that it has used, where the system tells.
+    /// Seconds of processor time that it and the brokers that it started have used, where the system tells: those that
+    /// run, and those whose end it saw.
     #[must_use]
     pub fn processor_seconds(&self) -> Option<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()?)).ok()?;
-        // The fields behind the name, which may hold anything: state is the third field of all.
-        let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
-        let user: f64 = fields.next()?.parse().ok()?;
-        let system: f64 = fields.next()?.parse().ok()?;
-        Some((user + system) / rustix::param::clock_ticks_per_second() as f64)
+        let own = i32::try_from(self.child.id()?).ok().and_then(Pid::from_raw)?;
+        let ticks = |pid: Pid, fields: std::ops::Range<usize>| -> Option<f64> {
+            state_fields(pid).get(fields)?.iter().map(|ticks| ticks.parse::<f64>().ok()).sum()
+        };
+        // User and system time, and behind them those of children that are gone.
+        let children: f64 = self.children().ok()?.into_iter().filter_map(|child| ticks(child, 11..13)).sum();
+        Some((ticks(own, 11..15)? + children) / rustix::param::clock_ticks_per_second() as f64)
     }
 }
 
