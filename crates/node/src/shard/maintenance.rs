@@ -15,8 +15,11 @@ use super::{
     machine::{Broken, Shard, State},
 };
 
-/// Bytes of log behind the newest checkpoint that make a new one worth while: they bound a restart's work.
-const CHECKPOINT_BYTES: u64 = 32 << 20;
+/// Bytes of log behind the newest checkpoint that make a new one worth while: they bound a restart's work. A small state
+/// gets one soon, a larger one after so many times its own bytes.
+const BEHIND_BYTES_MIN: u64 = 4 << 20;
+const BEHIND_BYTES_MAX: u64 = 32 << 20;
+const BEHIND_PER_BYTE: u64 = 8;
 
 /// What the machine remembers of its checkpoints.
 #[derive(Debug)]
@@ -72,9 +75,10 @@ impl Maintenance {
         }
     }
 
-    /// A checkpoint costs what it holds, so it waits for about as many bytes of log.
+    /// A checkpoint costs what it holds, so it waits for at least as many bytes of log.
     fn checkpoint_is_due(&self) -> bool {
-        self.checkpoint.behind >= CHECKPOINT_BYTES.max(self.checkpoint.bytes)
+        let Checkpoint { bytes, behind, .. } = self.checkpoint;
+        behind >= (BEHIND_PER_BYTE * bytes).clamp(BEHIND_BYTES_MIN, BEHIND_BYTES_MAX).max(bytes)
     }
 }
 
@@ -205,5 +209,23 @@ impl Ages {
             .retention_bytes
             .map_or(0, |bytes| self.sealed.partition_point(|(_, behind)| *behind >= bytes));
         too_old.max(too_large)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_waits_for_as_much_log_as_it_is_worth() {
+        for (mebibytes, behind) in [(0, 4), (1, 8), (2, 16), (4, 32), (20, 32), (32, 32), (100, 100)] {
+            let mut maintenance = Maintenance::new(Position::ZERO);
+            let bytes = |mebibytes: u64| mebibytes << 20;
+            maintenance.checkpoint =
+                Checkpoint { first: Position(7), bytes: bytes(mebibytes), behind: bytes(behind) };
+            assert!(maintenance.checkpoint_is_due(), "{mebibytes} MiB after {behind}");
+            maintenance.checkpoint.behind -= 1;
+            assert!(!maintenance.checkpoint_is_due(), "{mebibytes} MiB before {behind}");
+        }
     }
 }

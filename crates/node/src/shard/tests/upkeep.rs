@@ -116,7 +116,7 @@ fn retention_leaves_a_topic_alone_that_is_being_deleted() {
 fn an_idle_shard_writes_one_checkpoint_and_no_more() {
     let mut rig = with_queue();
     let big = {
-        let value = vec![0; 7 << 20];
+        let value = vec![0; 900 << 10];
         let mut builder = BatchBuilder::new(Compression::None);
         builder
             .push(&RecordDraft { value: Some(&value), ..RecordDraft::default() })
@@ -135,7 +135,7 @@ fn an_idle_shard_writes_one_checkpoint_and_no_more() {
         rig.sync_all();
     }
     tell(&mut rig, &segments);
-    assert!(rig.written.is_some(), "35 MiB make a restart slow");
+    assert!(rig.written.is_some(), "4 MiB make a restart slow");
     tell(&mut rig, &segments);
     rig.sync_all();
     for _ in 0..3 {
