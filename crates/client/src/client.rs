@@ -41,6 +41,9 @@ struct Shared {
 
 /// How long one broker may take to say where something is: any other one can say it, too.
 const LOCATE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a leader may take to accept a stream before others are asked again who leads: one that was stopped takes
+/// connections and says nothing, and whoever named it may know of its successor by now. Its connection is made meanwhile.
+pub(crate) const OPEN_TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// Whether a request whose outcome is unknown may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

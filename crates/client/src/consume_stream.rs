@@ -10,7 +10,11 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use v1::{consume_request::Step as Request, consume_response::Step as Response};
 
-use crate::{Client, ClientError, brokers::Broker, client::messages};
+use crate::{
+    Client, ClientError,
+    brokers::Broker,
+    client::{OPEN_TIMEOUT, messages},
+};
 
 /// Requests that wait for the connection.
 const REQUESTS: usize = 16;
@@ -31,7 +35,7 @@ impl ConsumeStream {
         source: Source,
         credit: u32,
     ) -> Result<Self, ClientError> {
-        let deadline = Instant::now() + client.options().request_timeout;
+        let deadline = Instant::now() + client.options().request_timeout.min(OPEN_TIMEOUT);
         let (requests, receiver) = mpsc::channel(REQUESTS);
         let start =
             v1::ConsumeStart { source: Some(source.into()), credit: credit.clamp(1, limits::CREDIT_MAX) };

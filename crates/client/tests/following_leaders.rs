@@ -43,6 +43,8 @@ struct Truth {
     /// By partition and producer, the next sequence.
     sequences: HashMap<(u32, u64), u32>,
     down: Vec<bool>,
+    /// A broker that takes streams and never answers.
+    silent: Option<usize>,
     /// A broker that hears of no changes any more, and the leaders that it knows of.
     behind: Option<(usize, Leaders)>,
     /// By broker, the calls that it answered well.
@@ -64,6 +66,13 @@ impl Node {
 
     fn check_up(&self) -> Result<(), Status> {
         if self.truth().down[self.index] { Err(Status::unavailable("gone")) } else { Ok(()) }
+    }
+
+    /// Never comes to an end at a broker that is silent.
+    async fn check_silent(&self) {
+        while self.truth().silent == Some(self.index) {
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 
     fn check_leader(&self, partition: u32) -> Result<(), Refusal> {
@@ -248,6 +257,7 @@ impl server::Messages for Node {
     ) -> Reply<Self::PublishStreamStream> {
         use v1::publish_stream_response::Result as Wire;
         self.check_up()?;
+        self.check_silent().await;
         let (answers, receiver) = mpsc::channel(16);
         let (node, mut requests) = (self.clone(), requests.into_inner());
         tokio::spawn(async move {
@@ -272,6 +282,7 @@ impl server::Messages for Node {
 
     async fn consume(&self, requests: Call<Streaming<v1::ConsumeRequest>>) -> Reply<Self::ConsumeStream> {
         self.check_up()?;
+        self.check_silent().await;
         let (answers, receiver) = mpsc::channel(16);
         let (node, mut requests) = (self.clone(), requests.into_inner());
         tokio::spawn(async move {
@@ -408,6 +419,35 @@ impl Cluster {
             self.lead(partition, Some(to));
         }
     }
+}
+
+/// A leader was stopped, and the client was sent there before anybody had noticed: its streams are never taken.
+#[tokio::test]
+async fn a_leader_that_takes_no_stream_is_not_waited_for() {
+    let cluster = Cluster::start().await;
+    let options = Options { request_timeout: Duration::from_secs(600), ..Options::default() };
+    let client = Client::connect(&cluster.addresses[0], options).await.expect("a connection");
+    cluster.truth().silent = Some(1);
+    let publisher = client.publisher("events", PublisherOptions::default()).await.expect("a publisher");
+    let message = Message { partition: Some(1), ..Message::new(b"a".as_slice()) };
+    let sending = publisher.send(message).await.expect("taken");
+    let reading = {
+        let client = client.clone();
+        tokio::spawn(async move {
+            let options = ReaderOptions { partitions: vec![1], ..ReaderOptions::default() };
+            let reader = client.reader("events", options).await.expect("a reader");
+            match reader.next().await.expect("no error") {
+                Some(TopicEvent::Message(message)) => message.value,
+                other => panic!("{other:?}"),
+            }
+        })
+    };
+    sleep(Duration::from_millis(300)).await;
+    cluster.lead(1, Some(2));
+    let acknowledged = tokio::time::timeout(Duration::from_secs(60), sending).await;
+    acknowledged.expect("not waited for").expect("stored");
+    let read = tokio::time::timeout(Duration::from_secs(60), reading).await;
+    assert_eq!(read.expect("not waited for").expect("no panic").as_deref(), Some(&b"a"[..]));
 }
 
 #[tokio::test]

@@ -14,7 +14,10 @@ use tokio_stream::{Stream, wrappers::ReceiverStream};
 use tonic::{Status, Streaming};
 
 use super::lane::Link;
-use crate::{brokers::Broker, client::messages};
+use crate::{
+    brokers::Broker,
+    client::{OPEN_TIMEOUT, messages},
+};
 
 type Opening = Pin<Box<dyn Future<Output = Result<Streaming<v1::PublishStreamResponse>, Status>> + Send>>;
 
@@ -53,7 +56,8 @@ pub(super) enum Said {
 }
 
 impl Streams {
-    pub(super) const fn new(in_flight: usize, limit: Duration) -> Self {
+    pub(super) fn new(in_flight: usize, request_timeout: Duration) -> Self {
+        let limit = request_timeout.min(OPEN_TIMEOUT);
         Self { in_flight, limit, next: 0, open: BTreeMap::new(), heard: Link(0) }
     }
 
