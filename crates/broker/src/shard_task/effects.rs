@@ -45,12 +45,7 @@ impl<D: Disk> ShardTask<D> {
                 self.read(from, bytes_max, move |entries| ShardEvent::Read { to, from, entries });
             }
             ShardEffect::RequestIsr(IsrRequest { epoch, version, isr, .. }) => {
-                replica_watch::asked(
-                    self.shard.id(),
-                    self.shard.replica(),
-                    &isr,
-                    self.around.broker.metrics(),
-                );
+                replica_watch::asked(self.shard.replica(), &isr, self.around.broker.metrics());
                 let wanted = IsrChange { shard: self.shard.id(), epoch, version, isr };
                 self.tell_coordinator(CoordinatorEvent::IsrWanted(wanted));
             }

@@ -1,6 +1,6 @@
 //! What a replica's changes are to those who look from outside: in-sync changes and hand-overs.
 
-use pondage_model::{BrokerId, Epoch, Member, ShardId};
+use pondage_model::{BrokerId, Epoch, Member};
 use pondage_node::{coordinator::Assignment, replication::Replica};
 
 use crate::metrics::{HandOverEnd, InSyncChange, Metrics};
@@ -61,9 +61,9 @@ impl ReplicaWatch {
 }
 
 /// A leader asks for these in-sync replicas.
-pub(super) fn asked(shard: ShardId, replica: &Replica, wanted: &[Member], metrics: &Metrics) {
+pub(super) fn asked(replica: &Replica, wanted: &[Member], metrics: &Metrics) {
     let known = replica.assignment().map_or(&[][..], |row| row.isr.as_slice());
-    let (shard, epoch) = (shard.get(), replica.epoch().get());
+    let (shard, epoch) = (replica.shard().get(), replica.epoch().get());
     tracing::info!(shard, epoch, in_sync = ?known, ?wanted, "wants other in-sync replicas");
     changes(known, wanted).for_each(|change| metrics.in_sync_asked(change));
 }

@@ -8,9 +8,7 @@ use std::{
 use pondage_catalog::{
     Action, Applied as CatalogApplied, Catalog, Change, Consensus, Deleted, Kind, StreamPlace,
 };
-use pondage_model::{
-    BrokerId, Epoch, Name, Refusal, ShardId, StreamId, refusal::Outcome, settings::GroupSource,
-};
+use pondage_model::{Epoch, Name, Refusal, ShardId, StreamId, refusal::Outcome, settings::GroupSource};
 
 use super::{
     AdminReply, Applied, Coordinator, CoordinatorEffect,
@@ -42,8 +40,7 @@ impl<C: Consensus> Coordinator<C> {
         let said = Answer::saying(admin.map(reply));
         let answer = self.shards.answer(said.routing(kind, name.clone(), revision));
         affected.iter().for_each(|shard| self.shards.wait(*shard, answer));
-        let led = affected.iter().map(|shard| (*shard, self.leader_of(*shard))).collect();
-        self.wait_for_others(answer, led, revision, effects);
+        self.wait_for_others(answer, &affected, &[], revision, effects);
         if kind == Kind::Group {
             // One of the same name was deleted a moment ago: its cursors are not this one's.
             self.shards.wait_until_forgotten(name, answer);
@@ -82,15 +79,9 @@ impl<C: Consensus> Coordinator<C> {
         let answer = self.shards.answer(Answer::saying(admin.map(reply)));
         affected.iter().for_each(|shard| self.shards.wait(*shard, answer));
         // A dedicated shard has no row any more; its leader gave leases and may not have heard of its end.
-        let stay = affected.iter().map(|shard| (*shard, self.leader_of(*shard)));
-        let led = stay.chain(deleted.shards.iter().copied()).collect();
-        self.wait_for_others(answer, led, revision, effects);
+        self.wait_for_others(answer, &affected, &deleted.shards, revision, effects);
         self.settle(answer, effects);
         affected.into_iter().for_each(|shard| self.ask_shard(shard, effects));
-    }
-
-    fn leader_of(&self, shard: ShardId) -> Option<BrokerId> {
-        self.catalog.shard(shard).and_then(|row| row.leader)
     }
 
     /// Where the streams of a resource are.

@@ -4,7 +4,7 @@
 //! says when it is made. Lost messages are repeated at every tick, to whoever leads by then. An answer waits only so
 //! long: the command is committed, and a shard that nobody leads will have its streams before it serves.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use pondage_catalog::Consensus;
 use pondage_model::{BrokerId, Revision, ShardId};
@@ -47,16 +47,19 @@ struct Question {
 }
 
 impl<C: Consensus> Coordinator<C> {
-    /// The answer waits for those of these shards that others lead, or led until now.
+    /// The answer waits for those of these shards that others lead, and of those that are gone, that others led.
     pub(super) fn wait_for_others(
         &mut self,
         answer: AnswerId,
-        shards: BTreeMap<ShardId, Option<BrokerId>>,
+        shards: &BTreeSet<ShardId>,
+        gone: &[(ShardId, Option<BrokerId>)],
         revision: Revision,
         effects: &mut Vec<CoordinatorEffect>,
     ) {
         let mut by_leader: BTreeMap<BrokerId, Vec<ShardId>> = BTreeMap::new();
-        for (shard, leader) in shards {
+        let leader = |shard: &ShardId| self.catalog.shard(*shard).and_then(|row| row.leader);
+        let led = shards.iter().map(|shard| (*shard, leader(shard)));
+        for (shard, leader) in led.chain(gone.iter().copied()) {
             if let Some(leader) = leader
                 && Some(leader) != self.broker()
                 && !self.shards.is_led(shard)

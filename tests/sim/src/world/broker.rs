@@ -278,14 +278,12 @@ impl World {
     fn remove_shard(&mut self, host: HostId, shard: ShardId, clients: &mut Clients) {
         let Some(up) = self.hosts[host].running.as_mut() else { return };
         up.shards.remove(&shard);
+        up.removing.insert(shard);
         self.invariants.removed(self.hosts[host].volume(host), shard);
         let Some(up) = self.hosts[host].running.as_mut() else { return };
         let waiting: Vec<_> = up.waiters.keys().filter(|(at, _)| *at == shard).copied().collect();
         for (_, id) in waiting {
             self.reply(host, shard, id, ShardReply::Refused(Refusal::Interrupted), clients);
-        }
-        if let Some(up) = self.hosts[host].running.as_mut() {
-            up.removing.insert(shard);
         }
         let pause = self.chance.between(1, 40_000);
         self.plan_host(pause, host, HostDue::RemoveFolder(shard));
