@@ -126,6 +126,10 @@ enum BenchSubject {
     Cluster,
     /// Many queues on three brokers, of which some are killed and all are restarted
     Queues,
+    /// Many members of a group on three brokers, which come and go
+    Groups,
+    /// Scrapes of a broker with many queues and groups
+    Scrape,
 }
 
 fn main() -> ExitCode {
@@ -171,6 +175,8 @@ fn dispatch(arguments: Arguments) -> Result<bool> {
                 BenchSubject::Publish => "publish",
                 BenchSubject::Cluster => "cluster",
                 BenchSubject::Queues => "queues",
+                BenchSubject::Groups => "groups",
+                BenchSubject::Scrape => "scrape",
             };
             let mut bench = project.cargo();
             bench.args(["run", "--quiet", "--release", "--package", "pondage-e2e", "--bin", "bench", "--"]);

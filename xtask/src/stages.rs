@@ -99,7 +99,8 @@ pub(crate) const STAGES: &[Stage] = &[
         name: "doctest",
         about: "the examples in the code's documentation",
         when: When::Always,
-        steps: &[Step::Cargo(&["test", "--workspace", "--doc", "--locked"])],
+        // The one crate that has any, as a test here makes sure: rustdoc reads every crate that it is asked about anew.
+        steps: &[Step::Cargo(&["test", "--package", "pondage-client", "--doc", "--locked"])],
     },
     Stage {
         name: "sim-few",
@@ -153,6 +154,38 @@ pub(crate) const STAGES: &[Stage] = &[
         ],
     },
     Stage {
+        name: "admission",
+        about: "what a real Kubernetes API server makes of our definitions, and of hostile resources",
+        when: When::Whole,
+        steps: &[Step::Program("pondage-kube-tests", &["--bin", "admission"])],
+    },
+    Stage {
+        name: "kubernetes",
+        about: "Pondage installed and used in a real Kubernetes of three nodes",
+        when: When::Whole,
+        steps: &[
+            BUILD_PONDAGE,
+            // The applications in its pods, too.
+            Step::Shipped(&[
+                "build",
+                "--profile",
+                SHIPPED_PROFILE,
+                "--locked",
+                "--package",
+                "pondage-kube-tests",
+                "--bins",
+            ]),
+            Step::Program("pondage-kube-tests", &["--bin", "kubernetes"]),
+        ],
+    },
+    Stage {
+        name: "chart",
+        // After the stage above, which builds Helm.
+        about: "the Helm chart as Helm renders it: rights, restrictions, and values that it refuses",
+        when: When::Whole,
+        steps: &[Step::Program("pondage-chart-tests", &["--bin", "chart", "--"])],
+    },
+    Stage {
         name: "cluster",
         about: "three brokers in network namespaces: killed, stopped, cut off, wiped, restored, out of power or disk",
         when: When::Whole,
@@ -180,6 +213,38 @@ mod tests {
             let same = STAGES[index + 1..].iter().find(|other| other.name == stage.name);
             assert!(same.is_none(), "two stages are called {}", stage.name);
         }
+    }
+
+    #[test]
+    fn examples_are_in_the_crate_whose_examples_are_run() {
+        let crates = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates");
+        let mut found = Vec::new();
+        let mut folders = vec![crates.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("readable")) {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|end| end == "rs")
+                    && has_example(&std::fs::read_to_string(&path).expect("text"))
+                {
+                    found.push(path.strip_prefix(&crates).expect("inside").display().to_string());
+                }
+            }
+        }
+        assert!(!found.is_empty() && found.iter().all(|file| file.starts_with("client/src/")), "{found:?}");
+    }
+
+    /// Whether a comment has a block that is a program: every other kind of block says its kind.
+    fn has_example(text: &str) -> bool {
+        let mut is_inside = false;
+        let comments = text.lines().map(str::trim_start);
+        let comments = comments.filter_map(|line| line.strip_prefix("///").or(line.strip_prefix("//!")));
+        let mut fences = comments.filter_map(|line| line.trim().strip_prefix("```"));
+        fences.any(|kind| {
+            is_inside = !is_inside;
+            is_inside && ["", "rust", "no_run", "ignore", "should_panic", "compile_fail"].contains(&kind)
+        })
     }
 
     #[test]

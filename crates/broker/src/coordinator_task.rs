@@ -14,7 +14,9 @@ use std::{
 use pondage_model::{Member, Refusal, Revision, ShardId};
 use pondage_node::{
     catalog::Consensus,
-    coordinator::{AdminReply, AdminRequest, Coordinator, CoordinatorEffect, CoordinatorEvent, PeerMessage},
+    coordinator::{
+        AdminReply, AdminRequest, Coordinator, CoordinatorEffect, CoordinatorEvent, PeerMessage, Rack,
+    },
     disk::{Disk, Fault, LogOptions, LogWriter, Volume},
     shard::RequestId,
 };
@@ -48,6 +50,8 @@ type Answer = oneshot::Sender<Result<AdminReply, Refusal>>;
 /// What reaches the coordinator's task.
 #[derive(Debug)]
 pub(crate) enum AdminMessage<D: Disk> {
+    /// Begin, here. Said once.
+    Begin(Rack),
     /// An administrator asks.
     Ask(AdminRequest, Answer),
     /// What a shard, the consensus, another broker or a disk has to say.
@@ -119,11 +123,11 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
         let is_member = self.log.is_none();
         let mut ticks = tokio::time::interval(TICK_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.step(CoordinatorEvent::Start, &mut effects);
         loop {
             for effect in std::mem::take(&mut effects) {
                 self.perform(effect);
             }
+            self.tell_readiness();
             self.tell_others();
             self.tell_metrics();
             if self.log.as_ref().is_none_or(CatalogLog::is_idle)
@@ -159,6 +163,10 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
 
     fn take(&mut self, message: AdminMessage<D>, effects: &mut Vec<CoordinatorEffect>) {
         let event = match message {
+            AdminMessage::Begin(rack) => {
+                self.coordinator.stands_in(rack);
+                CoordinatorEvent::Start
+            }
             AdminMessage::Ask(request, answer) => {
                 let id = RequestId(self.next_request);
                 self.next_request += 1;
@@ -184,7 +192,8 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
                 }
             }
             AdminMessage::Leave(left) => {
-                if self.has_left {
+                // A start that the catalog does not know leads nothing.
+                if self.has_left || self.coordinator.registered().is_none() {
                     let _ = left.send(());
                     return;
                 }
@@ -201,6 +210,13 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
 
     fn step(&mut self, event: CoordinatorEvent, effects: &mut Vec<CoordinatorEffect>) {
         self.coordinator.step(self.around.clocks.now(), event, effects);
+    }
+
+    /// A lone broker is ready when it serves, which the coordinator says by itself.
+    fn tell_readiness(&self) {
+        if self.around.member.is_some() {
+            self.around.broker.set_readiness(self.coordinator.readiness());
+        }
     }
 
     /// Tells the rest of this broker what the catalog says of brokers and leaders, if it changed.

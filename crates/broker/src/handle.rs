@@ -12,13 +12,13 @@ use std::{
 use pondage_model::{
     Body, BrokerId, Entry, Epoch, Name, Offset, Refusal, Revision, ShardId, StreamId, Uuid,
     entry::{Granted, Move, Publish},
-    settings::GroupSettings,
+    membership::GroupMember,
 };
 use pondage_node::{
     catalog::{Catalog, Change},
-    coordinator::{AdminReply, AdminRequest, Route},
+    coordinator::{AdminReply, AdminRequest, GroupRoute, Readiness, Route},
     dead_letter::dead_letter,
-    delivery::{self, ConsumerId},
+    delivery::{self, ConsumerId, Notice},
     disk::Disk,
     shard::{ReaderId, ShardEvent, ShardReply, ShardRequest},
 };
@@ -102,13 +102,13 @@ struct Shared<D: Disk> {
     directory: Directory,
     /// The volume is a copy or a backup: it is emptied when the broker has ended.
     is_stale: AtomicBool,
-    groups: RwLock<HashMap<Name, Arc<GroupSettings>>>,
+    groups: RwLock<HashMap<Name, Arc<GroupRoute>>>,
     admin: mpsc::Sender<AdminMessage<D>>,
     changes: broadcast::Sender<Change>,
     /// The cluster and its consensus, of a member.
     voter: OnceLock<(Uuid, ConsensusNode)>,
     failed: watch::Sender<Option<String>>,
-    ready: watch::Sender<bool>,
+    readiness: watch::Sender<Readiness>,
     links: RwLock<HashMap<BrokerId, bool>>,
     led: watch::Sender<usize>,
     next_id: AtomicU64,
@@ -151,7 +151,7 @@ impl<D: Disk> Handle<D> {
             changes: broadcast::channel(CHANGES_BUFFERED_MAX).0,
             voter: OnceLock::new(),
             failed: watch::channel(None).0,
-            ready: watch::channel(false).0,
+            readiness: watch::channel(Readiness::default()).0,
             links: RwLock::default(),
             led: watch::channel(0).0,
             next_id: AtomicU64::new(1),
@@ -184,36 +184,52 @@ impl<D: Disk> Handle<D> {
     /// # Errors
     /// Definite: [`Refusal::NotFound`]; [`Refusal::NotLeader`] while the catalog can't be asked.
     pub async fn route_surely(&self, name: &Name) -> Result<Arc<Route>, Refusal> {
-        match self.route(name) {
-            Err(_) if self.consensus().is_some() => {}
-            known => return known,
+        let known = || self.known_route(name);
+        self.surely(known, AdminRequest::HasTarget(name.clone()), || no_target(name)).await
+    }
+
+    /// What is known here, or why it is not: it is nowhere, as the catalog's leader says, or not known here yet.
+    async fn surely<T>(
+        &self,
+        known: impl Fn() -> Option<T>,
+        exists: AdminRequest,
+        nowhere: impl Fn() -> Refusal,
+    ) -> Result<T, Refusal> {
+        if let Some(known) = known() {
+            return Ok(known);
+        }
+        if self.consensus().is_none() {
+            return Err(nowhere());
         }
         let deadline = tokio::time::Instant::now() + ROUTE_TIMEOUT;
-        let exists = tokio::time::timeout_at(deadline, self.admin(AdminRequest::HasTarget(name.clone())));
-        match exists.await {
-            Ok(Ok(AdminReply::Found(false))) => return Err(no_target(name)),
+        match tokio::time::timeout_at(deadline, self.admin(exists)).await {
+            Ok(Ok(AdminReply::Found(false))) => return Err(nowhere()),
             Ok(Ok(_)) => {}
             Ok(Err(_)) | Err(_) => return Err(Refusal::NotLeader { epoch: Epoch::ZERO }),
         }
         // It is being made: its shards tell when it is there.
         loop {
-            match self.known_route(name) {
-                Some(route) => return Ok(route),
+            match known() {
+                Some(known) => return Ok(known),
                 None if tokio::time::Instant::now() < deadline => tokio::time::sleep(ROUTE_PAUSE).await,
                 None => return Err(Refusal::NotLeader { epoch: Epoch::ZERO }),
             }
         }
     }
 
-    /// A consumer group's settings.
+    /// A consumer group's settings, and where its members are known; none if it is not known here.
+    #[must_use]
+    pub fn known_group(&self, name: &Name) -> Option<Arc<GroupRoute>> {
+        read(&self.0.groups).get(name).cloned()
+    }
+
+    /// As [`Self::known_group`], but sure of it: a member asks the catalog's leader before it says that there is none.
     ///
     /// # Errors
-    /// [`Refusal::NotFound`], definite.
-    pub fn group(&self, name: &Name) -> Result<Arc<GroupSettings>, Refusal> {
-        read(&self.0.groups)
-            .get(name)
-            .cloned()
-            .ok_or_else(|| Refusal::NotFound { kind: "consumer group", name: name.to_string() })
+    /// Definite: [`Refusal::NotFound`]; [`Refusal::NotLeader`] while the catalog can't be asked.
+    pub async fn group(&self, name: &Name) -> Result<Arc<GroupRoute>, Refusal> {
+        let none = || Refusal::NotFound { kind: "consumer group", name: name.to_string() };
+        self.surely(|| self.known_group(name), AdminRequest::HasGroup(name.clone()), none).await
     }
 
     /// Every route, in no order.
@@ -318,6 +334,28 @@ impl<D: Disk> Handle<D> {
                 Err(self.0.leaders.hint(shard, refusal))
             }
             Ok(_) => Ok((consumer, receiver)),
+        }
+    }
+
+    /// Speaks for a member of a group at its home, until it leaves. What the member owns comes through the receiver: the
+    /// newest word alone, because each says all.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub async fn join(
+        &self,
+        shard: ShardId,
+        stream: StreamId,
+        member: GroupMember,
+    ) -> Result<(ConsumerId, watch::Receiver<Option<Notice>>), Refusal> {
+        let consumer = ConsumerId(self.next_id());
+        let (notices, receiver) = watch::channel(None);
+        let request = ShardRequest::Delivery(delivery::Request::Join { stream, consumer, member });
+        let (answer, reply) = oneshot::channel();
+        self.send(shard, Message::Join(request, stream, consumer, notices, answer)).await?;
+        match answered(reply).await.and_then(delivered) {
+            Ok(_) => Ok((consumer, receiver)),
+            Err(refusal) => Err(self.0.leaders.hint(shard, refusal)),
         }
     }
 
@@ -457,10 +495,17 @@ impl<D: Disk> Handle<D> {
         self.0.changes.subscribe()
     }
 
-    /// Whether the broker is registered, leads its shards and serves.
+    /// How far the broker is. Of a lone broker: ready once it leads its shards and serves.
     #[must_use]
-    pub fn ready(&self) -> watch::Receiver<bool> {
-        self.0.ready.subscribe()
+    pub fn readiness(&self) -> watch::Receiver<Readiness> {
+        self.0.readiness.subscribe()
+    }
+
+    /// Whether the broker ever heard of its cluster's catalog: a new one waits until the cluster is begun, or a seed
+    /// lets it in.
+    #[must_use]
+    pub fn is_begun(&self) -> bool {
+        self.consensus().is_none_or(|consensus| consensus.status().last.is_some())
     }
 
     /// Why the broker can't go on, if so.
@@ -612,18 +657,18 @@ impl<D: Disk> Handle<D> {
         self.0.led.send_replace(count);
     }
 
-    pub(crate) fn set_ready(&self, ready: bool) {
-        self.0.ready.send_replace(ready);
+    pub(crate) fn set_readiness(&self, readiness: Readiness) {
+        self.0.readiness.send_if_modified(|known| std::mem::replace(known, readiness) != readiness);
     }
 
     pub(crate) fn set_route(&self, name: Name, route: Option<Route>) {
         write(&self.0.routes).set(name, route);
     }
 
-    pub(crate) fn set_group(&self, name: Name, settings: Option<GroupSettings>) {
+    pub(crate) fn set_group(&self, name: Name, route: Option<GroupRoute>) {
         let mut groups = write(&self.0.groups);
-        match settings {
-            Some(settings) => drop(groups.insert(name, Arc::new(settings))),
+        match route {
+            Some(route) => drop(groups.insert(name, Arc::new(route))),
             None => drop(groups.remove(&name)),
         }
     }

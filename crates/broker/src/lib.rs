@@ -26,12 +26,14 @@ mod remote;
 mod run;
 mod services;
 mod shard_task;
+mod stopping;
 mod surroundings;
 pub mod tls;
 
 pub use handle::{Answer, Grants, Handle, Progress};
 pub use leaders::Leader;
-pub use member::MemberOptions;
+pub use member::{MemberOptions, RackSource};
+pub use pondage_node::coordinator::Rack;
 pub use remote::{Figures, Reason, Remote, RemoteAnswer, RemoteRequest};
 pub use run::{Broker, Options, StartError, Stopped};
 pub use tls::TlsFiles;

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!  open the volume ─► peers ─► consensus ─► coordinator ─► listen
+//!                                               │ its rack is known
 //!                                               │ registered as start n of broker b
 //!                                               ▼
 //!                              shards are assigned, others connect, it serves
@@ -11,6 +12,7 @@
 
 mod inbound;
 mod parts;
+mod rack;
 
 use std::{
     net::SocketAddr,
@@ -22,7 +24,7 @@ use std::{
 use pondage_model::{BrokerId, Uuid};
 use pondage_node::{
     boot::{BootedMember, Place, boot_member},
-    coordinator::Coordinator,
+    coordinator::{Coordinator, Rack},
     disk::open_promises,
 };
 use tokio::sync::mpsc;
@@ -30,7 +32,7 @@ use tokio::sync::mpsc;
 use crate::{
     clocks::Clocks,
     consensus::{self, Start},
-    coordinator_task::{self, CoordinatorTask},
+    coordinator_task::{self, AdminMessage, CoordinatorTask},
     handle::Handle,
     metrics::Metrics,
     peers::{Introduction, PeerOptions, Peers},
@@ -43,6 +45,7 @@ use crate::{
 use inbound::Inbound;
 pub(crate) use parts::{BrokersKnown, MemberParts, control_runtime};
 use parts::{OverCalls, OverPeers, notices};
+pub use rack::RackSource;
 
 /// How one broker of a cluster runs.
 #[derive(Clone, Debug)]
@@ -60,8 +63,8 @@ pub struct MemberOptions {
     /// Host and port of other brokers of the cluster, asked for a place in it. Its own address among them is passed
     /// over. Empty for a broker that waits to be told to begin the cluster.
     pub seeds: Vec<String>,
-    /// Its failure domain.
-    pub rack: Option<String>,
+    /// Where its failure domain is said.
+    pub rack: RackSource,
     /// The broker whose place a new volume takes, because that one's volume is gone for good.
     pub replaces: Option<BrokerId>,
     /// Without it everything is in plain text, which is refused on any but a loopback address.
@@ -91,7 +94,7 @@ impl Broker {
 
         let (log_options, fresh) = (log_options()?, fresh(cluster)?);
         let (booting, promising) = (store.clone(), store.clone());
-        let place = Place { address: address.clone(), rack, replaces };
+        let place = Place { address: address.clone(), rack: Rack::Unsaid, replaces };
         let booted = blocking(move || boot_member(&booting, fresh, place)).await?;
         let BootedMember { volume, identity, next_nonce, held, created } = booted;
         if identity.cluster != cluster {
@@ -108,6 +111,7 @@ impl Broker {
         let (admin, requests) = mpsc::channel(coordinator_task::INBOX_REQUESTS_MAX);
         let (events, event_inbox) = mpsc::unbounded_channel();
         let handle = Handle::new(admin, Metrics::new());
+        handle.metrics().watch_volume(store.clone());
         let sink = Arc::new(Inbound::new(handle.clone(), events.clone()));
         let introduction = Introduction {
             cluster,
@@ -149,7 +153,7 @@ impl Broker {
             disk,
             clocks: Clocks::start(),
             broker: handle.clone(),
-            coordinator: events,
+            coordinator: events.clone(),
             member: Some(parts.clone()),
         };
         let volume = Arc::new(Mutex::new(volume));
@@ -157,6 +161,14 @@ impl Broker {
         let task =
             CoordinatorTask::new(coordinator, None, (store.clone(), log_options), volume.clone(), around);
         parts.spawn(task.run(requests, event_inbox));
+        let beginning = handle.clone();
+        tokio::spawn(async move {
+            match rack.find(created).await {
+                // A coordinator that has ended begins no more.
+                Ok(rack) => drop(events.send(AdminMessage::Begin(rack))),
+                Err(what) => beginning.fail(what),
+            }
+        });
         let running = Arc::new(Running { handle: handle.clone(), store, volume, member: Some(parts) });
         let front = Front { tls, peers: Some(peers) };
         Ok(Self::serving(running, handle, listeners, front, created))

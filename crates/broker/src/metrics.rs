@@ -1,23 +1,29 @@
 //! What the broker counts, and what it reports when somebody scrapes. `docs/metrics.md` lists every name.
 //!
 //! Counters of the broker itself live here. Figures of streams are asked of the shards at scrape time, one question
-//! per shard: a stream costs nothing between scrapes.
+//! per shard, and only those that changed since the last one: a stream costs nothing between scrapes, and little at
+//! them unless it moves.
 
 mod catalogue;
 mod cluster;
+mod figures;
+mod gzip;
 mod render;
+mod streams;
+mod table;
 
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt, io,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use pondage_model::{Code, ShardId, StreamId};
-use pondage_node::disk::Counters;
+use pondage_node::disk::{Counters, Disk, Space};
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     core::Collector, process_collector::ProcessCollector,
@@ -27,7 +33,8 @@ use crate::{peers::Peers, tls::Tls};
 use catalogue::Metric;
 use cluster::Sources;
 pub(crate) use cluster::{ReplicaReport, Seen};
-pub(crate) use render::scrape;
+pub(crate) use render::{Form, scrape};
+use streams::Streams;
 
 /// Upper bounds of the publish histogram, in seconds: from a local disk's sync to a long stall.
 const PUBLISH_SECONDS: [f64; 15] =
@@ -52,6 +59,7 @@ pub(crate) enum Method {
     GetOffsets,
     InitProducer,
     Initialise,
+    Join,
     List,
     Locate,
     Lose,
@@ -83,6 +91,7 @@ impl Method {
             Self::GetOffsets => "GetOffsets",
             Self::InitProducer => "InitProducer",
             Self::Initialise => "Initialise",
+            Self::Join => "Join",
             Self::List => "List",
             Self::Locate => "Locate",
             Self::Lose => "Lose",
@@ -184,6 +193,19 @@ struct Kept {
     sources: Sources,
     shards: Mutex<BTreeMap<ShardId, Arc<ShardMetrics>>>,
     consumers: Mutex<HashMap<StreamId, u32>>,
+    /// What the last scrape saw. A scrape holds it: they come one after the other.
+    streams: Arc<tokio::sync::Mutex<Streams>>,
+    volume: OnceLock<Volume>,
+}
+
+/// How the volume's disk is asked how full it is, which may block.
+#[derive(Clone)]
+struct Volume(Arc<dyn Fn() -> io::Result<Space> + Send + Sync>);
+
+impl fmt::Debug for Volume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Volume")
+    }
 }
 
 impl Metrics {
@@ -234,7 +256,15 @@ impl Metrics {
             sources: Sources::default(),
             shards: Mutex::default(),
             consumers: Mutex::default(),
+            streams: Arc::default(),
+            volume: OnceLock::new(),
         }))
+    }
+
+    /// The disk of the data folder. Given once.
+    pub(crate) fn watch_volume<D: Disk>(&self, disk: D) {
+        // A second one would be the same.
+        drop(self.0.volume.set(Volume(Arc::new(move || disk.space()))));
     }
 
     /// The counters of a shard's log.

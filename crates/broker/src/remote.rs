@@ -341,7 +341,7 @@ impl<D: Disk> Handle<D> {
                 moved: Some(MovedFrom { source, seq }),
             },
             RemoteRequest::Claim { stream, group, start, .. } => {
-                delivery::Request::Claim { stream, group, start }
+                delivery::Request::Claim { stream, group, start, owner: None }
             }
             RemoteRequest::Seek { stream, group, offset, .. } => {
                 delivery::Request::Seek { stream, group, offset }

@@ -10,6 +10,7 @@ use std::{
 use pondage_model::Uuid;
 use pondage_node::{
     boot::{BootError, Booted, Fresh, boot},
+    coordinator::{Rack, Readiness},
     disk::{Disk, FileDisk, LogOptions, OpenError, SlowDisk, Volume, open_promises},
     shard::ShardRequest,
 };
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clocks::Clocks,
     consensus,
-    coordinator_task::{self, CatalogLog, CoordinatorTask},
+    coordinator_task::{self, AdminMessage, CatalogLog, CoordinatorTask},
     disk_threads::DiskThreads,
     handle::Handle,
     http,
@@ -31,12 +32,6 @@ use crate::{
     tls::{Exposed, TlsError},
 };
 
-/// How long a stopping broker waits until others lead what it led.
-const LEAVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a member that still leads something waits for the others to hold its leases.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long it waits for its shards and sessions then.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Threads that write and sync.
 const DISK_THREADS: usize = 8;
 
@@ -64,7 +59,7 @@ pub struct Broker {
     /// Whether the data folder was new.
     pub created: bool,
     pub(crate) failed: tokio::sync::watch::Receiver<Option<String>>,
-    pub(crate) ready: tokio::sync::watch::Receiver<bool>,
+    pub(crate) readiness: tokio::sync::watch::Receiver<Readiness>,
     pub(crate) cancel: CancellationToken,
     pub(crate) servers: Vec<JoinHandle<()>>,
 }
@@ -126,9 +121,9 @@ pub(crate) trait Stop: std::fmt::Debug + Send + Sync {
     fn led(&self) -> tokio::sync::watch::Receiver<usize>;
     /// Waits until others lead what this broker led.
     fn leave(&self) -> Ending<'_>;
-    /// Logs the leases of what a cluster's member still leads, while others may answer, and then speaks to them no
-    /// more, so that no call of theirs stays open.
-    fn part(&self) -> Ending<'_>;
+    /// Logs the leases of what a cluster's member still leads, while others may answer and for no longer than that, and
+    /// then speaks to them no more, so that no call of theirs stays open.
+    fn part(&self, limit: Duration) -> Ending<'_>;
     /// Logs every lease, then ends every task that writes. When it returns, nothing writes any more.
     fn end_writers(&self) -> Ending<'_>;
     /// Gives the volume up; what it holds is emptied first if it is a copy.
@@ -170,10 +165,10 @@ impl<D: Disk + std::fmt::Debug> Stop for Running<D> {
         Box::pin(self.handle.leave())
     }
 
-    fn part(&self) -> Ending<'_> {
+    fn part(&self, limit: Duration) -> Ending<'_> {
         Box::pin(async move {
             let Some(member) = &self.member else { return };
-            if tokio::time::timeout(FLUSH_TIMEOUT, self.flush()).await.is_err() {
+            if tokio::time::timeout(limit, self.flush()).await.is_err() {
                 tracing::warn!("some leases were not logged: whoever leads next gives their messages again");
             }
             member.peers.stop();
@@ -291,13 +286,14 @@ impl Broker {
         let (admin, requests) = mpsc::channel(coordinator_task::INBOX_REQUESTS_MAX);
         let (events, event_inbox) = mpsc::unbounded_channel();
         let handle = Handle::new(admin, Metrics::new());
+        handle.metrics().watch_volume(store.clone());
         let around = Surroundings {
             runtime: tokio::runtime::Handle::current(),
             promises: PromiseBook::new(promises, disk.clone()),
             disk,
             clocks: Clocks::start(),
             broker: handle.clone(),
-            coordinator: events,
+            coordinator: events.clone(),
             member: None,
         };
         let volume = Arc::new(Mutex::new(volume));
@@ -309,13 +305,14 @@ impl Broker {
             volume.clone(),
             around,
         );
+        drop(events.send(AdminMessage::Begin(Rack::Unsaid)));
         tokio::spawn(task.run(requests, event_inbox));
         let running = Arc::new(Running { handle: handle.clone(), store, volume, member: None });
 
         let mut failed = handle.failed();
-        let mut ready = handle.ready();
+        let mut readiness = handle.readiness();
         tokio::select! {
-            _ = ready.wait_for(|ready| *ready) => {}
+            _ = readiness.wait_for(|readiness| readiness.is_ready()) => {}
             reason = failed.wait_for(Option::is_some) => {
                 let reason = reason.ok().and_then(|reason| reason.clone()).unwrap_or_default();
                 running.end_writers().await;
@@ -335,7 +332,7 @@ impl Broker {
     ) -> Self {
         let cancel = CancellationToken::new();
         let Listeners { grpc, web, address, http_address } = listeners;
-        let (failed, ready) = (handle.failed(), handle.ready());
+        let (failed, readiness) = (handle.failed(), handle.readiness());
         if let Some(tls) = &front.tls {
             tokio::spawn(tls.clone().watch(cancel.clone()));
         }
@@ -343,13 +340,13 @@ impl Broker {
             tokio::spawn(services::serve(handle.clone(), grpc, front, cancel.clone())),
             tokio::spawn(http::serve(handle, web, cancel.clone())),
         ];
-        Self { failed, ready, handle: running, address, http_address, created, cancel, servers }
+        Self { failed, readiness, handle: running, address, http_address, created, cancel, servers }
     }
 
-    /// Waits until the broker serves: it is registered, and what it leads has its streams.
+    /// Waits until the broker is ready: it is registered, and every replica here was in sync since this start.
     pub async fn ready(&mut self) {
         // An error means that the broker ended; `failed` says why.
-        drop(self.ready.wait_for(|ready| *ready).await);
+        drop(self.readiness.wait_for(|readiness| readiness.is_ready()).await);
     }
 
     /// Waits until the broker can't go on. Never returns while it serves.
@@ -364,41 +361,6 @@ impl Broker {
     #[must_use]
     pub fn led(&self) -> tokio::sync::watch::Receiver<usize> {
         self.handle.led()
-    }
-
-    /// Stops in good order: others lead what it led, then as [`Broker::close`].
-    pub async fn stop(self) -> Stopped {
-        if self.failed.borrow().is_none()
-            && tokio::time::timeout(LEAVE_TIMEOUT, self.handle.leave()).await.is_err()
-        {
-            tracing::warn!("some shards are still led here; they go on elsewhere once this broker has ended");
-        }
-        self.close().await
-    }
-
-    /// Ends the sessions, logs every lease, closes the logs. Hands nothing over: for a broker whose fellows end with
-    /// it.
-    pub async fn close(self) -> Stopped {
-        let (servers, handle) = (self.servers, self.handle);
-        self.cancel.cancel();
-        handle.part().await;
-        let ended = tokio::time::timeout(STOP_TIMEOUT, async {
-            for server in servers {
-                if let Err(error) = server.await {
-                    tracing::warn!(%error, "a server did not end well");
-                }
-            }
-            handle.end_writers().await;
-        });
-        let ended = ended.await.is_ok();
-        if !ended {
-            tracing::warn!("some sessions or shards did not end in time; they end with the process");
-        }
-        handle.close(!ended);
-        match self.failed.borrow().clone() {
-            None => Stopped::InOrder,
-            Some(reason) => Stopped::Failed(reason),
-        }
     }
 }
 

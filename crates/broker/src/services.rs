@@ -12,10 +12,12 @@ pub(crate) mod connection;
 mod consume;
 mod edge;
 mod groups;
+mod members;
 mod messages;
 mod outbound;
 mod publish;
 mod receive;
+mod session;
 mod settle;
 mod status;
 mod watch;
@@ -53,8 +55,8 @@ use crate::{
 use connection::{Caps, Greeting};
 use edge::Edge;
 
-/// Calls that one connection may have open at once; more wait.
-const CALLS_PER_CONNECTION_MAX: u32 = 1_024;
+/// Calls that one connection may have open at once; more wait. A member of a group has one for each of its partitions.
+const CALLS_PER_CONNECTION_MAX: u32 = 4_096;
 /// What a sender may send of one call before the broker has taken it, in bytes.
 const STREAM_WINDOW_BYTES: u32 = 4 << 20;
 /// The same for all calls of a connection.
@@ -149,10 +151,11 @@ type Guard = fn(Request<()>) -> Result<Request<()>, Status>;
 
 /// Lets the health service say what the broker's own state is.
 async fn report_health<D: Disk>(handle: Handle<D>, reporter: HealthReporter, cancel: CancellationToken) {
-    let (mut ready, mut failed) = (handle.ready(), handle.failed());
+    let (mut readiness, mut failed) = (handle.readiness(), handle.failed());
     loop {
-        let serving =
-            *ready.borrow_and_update() && failed.borrow_and_update().is_none() && !cancel.is_cancelled();
+        let serving = readiness.borrow_and_update().is_ready()
+            && failed.borrow_and_update().is_none()
+            && !cancel.is_cancelled();
         let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
         for service in
             ["", "pondage.v1.Messages", "pondage.v1.Groups", "pondage.v1.Admin", "pondage.v1.Cluster"]
@@ -163,7 +166,7 @@ async fn report_health<D: Disk>(handle: Handle<D>, reporter: HealthReporter, can
             return;
         }
         tokio::select! {
-            Ok(()) = ready.changed() => {}
+            Ok(()) = readiness.changed() => {}
             Ok(()) = failed.changed() => {}
             () = cancel.cancelled() => {}
             else => return,

@@ -14,7 +14,7 @@ use pondage_model::{BrokerId, Epoch, Member, Position, StreamId};
 use pondage_node::{
     Now,
     coordinator::ShardPosition,
-    delivery::{self, ConsumerId},
+    delivery::{self, ConsumerId, Notice},
     disk::{Disk, Fault, LogReader, LogWriter, ReadError},
     replication,
     shard::{ReaderId, RequestId, Shard, ShardEffect, ShardEvent, ShardReply, ShardRequest},
@@ -45,6 +45,8 @@ pub(crate) enum Message<D: Disk> {
     Ask(ShardRequest, oneshot::Sender<ShardReply>),
     /// A consumer attaches to the stream; its grants go there.
     Attach(ShardRequest, StreamId, ConsumerId, mpsc::UnboundedSender<Grants>, oneshot::Sender<ShardReply>),
+    /// A member of a group joins at the stream; what it owns goes there.
+    Join(ShardRequest, StreamId, ConsumerId, watch::Sender<Option<Notice>>, oneshot::Sender<ShardReply>),
     /// A reader follows the stream; its progress goes there.
     Follow(ShardRequest, StreamId, ReaderId, watch::Sender<Progress>, oneshot::Sender<ShardReply>),
     /// A replica on another broker speaks.
@@ -105,6 +107,7 @@ pub(crate) struct ShardTask<D: Disk> {
     events: mpsc::UnboundedSender<Message<D>>,
     answers: HashMap<RequestId, oneshot::Sender<ShardReply>>,
     consumers: HashMap<ConsumerId, (StreamId, mpsc::UnboundedSender<Grants>)>,
+    members: HashMap<ConsumerId, (StreamId, watch::Sender<Option<Notice>>)>,
     followers: HashMap<ReaderId, (StreamId, watch::Sender<Progress>)>,
     next_request: u64,
     wake: Option<Instant>,
@@ -136,6 +139,7 @@ impl<D: Disk> ShardTask<D> {
             events,
             answers: HashMap::new(),
             consumers: HashMap::new(),
+            members: HashMap::new(),
             followers: HashMap::new(),
             next_request: 0,
             wake: None,
@@ -233,6 +237,10 @@ impl<D: Disk> ShardTask<D> {
                 self.consumers.insert(consumer, (stream, grants));
                 self.ask(request, answer)
             }
+            Message::Join(request, stream, consumer, notices, answer) => {
+                self.members.insert(consumer, (stream, notices));
+                self.ask(request, answer)
+            }
             Message::Follow(request, stream, reader, progress, answer) => {
                 self.followers.insert(reader, (stream, progress));
                 self.ask(request, answer)
@@ -291,6 +299,9 @@ impl<D: Disk> ShardTask<D> {
             ShardRequest::Delivery(delivery::Request::Detach { consumer, .. }) => {
                 self.consumers.remove(consumer);
             }
+            ShardRequest::Delivery(delivery::Request::Leave { consumer, .. }) => {
+                self.members.remove(consumer);
+            }
             ShardRequest::Unfollow { reader, .. } => {
                 self.followers.remove(reader);
             }
@@ -319,13 +330,18 @@ impl<D: Disk> ShardTask<D> {
         for (stream, consumer) in consumers {
             self.detach_lost(stream, consumer);
         }
+        let deaf = self.members.iter().filter(|(_, (_, notices))| notices.is_closed());
+        let members: Vec<_> = deaf.map(|(consumer, (stream, _))| (*stream, *consumer)).collect();
+        for (stream, consumer) in members {
+            let leave = delivery::Request::Leave { stream, consumer, lost: true };
+            self.ask_for_the_lost(ShardRequest::Delivery(leave));
+        }
         let deaf = |(reader, (stream, progress)): (&ReaderId, &(StreamId, watch::Sender<Progress>))| {
             progress.is_closed().then_some((*stream, *reader))
         };
         let readers: Vec<_> = self.followers.iter().filter_map(deaf).collect();
         for (stream, reader) in readers {
-            let (answer, _) = oneshot::channel();
-            drop(self.events.send(Message::Ask(ShardRequest::Unfollow { stream, reader }, answer)));
+            self.ask_for_the_lost(ShardRequest::Unfollow { stream, reader });
         }
     }
 }

@@ -170,7 +170,6 @@ wire_enum!(Command {
     3 => LeadAll { broker, incarnation },
     4 => ApplyTopic { name, settings },
     5 => ApplyQueue { name, settings },
-    6 => ApplyGroup { name, settings },
     7 => DeleteTopic { name, policy_override, messages, if_uid },
     8 => DeleteQueue { name, policy_override, messages, if_uid },
     9 => DeleteGroup { name, if_uid },
@@ -185,6 +184,8 @@ wire_enum!(Command {
     18 => Drain { broker, drain },
     19 => RemoveBroker { broker },
     20 => SetVoters { voters },
+    // 6 was the same, before groups had a home.
+    21 => ApplyGroup { name, settings },
 });
 
 /// What a command did.

@@ -96,7 +96,13 @@ impl Index {
         }
     }
 
-    pub(crate) fn refer_group(&mut self, group: &Group) {
+    /// Adds a group's home and its references to what it reads; false if the id is taken.
+    pub(crate) fn open_group(&mut self, group: &Group) -> bool {
+        self.refer_group(group);
+        self.open(group.home, StreamOwner::Home(group.name.clone()))
+    }
+
+    fn refer_group(&mut self, group: &Group) {
         for target in sources(&group.settings.source) {
             self.refer(target, Kind::Group, &group.name);
         }

@@ -156,12 +156,19 @@ impl Wish {
             StreamSettings::Queue(queue) => {
                 (false, queue.placement, queue.replicas, queue.min_in_sync_replicas)
             }
+            StreamSettings::Home(_) => return Self::home(brokers, default),
         };
         Ok(Self {
             is_partition,
             placement,
             replication: Replication::of(replicas, minimum, brokers, default)?,
         })
+    }
+
+    /// A group's home writes little and costs nothing while idle: it shares.
+    pub(crate) fn home(brokers: usize, default: usize) -> Result<Self, Refusal> {
+        let replication = Replication::of(None, None, brokers, default)?;
+        Ok(Self { is_partition: false, placement: Placement::Pooled, replication })
     }
 }
 

@@ -258,8 +258,10 @@ pub struct Group {
     pub meta: Meta,
     /// As they were applied.
     pub settings: GroupSettings,
+    /// The stream that holds its membership: its home.
+    pub home: StreamPlace,
 }
-wire_struct!(Group { name, meta, settings });
+wire_struct!(Group { name, meta, settings, home });
 
 /// What a stream is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -273,6 +275,8 @@ pub enum StreamOwner {
     },
     /// A queue.
     Queue(Name),
+    /// The home of a consumer group.
+    Home(Name),
 }
 
 /// A stream and where it lives.

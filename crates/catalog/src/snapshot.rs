@@ -1,7 +1,7 @@
 //! The state as bytes, for checkpoints. `docs/decisions/0001-one-voter-catalog.md` says when they are written.
 //!
 //! ```text
-//! version (1 byte, 1) · revision · cluster? · brokers · shards · topics · queues · groups
+//! version (1 byte, 2) · revision · cluster? · brokers · shards · topics · queues · groups
 //! next broker, shard, stream, producer · changes · revision of the latest dropped change
 //! ```
 //!
@@ -24,8 +24,8 @@ use crate::{
     state::Catalog,
 };
 
-/// The first byte. Another layout gets another number, and this one stays readable.
-const VERSION: u8 = 1;
+/// The first byte. Another layout gets another number. (1 was the same without the homes of groups.)
+const VERSION: u8 = 2;
 
 impl Catalog {
     /// The whole state as bytes: equal states give equal bytes.
@@ -92,7 +92,7 @@ impl Catalog {
             fresh &= self.index.open_queue(queue);
         }
         for group in self.groups.values() {
-            self.index.refer_group(group);
+            fresh &= self.index.open_group(group);
         }
         require(fresh, "two streams with one id")
     }
@@ -108,7 +108,9 @@ impl Catalog {
     }
 
     fn check_resources(&self) -> Result<(), Malformed> {
-        require(self.index.stream_count() <= limits::STREAMS_MAX, "too many streams")?;
+        let streams_max = limits::STREAMS_MAX + self.groups.len();
+        require(self.index.stream_count() <= streams_max, "too many streams")?;
+        require(self.groups.len() <= limits::GROUPS_MAX, "too many groups")?;
         for resource in self.resources() {
             let meta = resource.meta();
             require(
@@ -133,6 +135,7 @@ impl Catalog {
             )?;
         }
         for group in self.groups.values() {
+            self.check_place(group.home.stream, group.home.shard)?;
             let source = &group.settings.source;
             let exists = |name| match source {
                 GroupSource::Topics(_) => self.topics.contains_key(name),

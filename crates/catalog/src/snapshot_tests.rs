@@ -60,6 +60,10 @@ fn queue(catalog: &mut Catalog) -> &mut crate::Queue {
     catalog.queues.get_mut(&name("q")).expect("there")
 }
 
+fn group(catalog: &mut Catalog) -> &mut crate::Group {
+    catalog.groups.get_mut(&name("g")).expect("there")
+}
+
 fn shard(catalog: &mut Catalog, shard: u32) -> &mut Shard {
     catalog.shards.get_mut(&ShardId(shard)).expect("there")
 }
@@ -69,7 +73,7 @@ type Breakage = (&'static str, fn(&mut Catalog));
 
 #[test]
 fn a_state_that_no_commands_lead_to_is_refused() {
-    let rows: [Breakage; 37] = [
+    let rows: [Breakage; 39] = [
         ("brokers before a cluster", |it| it.cluster = None),
         ("two brokers with one volume", |it| {
             let copy = crate::Broker { id: BrokerId(2), ..it.brokers[&BrokerId(1)].clone() };
@@ -97,21 +101,23 @@ fn a_state_that_no_commands_lead_to_is_refused() {
         ("a shard without an epoch", |it| shard(it, 1).epoch = pondage_model::Epoch(0)),
         ("a leader out of sync", |it| shard(it, 1).isr.clear()),
         ("a leader out of sync", |it| shard(it, 1).leader = Some(BrokerId(2))),
-        ("a dedicated shard", |it| shard(it, 3).kind = ShardKind::Dedicated),
+        ("a dedicated shard", |it| shard(it, 4).kind = ShardKind::Dedicated),
         ("a dedicated shard", |it| topic(it).partitions[1].shard = ShardId(5)),
         ("a resource of a later revision", |it| topic(it).meta.changed = Revision(99)),
         ("a resource of a later revision", |it| topic(it).meta.created = Revision(4)),
         ("a resource of a later revision", |it| topic(it).meta.generation = 0),
         ("a topic with a queue's name", |it| {
             let mut queue = it.queues[&name("d")].clone();
-            (queue.name, queue.place.stream) = (name("t"), StreamId(5));
+            (queue.name, queue.place.stream) = (name("t"), StreamId(6));
             it.queues.insert(name("t"), queue);
-            it.next_stream = StreamId(6);
+            it.next_stream = StreamId(7);
         }),
         ("a partition too few", |it| topic(it).settings.partitions = 3),
-        ("a stream's id beyond the next one", |it| it.next_stream = StreamId(4)),
+        ("a stream's id beyond the next one", |it| it.next_stream = StreamId(5)),
         ("a stream's id beyond the next one", |it| queue(it).place.stream = StreamId(0)),
         ("two streams with one id", |it| queue(it).place.stream = StreamId(1)),
+        ("two streams with one id", |it| group(it).home.stream = StreamId(1)),
+        ("a stream without a shard", |it| group(it).home.shard = ShardId(9)),
         ("a stream without a shard", |it| queue(it).place.shard = ShardId(9)),
         ("a dead-letter queue that is none", |it| queue(it).settings.dead_letter = Some(name("t"))),
         ("a dead-letter queue that is none", |it| queue(it).settings.dead_letter = Some(name("q"))),
@@ -141,7 +147,7 @@ fn another_version_or_more_bytes_are_refused() {
     let mut bytes = catalog.encode().to_vec();
     bytes.push(0);
     assert_eq!(Catalog::decode(bytes.clone().into()), Err(Malformed("bytes left over")));
-    bytes[0] = 2;
+    bytes[0] = 1;
     assert_eq!(Catalog::decode(bytes.into()), Err(Malformed("unknown version of the catalog")));
     assert_eq!(Catalog::decode(Bytes::new()), Err(Malformed("ends early")));
 }

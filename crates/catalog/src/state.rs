@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use pondage_model::{
-    BrokerId, Member, Name, ProducerId, Revision, ShardId, StreamId, Uuid, limits, settings::StreamSettings,
+    BrokerId, Member, Name, ProducerId, Revision, ShardId, StreamId, Uuid, limits,
+    membership::StreamRun,
+    settings::{GroupSource, HomeSettings, StreamSettings},
 };
 
 use crate::{
     index::Index,
     rows::{
-        Action, Broker, Change, ClusterInfo, Group, Kind, Meta, Queue, Shard, Stream, StreamOwner, Topic,
+        Action, Broker, Change, ClusterInfo, Group, Kind, Meta, Queue, Shard, Stream, StreamOwner,
+        StreamPlace, Topic,
     },
 };
 
@@ -205,7 +208,27 @@ impl Catalog {
                 StreamSettings::Topic(self.topic(topic)?.settings.clone())
             }
             StreamOwner::Queue(queue) => StreamSettings::Queue(self.queue(queue)?.settings.clone()),
+            StreamOwner::Home(group) => StreamSettings::Home(self.home_settings(self.group(group)?)),
         })
+    }
+
+    /// What a group's home has to know: the partitions as they are now.
+    fn home_settings(&self, group: &Group) -> HomeSettings {
+        let topics = match &group.settings.source {
+            GroupSource::Topics(topics) => topics.as_slice(),
+            GroupSource::Queue(_) => &[],
+        };
+        let runs_of = |topic: &Topic| StreamRun::of(topic.partitions.iter().map(|place| place.stream));
+        HomeSettings {
+            topics: topics.iter().filter_map(|name| self.topic(name)).map(runs_of).collect(),
+            session_timeout_millis: limits::SESSION_MILLIS_DEFAULT,
+        }
+    }
+
+    /// The homes of the groups that read a topic or queue.
+    pub fn homes_of_readers<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = StreamPlace> + 'a {
+        let groups = self.referrers(name).filter(|(kind, _)| *kind == Kind::Group);
+        groups.filter_map(|(_, group)| self.group(group)).map(|group| group.home)
     }
 
     /// The topic of this name.

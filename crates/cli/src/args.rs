@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        apply, broker, browse, cluster, completion, consume, delete, describe, get, offsets, publish, purge,
-        up, version,
+        apply, broker, browse, cluster, completion, consume, crds, delete, describe, get, offsets, operator,
+        publish, purge, up, version,
     },
     connect::Connection,
     exit::{EXIT_CODES, Exit, Result},
@@ -48,6 +48,8 @@ pub(crate) enum Command {
     #[command(name = "broker")]
     Broker(Box<broker::BrokerCommand>),
     Cluster(cluster::Cluster),
+    #[command(name = "operator")]
+    Operator(operator::OperatorCommand),
     Apply(apply::Apply),
     Get(get::Get),
     Describe(describe::Describe),
@@ -57,6 +59,7 @@ pub(crate) enum Command {
     Browse(browse::Browse),
     Purge(purge::Purge),
     Offsets(offsets::Offsets),
+    Crds(crds::Crds),
     Completion(completion::Completion),
     Version(version::Version),
 }
@@ -69,6 +72,7 @@ impl Cli {
             Command::Up(up) => Box::pin(up.run()).await,
             Command::Broker(broker) => Box::pin(broker.run()).await,
             Command::Cluster(cluster) => Box::pin(cluster.run(connection)).await,
+            Command::Operator(operator) => Box::pin(operator.run()).await,
             Command::Apply(apply) => Box::pin(apply.run(connection)).await,
             Command::Get(get) => Box::pin(get.run(connection)).await,
             Command::Describe(describe) => Box::pin(describe.run(connection)).await,
@@ -78,6 +82,7 @@ impl Cli {
             Command::Browse(browse) => Box::pin(browse.run(connection)).await,
             Command::Purge(purge) => Box::pin(purge.run(connection)).await,
             Command::Offsets(offsets) => Box::pin(offsets.run(connection)).await,
+            Command::Crds(crds) => Box::pin(crds.run(connection)).await,
             Command::Completion(completion) => completion.run(),
             Command::Version(version) => version.run(),
         }
@@ -98,8 +103,9 @@ impl Command {
             Self::Browse(browse) => browse.is_json(),
             Self::Purge(purge) => purge.is_json(),
             Self::Offsets(offsets) => offsets.is_json(),
+            Self::Crds(crds) => crds.is_json(),
             Self::Version(version) => version.is_json(),
-            Self::Up(_) | Self::Broker(_) | Self::Completion(_) => false,
+            Self::Up(_) | Self::Broker(_) | Self::Operator(_) | Self::Completion(_) => false,
         };
         if is_json { ErrorForm::Json } else { ErrorForm::Text }
     }
@@ -109,6 +115,7 @@ impl Command {
         match self {
             Self::Up(_)
             | Self::Broker(_)
+            | Self::Operator(_)
             | Self::Apply(_)
             | Self::Delete(_)
             | Self::Publish(_)
@@ -116,6 +123,7 @@ impl Command {
             | Self::Purge(_) => true,
             Self::Cluster(cluster) => cluster.changes_something(),
             Self::Offsets(offsets) => offsets.changes_something(),
+            Self::Crds(crds) => crds.changes_something(),
             Self::Get(_) | Self::Describe(_) | Self::Browse(_) | Self::Completion(_) | Self::Version(_) => {
                 false
             }

@@ -2,7 +2,7 @@
 
 use std::{backtrace::Backtrace, io::IsTerminal, panic};
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use tracing_subscriber::{EnvFilter, filter::ParseError};
 
 use crate::exit::{Failure, Result};
@@ -27,9 +27,28 @@ impl LogFormat {
     }
 }
 
-/// Starts logging. `filter` is a level, or directives as `RUST_LOG` takes them; without it people see what needs their
-/// attention, and programs that collect logs the rest as well.
-pub(crate) fn start(format: LogFormat, filter: Option<&str>) -> Result<()> {
+/// What a process that stays says of its logs.
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// The form of the logs on stderr
+    #[arg(long, value_enum, default_value_t, value_name = "FORM", env = "PONDAGE_LOG_FORMAT")]
+    pub(crate) log_format: LogFormat,
+
+    /// What is logged: a level, or directives such as info,pondage_broker=debug [default: warn as text, info as JSON]
+    #[arg(long, value_name = "LEVEL", env = "RUST_LOG")]
+    pub(crate) log_level: Option<String>,
+}
+
+impl Logs {
+    /// Starts logging.
+    pub(crate) fn start(&self) -> Result<()> {
+        start(self.log_format, self.log_level.as_deref())
+    }
+}
+
+/// `filter` is a level, or directives as `RUST_LOG` takes them; without it people see what needs their attention, and
+/// programs that collect logs the rest as well.
+fn start(format: LogFormat, filter: Option<&str>) -> Result<()> {
     let usual = match format {
         LogFormat::Text => "warn",
         LogFormat::Json => "info",

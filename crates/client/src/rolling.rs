@@ -111,7 +111,7 @@ impl fmt::Display for RollingWait {
 #[derive(Clone, Debug)]
 pub struct Rolling {
     todo: BTreeSet<BrokerId>,
-    despite_minimum: bool,
+    minimum: Minimum,
     current: Option<Current>,
 }
 
@@ -148,7 +148,8 @@ impl Rolling {
             return Err(*unknown);
         }
         let todo = if brokers.is_empty() { there } else { brokers.iter().copied().collect() };
-        Ok(Self { todo, despite_minimum, current: None })
+        let minimum = if despite_minimum { Minimum::Given } else { Minimum::Kept };
+        Ok(Self { todo, minimum, current: None })
     }
 
     /// Brokers that are still to be restarted, the one at hand included.
@@ -168,7 +169,7 @@ impl Rolling {
         let Some(mut current) = self.current.take() else { return self.begin(status) };
         let id = current.broker;
         let action = match current.phase {
-            Phase::Draining => match self.before_restart(status, id) {
+            Phase::Draining => match before_restart(status, id, self.minimum) {
                 Some(wait) => RollingAction::Wait(wait),
                 None => {
                     current.phase = Phase::Returning;
@@ -221,29 +222,43 @@ impl Rolling {
         };
         status.brokers.iter().filter(|broker| self.todo.contains(&broker.id)).min_by_key(rank)
     }
+}
 
-    fn before_restart(&self, status: &ClusterStatus, broker: BrokerId) -> Option<RollingWait> {
-        let count = |of: &dyn Fn(&ShardStatus) -> bool| assigned(status).filter(|shard| of(shard)).count();
-        let led = count(&|shard| shard.leader == Some(broker));
-        let others = |shard: &ShardStatus| shard.in_sync.iter().filter(|member| **member != broker).count();
-        let needs = |shard: &ShardStatus| {
-            shard.in_sync.contains(&broker) && others(shard) < shard.min_in_sync_replicas as usize
-        };
-        if let Some(wait) = unhealthy(status) {
-            return Some(wait);
-        }
-        let shards = if self.despite_minimum { 0 } else { count(&needs) };
-        // A shard that nobody else can lead stays where it is, and is one of those that need the broker.
-        let has_successor = |shard: &ShardStatus| shard.leader == Some(broker) && others(shard) > 0;
-        let movable = if self.despite_minimum { count(&has_successor) } else { led };
-        if shards > 0 {
-            Some(RollingWait::Needed { broker, shards })
-        } else if movable > 0 {
-            Some(RollingWait::HandOver { broker, led: movable })
-        } else {
-            None
-        }
+/// Which shards may be without messages for the time of a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Minimum {
+    /// None: a shard that needs the broker holds its restart up.
+    Kept,
+    /// Those that could never do without a broker, since they have no more copies than acknowledgements need. Whoever
+    /// asked for that would otherwise hold every restart up for ever.
+    KeptWherePossible,
+    /// Every one.
+    Given,
+}
+
+/// Why a drained broker can't be restarted yet; `None` if it can.
+#[must_use]
+pub fn before_restart(status: &ClusterStatus, broker: BrokerId, minimum: Minimum) -> Option<RollingWait> {
+    let others = |shard: &ShardStatus| shard.in_sync.iter().filter(|member| **member != broker).count();
+    let is_kept = |shard: &ShardStatus| match minimum {
+        Minimum::Kept => true,
+        Minimum::KeptWherePossible => shard.replicas_wanted > shard.min_in_sync_replicas,
+        Minimum::Given => false,
+    };
+    if let Some(wait) = unhealthy(status) {
+        return Some(wait);
     }
+    let needs = |shard: &&ShardStatus| {
+        shard.in_sync.contains(&broker) && others(shard) < shard.min_in_sync_replicas as usize
+    };
+    let shards = assigned(status).filter(needs).filter(|shard| is_kept(shard)).count();
+    if shards > 0 {
+        return Some(RollingWait::Needed { broker, shards });
+    }
+    // A shard that nobody else can lead stays where it is, and is one of those that need the broker.
+    let moves = |shard: &&ShardStatus| shard.leader == Some(broker) && (is_kept(shard) || others(shard) > 0);
+    let led = assigned(status).filter(moves).count();
+    (led > 0).then_some(RollingWait::HandOver { broker, led })
 }
 
 fn assigned(status: &ClusterStatus) -> impl Iterator<Item = &ShardStatus> {
@@ -256,13 +271,16 @@ fn incarnation(status: &ClusterStatus, id: BrokerId) -> Incarnation {
 }
 
 /// Why no broker may be taken away now. A lost one alone is no reason: what it lacks, its shards say.
-fn unhealthy(status: &ClusterStatus) -> Option<RollingWait> {
+#[must_use]
+pub fn unhealthy(status: &ClusterStatus) -> Option<RollingWait> {
     let troubles: Vec<Trouble> =
         troubles(status).into_iter().filter(|trouble| !matches!(trouble, Trouble::Lost(_))).collect();
     troubles.first().map(|worst| RollingWait::Health { worst: *worst, count: troubles.len() })
 }
 
-fn after_restart(status: &ClusterStatus, id: BrokerId, before: Incarnation) -> Option<RollingWait> {
+/// What a restarted broker still lacks; `before` is the start that ended. `None` once it is back and in sync.
+#[must_use]
+pub fn after_restart(status: &ClusterStatus, id: BrokerId, before: Incarnation) -> Option<RollingWait> {
     let is_back = status
         .brokers
         .iter()

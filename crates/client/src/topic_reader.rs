@@ -10,6 +10,7 @@ use std::{
 };
 
 use pondage_model::{Name, Offset, Outcome, Refusal, limits};
+use pondage_protocol::consume::Assigned;
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -23,6 +24,14 @@ use task::{Parts, Task};
 const COMMANDS: usize = 256;
 
 type Reply = oneshot::Sender<Result<(), ClientError>>;
+
+/// For whom partitions are read.
+#[derive(Clone, Debug)]
+struct Claim {
+    group: Name,
+    /// Of a member: the assignment by which it was given them.
+    assignment: Option<Assigned>,
+}
 
 struct Command {
     partition: u32,
@@ -123,6 +132,13 @@ impl TopicReader {
         self.closing.take();
         let _ = (&mut self.task).await;
     }
+
+    /// As [`Self::close`], but the message that was handed out last does not count as processed.
+    pub(crate) async fn close_without_last(mut self) {
+        self.inbox.with(|_, progress| progress.in_hand = None);
+        self.closing.take();
+        let _ = (&mut self.task).await;
+    }
 }
 
 impl Client {
@@ -131,7 +147,9 @@ impl Client {
     /// # Errors
     /// `NOT_FOUND`, `OUT_OF_RANGE`, and those of the connection.
     pub async fn reader(&self, topic: &str, options: ReaderOptions) -> Result<TopicReader, ClientError> {
-        self.open_reader(topic, None, options).await
+        let name = Name::new(topic)?;
+        let partitions = self.partitions_of(&name, &options).await?;
+        self.open_reader(name, partitions, None, options).await
     }
 
     /// Claims partitions of a topic for a consumer group and reads on where it stands. The consumer that owned them
@@ -145,25 +163,40 @@ impl Client {
         group: &str,
         options: ReaderOptions,
     ) -> Result<TopicReader, ClientError> {
-        self.open_reader(topic, Some(Name::new(group)?), options).await
+        let claim = Claim { group: Name::new(group)?, assignment: None };
+        let name = Name::new(topic)?;
+        let partitions = self.partitions_of(&name, &options).await?;
+        self.open_reader(name, partitions, Some(claim), options).await
+    }
+
+    /// Reads one partition for a member of a group, which was given it by this assignment.
+    pub(crate) async fn member_reader(
+        &self,
+        topic: Name,
+        partition: u32,
+        (group, assignment): (Name, Assigned),
+        mut options: ReaderOptions,
+    ) -> Result<TopicReader, ClientError> {
+        options.partitions = vec![partition];
+        let claim = Claim { group, assignment: Some(assignment) };
+        self.open_reader(topic, BTreeSet::from([partition]), Some(claim), options).await
     }
 
     async fn open_reader(
         &self,
-        topic: &str,
-        group: Option<Name>,
+        name: Name,
+        partitions: BTreeSet<u32>,
+        claim: Option<Claim>,
         mut options: ReaderOptions,
     ) -> Result<TopicReader, ClientError> {
         options.credit = options.credit.clamp(1, limits::CREDIT_MAX);
-        let name = Name::new(topic)?;
-        let partitions = self.partitions_of(&name, &options).await?;
         let (closing, is_closing) = oneshot::channel();
         let (opened, opening) = oneshot::channel();
         let (commands, receiver) = mpsc::channel(COMMANDS);
-        let (inbox, is_grouped) = (Arc::new(Inbox::new()), group.is_some());
+        let (inbox, is_grouped) = (Arc::new(Inbox::new()), claim.is_some());
         let parts = Parts {
             topic: name,
-            group,
+            claim,
             options,
             partitions,
             inbox: Arc::clone(&inbox),

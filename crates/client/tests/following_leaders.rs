@@ -492,7 +492,10 @@ async fn the_wait_for_a_leader_begins_anew_once_something_was_stored() {
     let client = cluster.client().await;
     let publisher = client.publisher("events", PublisherOptions::default()).await.expect("a publisher");
     let mut took = Vec::new();
-    for round in 0..14 {
+    // By the tenth round every wait would be one of the longest, 250 to 500 ms. One short one shows that they begin
+    // anew, and a machine that is busy with other things has more rounds to show it.
+    let is_short = |took: &[Duration]| took.iter().skip(9).any(|took| *took < Duration::from_millis(200));
+    for round in 0..60 {
         // The streams to the two are in use all the time: none is opened for the partition that moves.
         for partition in [1, 2] {
             let message = Message { partition: Some(partition), ..Message::new("x") };
@@ -506,10 +509,11 @@ async fn the_wait_for_a_leader_begins_anew_once_something_was_stored() {
         let led = tokio::time::Instant::now();
         sending.await.expect("stored");
         took.push(led.elapsed());
+        if is_short(&took) {
+            return;
+        }
     }
-    // The longest waits are 250 to 500 ms, of which every round would have one by the end.
-    let least = took[9..].iter().min().expect("some");
-    assert!(*least < Duration::from_millis(200), "{took:?}");
+    panic!("the waits stay long: {took:?}");
 }
 
 #[tokio::test]

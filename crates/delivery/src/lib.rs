@@ -64,7 +64,10 @@ mod ranges;
 mod timeline;
 
 pub use fold::{
-    Counters, Group, GroupStats, Inconsistent, Kind, MessageState, Queue, ShardState, Stream, StreamStats,
-    SurveyRun, Topic,
+    Counters, Group, GroupStats, Home, Inconsistent, Kind, MessageState, Owner, Ownership, Queue, ShardState,
+    Stream, StreamStats, SurveyRun, Topic,
 };
-pub use leading::{ConsumerId, Decision, Dispatch, Draft, Leading, Reply, Request, Settled, Verdict};
+pub use leading::{
+    Changed, ConsumerId, Decision, Dispatch, Draft, Held, Leading, Mark, Notice, Reply, Request, Settled,
+    Verdict,
+};

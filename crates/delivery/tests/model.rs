@@ -13,7 +13,7 @@ use pondage_model::{
     settings::{Backoff, QueueSettings, StreamSettings},
 };
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
-use support::{DEAD, Held, QUEUE, Shard};
+use support::{DEAD, Held, QUEUE, Shard, watcher::Watcher};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Naive {
@@ -135,6 +135,7 @@ enum Step {
     Target(bool),
     Settings { dead_letter: bool, max_deliveries: u32 },
     Forward,
+    Look { lost: bool },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -166,6 +167,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (any::<bool>(), 0..4u32)
             .prop_map(|(dead_letter, max_deliveries)| Step::Settings { dead_letter, max_deliveries }),
         2 => Just(Step::Forward),
+        3 => any::<bool>().prop_map(|lost| Step::Look { lost }),
     ];
     prop::collection::vec(step, 1..120)
 }
@@ -182,6 +184,7 @@ fn settings(dead_letter: bool, max_deliveries: u32) -> QueueSettings {
 
 struct Run {
     shard: Shard,
+    watcher: Watcher,
     /// Every grant that was ever sent, in order.
     sent: Vec<Held>,
     /// Consumers of this leader: their credit.
@@ -202,6 +205,7 @@ impl Run {
         let shard = Shard::with_queue(settings(dead_letter, max_deliveries));
         Self {
             shard,
+            watcher: Watcher::default(),
             sent: Vec::new(),
             credits: BTreeMap::new(),
             attached: BTreeMap::new(),
@@ -269,6 +273,10 @@ impl Run {
                 assert_eq!(self.shard.request(Request::Settings { stream: QUEUE, settings }), Reply::Done);
             }
             Step::Forward => self.forward(),
+            Step::Look { lost: true } => self.watcher.look_in_vain(&mut self.shard),
+            Step::Look { lost: false } => {
+                self.watcher.look(&mut self.shard);
+            }
         }
         self.check_counts();
     }

@@ -54,7 +54,7 @@ fn every_request_about_an_unknown_stream_is_not_found() {
         Request::Credit { stream, consumer, add: 1 },
         Request::Detach { stream, consumer, lost: true },
         Request::Purge { stream },
-        Request::Claim { stream, group: group.clone(), start: Offset(0) },
+        Request::Claim { stream, group: group.clone(), start: Offset(0), owner: None },
         Request::Commit { stream, group: group.clone(), epoch: group_epoch(1), offset: Offset(0) },
         Request::Seek { stream, group: group.clone(), offset: Offset(0) },
         Request::DropGroup { stream, group },
@@ -538,7 +538,8 @@ fn groups_claim_commit_and_are_fenced() {
     shard.commit_all();
     shard.publish(TOPIC, 5); // not committed
     let group = || name("g");
-    let claim = |start: u64| Request::Claim { stream: TOPIC, group: group(), start: Offset(start) };
+    let claim =
+        |start: u64| Request::Claim { stream: TOPIC, group: group(), start: Offset(start), owner: None };
     let commit = |epoch: u64, offset: u64| {
         let (epoch, offset) = (group_epoch(epoch), Offset(offset));
         Request::Commit { stream: TOPIC, group: group(), epoch, offset }
@@ -587,7 +588,7 @@ fn groups_claim_commit_and_are_fenced() {
         assert_eq!(shard.log.len() - before, entries, "{request:?}");
     }
     assert_eq!(
-        word(&shard.request(Request::Claim { stream: QUEUE, group: group(), start: Offset(0) })),
+        word(&shard.request(Request::Claim { stream: QUEUE, group: group(), start: Offset(0), owner: None })),
         "INVALID_ARGUMENT"
     );
     assert_eq!(word(&shard.request(Request::Trim { stream: QUEUE, start: Offset(0) })), "INVALID_ARGUMENT");

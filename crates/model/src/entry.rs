@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::{
     Attempt, Epoch, GroupEpoch, Lease, LogTime, MoveSeq, Name, Offset, Position, ProducerId, ShardId,
     StreamId,
+    membership::Membership,
     settings::StreamSettings,
     wire::{Malformed, Wire},
     wire_enum, wire_struct,
@@ -63,6 +64,8 @@ pub enum Body {
     Commit(Cursor),
     /// A group is forgotten.
     DropGroup(Name),
+    /// Members of a group came or went, or partitions passed from one to another; in the group's home.
+    Membership(Membership),
     /// Idle producer sessions are forgotten.
     ForgetProducers(Vec<ProducerId>),
     /// Part of a checkpoint.
@@ -345,11 +348,12 @@ pub enum EntryKind {
     CheckpointPage = 18,
     Command = 19,
     Voters = 20,
+    Membership = 21,
 }
 
 impl EntryKind {
     /// Every kind.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::EpochStart,
         Self::Open,
         Self::Settings,
@@ -370,6 +374,7 @@ impl EntryKind {
         Self::CheckpointPage,
         Self::Command,
         Self::Voters,
+        Self::Membership,
     ];
 
     /// The kind with this number.
@@ -431,6 +436,7 @@ impl Body {
                 Self::Release(runs) => ITEM * runs.len(),
                 Self::Discard(discard) => ITEM * discard.runs.len(),
                 Self::ForgetProducers(ids) => ITEM * ids.len(),
+                Self::Membership(membership) => ITEM * membership.changes.len(),
                 Self::EpochStart
                 | Self::Open(_)
                 | Self::Settings(_)
@@ -468,6 +474,7 @@ impl Body {
             Self::CheckpointPage(_) => EntryKind::CheckpointPage,
             Self::Command(_) => EntryKind::Command,
             Self::Voters(_) => EntryKind::Voters,
+            Self::Membership(_) => EntryKind::Membership,
         }
     }
 }
@@ -516,6 +523,7 @@ impl Entry {
             Body::Claim(cursor) | Body::Commit(cursor) => raw.body = cursor.to_bytes(),
             Body::DropGroup(name) => raw.body = name.to_bytes(),
             Body::ForgetProducers(producers) => raw.body = producers.to_bytes(),
+            Body::Membership(membership) => raw.body = membership.to_bytes(),
         }
         raw
     }
@@ -568,6 +576,7 @@ impl RawEntry {
             EntryKind::Commit => Body::Commit(Wire::from_bytes(self.body)?),
             EntryKind::DropGroup => Body::DropGroup(Wire::from_bytes(self.body)?),
             EntryKind::ForgetProducers => Body::ForgetProducers(Wire::from_bytes(self.body)?),
+            EntryKind::Membership => Body::Membership(Wire::from_bytes(self.body)?),
         };
         Ok(Entry {
             position: self.position,
@@ -582,12 +591,17 @@ impl RawEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{QueueSettings, TopicSettings};
+    use crate::{
+        AssignmentEpoch, MemberId, Uuid,
+        membership::{GroupMember, HandOverCause, LeaveCause, MembershipChange},
+        settings::{QueueSettings, TopicSettings},
+    };
 
     fn bodies() -> Vec<Body> {
         let lease = Lease { epoch: Epoch(2), attempt: Attempt(3) };
         let leases = LeaseRange { first: Offset(4), count: 5, lease };
         let name = Name::new("orders").expect("valid");
+        let member = MemberId(Uuid([1; 16]));
         vec![
             Body::EpochStart,
             Body::Open(Open {
@@ -638,6 +652,16 @@ mod tests {
             Body::CheckpointPage(CheckpointPage { index: 1, total: 2, bytes: Bytes::from_static(b"page") }),
             Body::Command(Bytes::from_static(b"command")),
             Body::Voters(Bytes::from_static(b"voters")),
+            Body::Membership(Membership {
+                epoch: AssignmentEpoch(3),
+                changes: vec![
+                    MembershipChange::Joined(GroupMember { id: member, instance: "billing-0".to_owned() }),
+                    MembershipChange::Target { partition: StreamId(7), member: Some(member) },
+                    MembershipChange::Released { partition: StreamId(7), cause: HandOverCause::TimedOut },
+                    MembershipChange::Removed(StreamId(7)),
+                    MembershipChange::Left { member, cause: LeaveCause::Lost },
+                ],
+            }),
         ]
     }
 
@@ -663,6 +687,6 @@ mod tests {
             }
         }
         assert_eq!(EntryKind::from_number(0), None);
-        assert_eq!(EntryKind::from_number(21), None);
+        assert_eq!(EntryKind::from_number(22), None);
     }
 }

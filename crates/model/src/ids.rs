@@ -84,6 +84,10 @@ number!(
     GroupEpoch(u64), "g"
 );
 number!(
+    /// The version of a consumer group's membership: which member reads which partition.
+    AssignmentEpoch(u64), "assignment-"
+);
+number!(
     /// How many times a message has been granted, from 1.
     Attempt(u32), "a"
 );
@@ -107,6 +111,42 @@ number!(
     /// The catalog's own version: the index of the last applied command.
     Revision(u64), "r"
 );
+
+impl GroupEpoch {
+    /// The bits that count the claims under one assignment.
+    const CLAIM_BITS: u32 = 24;
+
+    /// The first claim under an assignment. It fences every claim under the assignments before. None for a number that
+    /// no group ever gets to: 2^40 and above.
+    #[must_use]
+    pub const fn first_under(assignment: AssignmentEpoch) -> Option<Self> {
+        let shifted = assignment.0 << Self::CLAIM_BITS;
+        if shifted >> Self::CLAIM_BITS == assignment.0 { Some(Self(shifted)) } else { None }
+    }
+
+    /// The assignment under which it was claimed; that of nobody is 0. (After 2^24 claims under one assignment it
+    /// names the next one, which is then taken for the same owner's.)
+    #[must_use]
+    pub const fn assignment(self) -> AssignmentEpoch {
+        AssignmentEpoch(self.0 >> Self::CLAIM_BITS)
+    }
+}
+
+/// A member of a consumer group: one start of one consumer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemberId(pub Uuid);
+
+impl fmt::Display for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "member-{}", self.0)
+    }
+}
 
 impl ShardId {
     /// The shard that holds the catalog.

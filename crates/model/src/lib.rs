@@ -6,6 +6,7 @@
 pub mod entry;
 pub mod ids;
 pub mod limits;
+pub mod membership;
 pub mod name;
 pub mod planted;
 pub mod record;
@@ -15,8 +16,8 @@ pub mod wire;
 
 pub use entry::{Body, Entry, EntryKind, RawEntry};
 pub use ids::{
-    Attempt, BrokerId, Epoch, GroupEpoch, Incarnation, Lease, LogTime, Member, MoveSeq, NoUuid, Offset,
-    Position, ProducerId, Revision, ShardId, StreamId, Token, Uuid,
+    AssignmentEpoch, Attempt, BrokerId, Epoch, GroupEpoch, Incarnation, Lease, LogTime, Member, MemberId,
+    MoveSeq, NoUuid, Offset, Position, ProducerId, Revision, ShardId, StreamId, Token, Uuid,
 };
 pub use name::Name;
 pub use refusal::{Code, Outcome, Refusal};

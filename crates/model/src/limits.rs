@@ -51,7 +51,7 @@ pub const PARTITIONS_MAX: u32 = 1_024;
 /// Copies of one stream.
 pub const REPLICAS_MAX: u32 = 9;
 
-/// Streams of one cluster.
+/// Queues and partitions of one cluster.
 pub const STREAMS_MAX: usize = 100_000;
 
 /// Shards with one stream that one broker holds before `placement: Auto` pools.
@@ -108,11 +108,29 @@ pub const TOPICS_PER_GROUP_MAX: usize = 256;
 /// Consumer groups of one cluster.
 pub const GROUPS_MAX: usize = 100_000;
 
+/// Members of one consumer group.
+pub const MEMBERS_PER_GROUP_MAX: usize = 2_000;
+
+/// Bytes of what people know a member by.
+pub const INSTANCE_BYTES_MAX: usize = 253;
+
+/// Changes of a group's membership in one entry; more follow in the next.
+pub const MEMBERSHIP_CHANGES_MAX: usize = 10_000;
+
+/// How long a member has to let go of a partition that is to pass on, in milliseconds; then it is fenced.
+pub const REBALANCE_MILLIS_MAX: u64 = 60_000;
+
+/// How long a member whose connection was lost keeps what it reads unless its group says, in milliseconds.
+pub const SESSION_MILLIS_DEFAULT: u64 = 10_000;
+
 /// Brokers of one cluster.
 pub const BROKERS_MAX: usize = 1_000;
 
 /// Shards, pooled and dedicated, of which one broker holds a copy.
 pub const SHARDS_PER_BROKER_MAX: usize = 2_048;
+
+/// Queues, partitions of topics, and cursors of groups, so many of each, whose figures one broker's metrics show.
+pub const SCRAPED_ROWS_MAX: usize = 20_000;
 
 /// Bytes of a broker's address or rack.
 pub const ADDRESS_BYTES_MAX: usize = 512;

@@ -1,6 +1,6 @@
 //! What people may set, as checked domain types. Defaults are those of a resource that leaves a field out.
 
-use crate::{LogTime, Name, limits, wire_enum, wire_struct};
+use crate::{LogTime, Name, limits, membership::StreamRun, wire_enum, wire_struct};
 
 /// How a topic's or queue's streams are put on shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -232,8 +232,20 @@ pub enum StreamSettings {
     Topic(TopicSettings),
     /// A queue.
     Queue(QueueSettings),
+    /// The home of a consumer group: its membership.
+    Home(HomeSettings),
 }
-wire_enum!(StreamSettings { 0 => Topic(settings), 1 => Queue(settings) });
+wire_enum!(StreamSettings { 0 => Topic(settings), 1 => Queue(settings), 2 => Home(settings) });
+
+/// What a group's home has to know of the group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HomeSettings {
+    /// The partitions that it reads, topic by topic; none of a group on a queue, whose members share messages.
+    pub topics: Vec<Vec<StreamRun>>,
+    /// How long a member whose connection was lost keeps what it reads, in milliseconds.
+    pub session_timeout_millis: u64,
+}
+wire_struct!(HomeSettings { topics, session_timeout_millis });
 
 #[cfg(test)]
 mod tests {

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use crate::{
-    Attempt, BrokerId, Epoch, GroupEpoch, Incarnation, Lease, LogTime, Member, MoveSeq, Name, Offset,
-    Position, ProducerId, Revision, ShardId, StreamId, Uuid,
+    AssignmentEpoch, Attempt, BrokerId, Epoch, GroupEpoch, Incarnation, Lease, LogTime, Member, MemberId,
+    MoveSeq, Name, Offset, Position, ProducerId, Revision, ShardId, StreamId, Uuid,
 };
 
 /// The bytes are not what an encoder of this version wrote.
@@ -312,6 +312,8 @@ wire_newtypes!(
     Offset,
     Epoch,
     GroupEpoch,
+    AssignmentEpoch,
+    MemberId,
     Attempt,
     ProducerId,
     BrokerId,

@@ -14,7 +14,7 @@ use pondage_storage::{
 
 use crate::{
     Now,
-    coordinator::{Coordinator, Identity},
+    coordinator::{Coordinator, Identity, Rack},
     shard::{Shard, ShardLog},
 };
 
@@ -123,8 +123,8 @@ pub fn boot<D: Disk>(
         (incarnation, nonce) = (incarnation.next(), fresh.nonce);
         volume.write_identity(volume::Identity { cluster, volume: volume_id, incarnation, nonce })?;
     }
-    let identity =
-        Identity { cluster, volume: volume_id, incarnation, nonce, address, rack: None, replaces: None };
+    let rack = Rack::Unsaid;
+    let identity = Identity { cluster, volume: volume_id, incarnation, nonce, address, rack, replaces: None };
     Ok(Booted {
         volume,
         coordinator: Coordinator::new(identity, catalog, &end),
@@ -140,7 +140,7 @@ pub struct Place {
     /// Where clients and other brokers reach it.
     pub address: String,
     /// Its failure domain.
-    pub rack: Option<String>,
+    pub rack: Rack,
     /// The broker whose place a new volume takes, because that one's volume is gone for good.
     pub replaces: Option<BrokerId>,
 }

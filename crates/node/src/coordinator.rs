@@ -28,6 +28,7 @@ mod made;
 mod moving;
 mod outcomes;
 mod peers;
+mod readiness;
 mod registration;
 mod requests;
 mod resources;
@@ -40,22 +41,32 @@ mod viewing;
 use std::{collections::BTreeSet, sync::Arc};
 
 use pondage_catalog::{Change, IsrChange, planners::failover::Behind};
-use pondage_model::{
-    BrokerId, Epoch, Incarnation, Member, Name, Position, RawEntry, Refusal, ShardId, Uuid,
-    settings::GroupSettings,
-};
+use pondage_model::{BrokerId, Epoch, Incarnation, Member, Name, Position, RawEntry, Refusal, ShardId, Uuid};
 use pondage_storage::log::Synced;
 
 pub use machine::Coordinator;
 pub use moving::HAND_OVERS_MAX;
 pub use peers::{PeerMessage, Round, ShardPosition};
 pub use pondage_replication::Assignment;
+pub use readiness::Readiness;
 pub use requests::{
-    AdminReply, AdminRequest, Applied, ClusterView, Description, Resource, ResourceKind, ResourceSettings,
-    Route, ShardView,
+    AdminReply, AdminRequest, Applied, ClusterView, Description, GroupRoute, Resource, ResourceKind,
+    ResourceSettings, Route, ShardView,
 };
 
 use crate::shard::{Ensure, RequestId};
+
+/// What a start says of its failure domain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Rack {
+    /// Nothing: it stays what the catalog knows from before.
+    #[default]
+    Unsaid,
+    /// It stands in none.
+    Nowhere,
+    /// Its name.
+    Named(String),
+}
 
 /// Who this broker is, from its volume and its configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +82,7 @@ pub struct Identity {
     /// Where clients and other brokers reach it.
     pub address: String,
     /// Its failure domain.
-    pub rack: Option<String>,
+    pub rack: Rack,
     /// The broker whose place this volume takes, because that one's volume is gone for good.
     pub replaces: Option<BrokerId>,
 }
@@ -190,7 +201,7 @@ pub enum CoordinatorEffect {
     /// Messages of this name go there from now on; `None`: the name is gone.
     Route(Name, Option<Route>),
     /// Groups and their settings, for who serves consumers; `None`: gone.
-    Group(Name, Option<GroupSettings>),
+    Group(Name, Option<GroupRoute>),
     /// Tell the watchers.
     Changed(Change),
     /// Answer an administrator.

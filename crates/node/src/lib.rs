@@ -26,7 +26,7 @@ pub use clock::{LogClock, Now};
 /// The disk port and its implementations, for the shell that performs what the node says.
 pub mod disk {
     pub use pondage_storage::{
-        Disk, DiskFile, FileDisk, SlowDisk,
+        Disk, DiskFile, FileDisk, SlowDisk, Space,
         log::{
             self, Counters, Fault, LogOptions, LogReader, LogWriter, OpenError, ReadError, SegmentInfo,
             Synced, Truncated, Written,

@@ -23,7 +23,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use pondage_delivery as delivery;
 use pondage_model::{
-    BrokerId, Epoch, Member, Name, Offset, Position, RawEntry, Refusal, ShardId, StreamId,
+    BrokerId, Epoch, LogTime, Member, Name, Offset, Position, RawEntry, Refusal, ShardId, StreamId,
     entry::{Move, Open},
 };
 use pondage_replication::{Assignment, Batch, Finding, IsrRequest, Message};
@@ -125,6 +125,8 @@ pub enum ShardRequest {
     },
     /// Figures of these streams, of all if `None`.
     Stats(Option<Vec<StreamId>>),
+    /// Figures of the streams that may have other ones than at this mark, of all without one.
+    StatsSince(Option<delivery::Mark>),
     /// What state the messages of a queue are in, from an offset on.
     Survey {
         /// The queue.
@@ -175,6 +177,8 @@ pub enum ShardReply {
     Ensured,
     /// The figures asked for, of the streams that there are.
     Stats(Vec<StreamReport>),
+    /// The figures that may be others.
+    StatsSince(StatsSince),
     /// Runs of messages in the same state, ascending, from the first offset that is still there.
     Survey(Vec<delivery::SurveyRun>),
     /// The reader is told from now on.
@@ -190,6 +194,19 @@ pub enum ShardReply {
     Refused(Refusal),
 }
 
+/// What changed in the figures of a shard's streams.
+#[derive(Clone, Debug)]
+pub struct StatsSince {
+    /// What to ask with next.
+    pub mark: delivery::Mark,
+    /// When it was, by the log's clock: the time that the ages are of.
+    pub at: LogTime,
+    /// Streams that are gone, unless they are among the reports; none if the reports are all that there are.
+    pub closed: Option<Vec<StreamId>>,
+    /// Streams whose figures may be others. Of the rest, the ages alone have grown.
+    pub reports: Vec<StreamReport>,
+}
+
 /// The figures of one stream.
 #[derive(Clone, Debug)]
 pub struct StreamReport {
@@ -199,6 +216,8 @@ pub struct StreamReport {
     pub name: Name,
     /// Its partition.
     pub partition: u32,
+    /// Queue, else a topic's partition.
+    pub is_queue: bool,
     /// Its figures.
     pub stats: delivery::StreamStats,
     /// What happened in it so far.
@@ -271,6 +290,8 @@ pub enum ShardEffect {
         /// To whom, which.
         dispatch: delivery::Dispatch,
     },
+    /// A member of a group owns something else than it was told last.
+    Notify(delivery::Notice),
     /// A followed stream moved.
     Progress {
         /// Whom to tell.

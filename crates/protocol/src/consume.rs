@@ -1,6 +1,6 @@
 //! The consumer's side of a consume stream: its steps, and their order.
 
-use pondage_model::{LogTime, Name, Offset, Refusal, limits};
+use pondage_model::{AssignmentEpoch, LogTime, Name, Offset, Refusal, StreamId, limits};
 
 use crate::{
     check::{at_most, choose, invalid, required, within},
@@ -43,7 +43,18 @@ pub enum Source {
         start: Option<StartAt>,
         /// Where to begin in single partitions, each once, in place of `start`.
         starts: Vec<(u32, StartAt)>,
+        /// Of a member of the group: what its claims rest on.
+        assignment: Option<Assigned>,
     },
+}
+
+/// What a member's claims rest on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Assigned {
+    /// The group's home, which tells it from an earlier group of the same name.
+    pub home: StreamId,
+    /// The assignment by which the member was given the partitions.
+    pub since: AssignmentEpoch,
 }
 
 /// One step of a consumer.
@@ -158,12 +169,19 @@ impl TryFrom<v1::consume_start::Source> for Source {
                     starts.push((start.partition, required("start.topic.starts.at", start.at)?.try_into()?));
                 }
                 distinct_partitions(field, starts.iter().map(|(partition, _)| *partition).collect())?;
+                let assigned =
+                    Assigned { home: StreamId(topic.home), since: AssignmentEpoch(topic.assignment) };
+                let assignment = Some(assigned).filter(|assigned| assigned.since.0 > 0);
+                if assignment.is_some() && topic.group.is_none() {
+                    return Err(invalid("start.topic.assignment: only with a group".to_owned()));
+                }
                 Self::Topic {
                     name: Name::new(&topic.name)?,
                     partitions: distinct_partitions("start.topic.partitions", topic.partitions)?,
                     starts,
                     group: topic.group.as_deref().map(Name::new).transpose()?,
                     start: topic.start.map(StartAt::try_from).transpose()?,
+                    assignment,
                 }
             }
         })
@@ -189,16 +207,20 @@ impl From<Source> for v1::consume_start::Source {
             Source::Queue { name, lease_millis } => {
                 Self::Queue(v1::QueueSource { name: name.to_string(), lease_millis })
             }
-            Source::Topic { name, partitions, group, start, starts } => Self::Topic(v1::TopicSource {
-                name: name.to_string(),
-                partitions,
-                group: group.map(|group| group.to_string()),
-                start: start.map(v1::StartAt::from),
-                starts: starts
-                    .into_iter()
-                    .map(|(partition, at)| v1::PartitionStart { partition, at: Some(at.into()) })
-                    .collect(),
-            }),
+            Source::Topic { name, partitions, group, start, starts, assignment } => {
+                Self::Topic(v1::TopicSource {
+                    name: name.to_string(),
+                    partitions,
+                    group: group.map(|group| group.to_string()),
+                    start: start.map(v1::StartAt::from),
+                    starts: starts
+                        .into_iter()
+                        .map(|(partition, at)| v1::PartitionStart { partition, at: Some(at.into()) })
+                        .collect(),
+                    assignment: assignment.map_or(0, |assigned| assigned.since.0),
+                    home: assignment.map_or(0, |assigned| assigned.home.0),
+                })
+            }
         }
     }
 }
@@ -245,7 +267,14 @@ mod tests {
     fn topic(partitions: Vec<u32>) -> Source {
         let start = Some(StartAt::Offset(Offset(4)));
         let starts = partitions.iter().map(|partition| (*partition, StartAt::Offset(Offset(7)))).collect();
-        Source::Topic { name: name("events"), partitions, group: Some(name("billing")), start, starts }
+        Source::Topic {
+            name: name("events"),
+            partitions,
+            group: Some(name("billing")),
+            start,
+            starts,
+            assignment: Some(Assigned { home: StreamId(4), since: AssignmentEpoch(3) }),
+        }
     }
 
     fn start(source: Source) -> Wire {

@@ -10,6 +10,7 @@ pub mod consume;
 pub mod delivery;
 pub mod failure;
 pub mod groups;
+pub mod members;
 pub mod messages;
 pub mod peers;
 pub mod resources;

@@ -47,6 +47,11 @@ impl References {
         Self { names: names.collect() }
     }
 
+    /// Adds what the cluster knows the resource `name` by.
+    pub fn insert(&mut self, kind: Kind, namespace: Option<&str>, name: &str, cluster_name: &str) {
+        self.names.insert((kind, namespace.map(str::to_owned), name.to_owned()), cluster_name.to_owned());
+    }
+
     fn resolve<'a>(&'a self, kind: Kind, from: &Metadata, reference: &'a str) -> &'a str {
         let key = (kind, from.namespace.clone(), reference.to_owned());
         self.names.get(&key).map_or(reference, String::as_str)

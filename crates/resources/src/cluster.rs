@@ -1,52 +1,151 @@
 //! Broker clusters.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use pondage_model::Name;
+use kube::{CustomResource, KubeSchema};
+use pondage_model::{Name, limits};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     check::{Checks, FieldError},
     object::{Kind, Object},
+    pods::{AllowedNamespaces, PodTemplate, Rack, Resources, Storage, Switch},
+    rules,
+    schema::NAME,
+    status::BrokerClusterStatus,
 };
 
 /// A cluster of brokers.
 pub type BrokerCluster = Object<BrokerClusterSpec>;
 
 /// What a cluster asks for.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "pondage.io",
+    version = "v1alpha1",
+    kind = "BrokerCluster",
+    root = "KubeBrokerCluster",
+    namespaced,
+    shortname = "pcl",
+    category = "pondage",
+    status = "BrokerClusterStatus",
+    doc = "A cluster of brokers.",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    validation = rules::cluster_name_fits(),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether it is as it was asked for"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        description = "Why",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Brokers",
+        type_ = "integer",
+        json_path = ".status.readyReplicas",
+        description = "Brokers whose own copies have caught up"
+    ),
+    printcolumn(
+        name = "Wanted",
+        type_ = "integer",
+        json_path = ".spec.replicas",
+        description = "Brokers that there should be"
+    ),
+    printcolumn(
+        name = "Under-Replicated",
+        type_ = "integer",
+        json_path = ".status.underReplicatedShards",
+        description = "Shards with fewer copies in sync than they should have"
+    ),
+    printcolumn(
+        name = "Offline",
+        type_ = "integer",
+        json_path = ".status.offlineShards",
+        description = "Shards that nobody leads"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(validation = rules::copies_fit())]
+#[serde(rename_all = "camelCase")]
 pub struct BrokerClusterSpec {
     /// Brokers; local mode has 1.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = BROKERS_MAX))]
     pub replicas: Option<i64>,
     /// Copies of topics and queues that name none.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::not_above("minInSyncReplicas", "defaultReplicas"))]
     pub replication: Option<Replication>,
     /// Ports that clients connect to.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = LISTENERS_MAX))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_owned()]), validation = rules::ports_differ())]
     pub listeners: Option<Vec<Listener>>,
+    /// The image that brokers run, if it is not the operator's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = IMAGE_MAX))]
+    pub image: Option<String>,
+    /// The brokers' volumes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Storage>,
+    /// The failure domains over which copies are spread.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rack: Option<Rack>,
+    /// What a broker's container may use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+    /// What the brokers' pods have besides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod_template: Option<PodTemplate>,
+    /// Settings of the broker process; which keys there are, the page on resources says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = CONFIG_MAX), inner(length(max = 1_024)))]
+    pub config: Option<BTreeMap<String, String>>,
+    /// Which namespaces may declare topics, queues and groups of this cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_namespaces: Option<AllowedNamespaces>,
+    /// Who may connect to the brokers' pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network_policy: Option<Switch>,
+    /// Monitors for the Prometheus operator, where it is installed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<Switch>,
 }
 
 /// Copies of topics and queues that name none.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Replication {
     /// Copies.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = limits::REPLICAS_MAX))]
     pub default_replicas: Option<i64>,
     /// Copies that must be durable before a message is acknowledged.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = limits::REPLICAS_MAX))]
     pub min_in_sync_replicas: Option<i64>,
 }
 
 /// A port that clients connect to.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Listener {
     /// Its name, unique in the cluster.
+    #[schemars(length(min = 1, max = 63), regex(pattern = NAME))]
     pub name: String,
     /// The TCP port, unique in the cluster.
+    #[schemars(range(min = 1, max = 65_535))]
     pub port: i64,
     /// What is spoken there.
     #[serde(default)]
@@ -54,7 +153,7 @@ pub struct Listener {
 }
 
 /// What a listener speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum ListenerProtocol {
     /// Pondage's own gRPC interface.
     #[default]
@@ -92,6 +191,12 @@ const BROKERS_MAX: i64 = 1_000;
 
 /// The greatest number of listeners of a cluster.
 const LISTENERS_MAX: usize = 64;
+
+/// Characters of an image's name.
+const IMAGE_MAX: usize = 512;
+
+/// Keys of `config`.
+const CONFIG_MAX: usize = 64;
 
 impl Object<BrokerClusterSpec> {
     /// The settings.
@@ -143,6 +248,7 @@ impl Object<BrokerClusterSpec> {
             replicas: settings.replicas.map(Into::into),
             replication: (replication != Replication::default()).then_some(replication),
             listeners: (!listeners.is_empty()).then_some(listeners),
+            ..BrokerClusterSpec::default()
         };
         Self::new(Kind::BrokerCluster, &settings.name, spec)
     }

@@ -2,16 +2,21 @@
 
 use std::collections::BTreeSet;
 
+use kube::{CustomResource, KubeSchema};
 use pondage_model::{
     Name, limits,
     settings::{GroupSettings, GroupSource, StartPosition},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     check::{Checks, FieldError, References},
     error::shown,
     object::{ClusterReference, Kind, Object, Reference},
+    rules,
+    schema::NAME,
+    status::ConsumerGroupStatus,
     time::Timestamp,
 };
 
@@ -19,17 +24,64 @@ use crate::{
 pub type ConsumerGroup = Object<ConsumerGroupSpec>;
 
 /// What a consumer group asks for: exactly one of topics and a queue to read, and how.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "pondage.io",
+    version = "v1alpha1",
+    kind = "ConsumerGroup",
+    root = "KubeConsumerGroup",
+    namespaced,
+    shortname = "pcg",
+    category = "pondage",
+    status = "ConsumerGroupStatus",
+    doc = "A consumer group: how far its members have read topics, or the consumers of a queue.",
+    validation = rules::name_fits("groupName"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether it is as it was asked for"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        description = "Why",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Backlog",
+        type_ = "integer",
+        json_path = ".status.backlog",
+        description = "Messages that it has not read"
+    ),
+    printcolumn(
+        name = "Delay",
+        type_ = "integer",
+        json_path = ".status.delaySeconds",
+        description = "Age of the oldest message that it has not read, in seconds"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(validation = rules::immutable("clusterRef"))]
+#[x_kube(validation = rules::immutable("groupName"))]
+#[x_kube(validation = rules::one_source())]
+#[x_kube(validation = rules::topics_only("mode"))]
+#[x_kube(validation = rules::topics_only("startPosition"))]
+#[x_kube(validation = rules::start_time())]
+#[x_kube(validation = rules::topics_differ())]
+#[serde(rename_all = "camelCase")]
 pub struct ConsumerGroupSpec {
     /// The cluster; local mode has one and needs no reference.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster_ref: Option<ClusterReference>,
     /// The name in the cluster, if it is not `metadata.name`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = limits::NAME_BYTES_MAX), regex(pattern = NAME))]
     pub group_name: Option<String>,
     /// The topics that it reads.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = limits::TOPICS_PER_GROUP_MAX))]
     pub topic_refs: Option<Vec<Reference>>,
     /// The queue that it reads.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,11 +97,12 @@ pub struct ConsumerGroupSpec {
     pub start_time: Option<Timestamp>,
     /// Unsettled or uncommitted messages that one consumer may hold.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = limits::CREDIT_MAX))]
     pub max_in_flight_per_consumer: Option<i64>,
 }
 
 /// How members share a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum GroupMode {
     /// Each partition goes to one member, in order.
     #[default]
@@ -57,7 +110,7 @@ pub enum GroupMode {
 }
 
 /// Where a group starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum StartAt {
     /// At the oldest message that is still there.
     #[default]

@@ -13,28 +13,10 @@ pub(crate) enum Foreign {
 
 /// Fields by the type's name.
 const FIELDS: [(&str, &[&str]); 5] = [
-    (
-        "BrokerClusterSpec",
-        &[
-            "allowedNamespaces",
-            "config",
-            "image",
-            "monitoring",
-            "networkPolicy",
-            "podDisruptionBudget",
-            "podTemplate",
-            "rack",
-            "resources",
-            "scaleDown",
-            "storage",
-            "tls",
-            "updateStrategy",
-            "version",
-        ],
-    ),
+    ("BrokerClusterSpec", &["podDisruptionBudget", "scaleDown", "tls", "updateStrategy", "version"]),
     ("Listener", &["authentication", "tls", "type"]),
-    ("TopicSpec", &["adoptionPolicy", "deduplicationWindow", "quotas", "tieredStorage"]),
-    ("QueueSpec", &["adoptionPolicy", "bindings", "deduplicationWindow", "limits", "priorities", "quotas"]),
+    ("TopicSpec", &["deduplicationWindow", "quotas", "tieredStorage"]),
+    ("QueueSpec", &["bindings", "deduplicationWindow", "limits", "priorities", "quotas"]),
     ("ConsumerGroupSpec", &["autoscaling", "scaleTargetRef", "sessionTimeout", "slo"]),
 ];
 
@@ -45,7 +27,7 @@ const KUBERNETES_FIELDS: [(&str, &[&str]); 2] = [
 ];
 
 /// Values by the enum's name.
-const VALUES: [(&str, &[&str]); 7] = [
+const VALUES: [(&str, &[&str]); 8] = [
     ("CleanupPolicy", &["Compact", "CompactDelete"]),
     ("Compression", &["LZ4", "None", "Zstd"]),
     ("DeliveryMode", &["AtMostOnce"]),
@@ -53,6 +35,7 @@ const VALUES: [(&str, &[&str]); 7] = [
     ("GroupMode", &["Shared"]),
     ("ListenerProtocol", &["AMQP", "Kafka", "MQTT", "STOMP"]),
     ("Ordering", &["FIFO"]),
+    ("RackMode", &["Required"]),
 ];
 
 /// Kinds.

@@ -9,44 +9,64 @@
 //! version serves) is in the decoder, not in the types, so that a reader that must be lenient can be.
 
 mod check;
+#[expect(unreachable_pub, reason = "the derive makes a twin of the spec that nobody can name")]
 mod cluster;
+mod crds;
 mod decode;
 mod documents;
 mod duration;
 mod error;
 mod fault;
+#[expect(unreachable_pub, reason = "the derive makes a twin of the spec that nobody can name")]
 mod group;
+mod kubernetes;
 mod later;
 mod load;
 mod local;
 mod object;
+#[expect(unreachable_pub, reason = "the derive makes a twin of the spec that nobody can name")]
+mod pods;
 mod quantity;
+#[expect(unreachable_pub, reason = "the derive makes a twin of the spec that nobody can name")]
 mod queue;
 mod ratio;
+mod rules;
+mod schema;
+mod status;
 mod time;
+#[expect(unreachable_pub, reason = "the derive makes a twin of the spec that nobody can name")]
 mod topic;
 mod tree;
 mod write;
 
 pub use check::{FieldError, References};
 pub use cluster::{
-    BrokerCluster, BrokerClusterSpec, ClusterSettings, Listener, ListenerProtocol, ListenerSettings,
-    Replication,
+    BrokerCluster, BrokerClusterSpec, ClusterSettings, KubeBrokerCluster, Listener, ListenerProtocol,
+    ListenerSettings, Replication,
 };
+pub use crds::{CRDS, VERSION_ANNOTATION, crd, crd_yaml};
 pub use duration::Duration;
 pub use error::LoadError;
-pub use group::{ConsumerGroup, ConsumerGroupSpec, GroupMode, StartAt};
+pub use group::{ConsumerGroup, ConsumerGroupSpec, GroupMode, KubeConsumerGroup, StartAt};
+pub use kubernetes::read_object;
 pub use load::{DOCUMENT_BYTES_MAX, DOCUMENTS_MAX, ERRORS_MAX, FILE_BYTES_MAX, Loaded, load};
 pub use local::check_local;
 pub use object::{
     API_VERSION, ClusterReference, DeletionPolicy, Durability, Kind, Metadata, Object, Placement, Reference,
     Resource, Settings,
 };
-pub use quantity::Quantity;
-pub use queue::{
-    Backoff, DeadLetter, DeliveryDelay, DeliveryMode, ExponentialBackoff, Ordering, Queue, QueueSpec,
+pub use pods::{
+    AdoptionPolicy, AllowedFrom, AllowedNamespaces, Amount, LabelOperator, LabelRequirement, LabelSelector,
+    Mode, PodTemplate, Rack, RackMode, Resources, Storage, Switch, TaintEffect, Toleration,
+    TolerationOperator, VolumePolicy, VolumeRetention,
 };
+pub use quantity::Quantity;
+pub use queue::{Backoff, DeadLetter, DeliveryDelay, DeliveryMode, KubeQueue, Ordering, Queue, QueueSpec};
 pub use ratio::Ratio;
+pub use status::{
+    BrokerClusterStatus, BrokerState, Condition, ConsumerGroupStatus, ListenerStatus, QueueMessages,
+    QueueStatus, Restarting, TopicStatus, Truth,
+};
 pub use time::Timestamp;
-pub use topic::{CleanupPolicy, Compression, Retention, Topic, TopicSpec};
+pub use topic::{CleanupPolicy, Compression, KubeTopic, Retention, Topic, TopicSpec};
 pub use write::{to_json, to_yaml};

@@ -95,6 +95,13 @@ pub fn load(file_name: &str, text: &str) -> Result<Vec<Loaded>, Vec<LoadError>> 
     errors.finish(loaded)
 }
 
+/// Reads one resource, without checking it.
+pub(crate) fn draft(text: &str) -> Result<Resource, Vec<LoadError>> {
+    let mut errors = Errors { file: "object".into(), list: Vec::new() };
+    let draft = read_drafts(text, &mut errors).pop().filter(|_| errors.list.is_empty());
+    draft.map(|draft| draft.resource).ok_or(errors.list)
+}
+
 /// A resource that could be read, not checked yet.
 struct Draft {
     document_index: usize,

@@ -6,6 +6,7 @@ use pondage_model::{
     Name,
     settings::{self, GroupSettings, QueueSettings, TopicSettings},
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
     cluster::{BrokerCluster, ClusterSettings},
     group::ConsumerGroup,
     queue::Queue,
+    schema::{NAME, NAMESPACE, NAMESPACE_MAX},
     topic::Topic,
 };
 
@@ -95,24 +97,27 @@ pub struct Metadata {
 }
 
 /// Names another resource of the same namespace by its `metadata.name`.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Reference {
     /// Its `metadata.name`.
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME))]
     pub name: String,
 }
 
 /// Names the BrokerCluster that a resource belongs to.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterReference {
     /// Its `metadata.name`.
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME))]
     pub name: String,
     /// Its namespace, if it is another one.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = NAMESPACE_MAX), regex(pattern = NAMESPACE))]
     pub namespace: Option<String>,
 }
 
 /// When a message counts as stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum Durability {
     /// When it is on stable storage of every replica that must have it.
     #[default]
@@ -120,7 +125,7 @@ pub enum Durability {
 }
 
 /// How streams are put on shards; see [`settings::Placement`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[expect(missing_docs, reason = "the model explains them")]
 pub enum Placement {
     Auto,
@@ -149,7 +154,7 @@ impl From<settings::Placement> for Placement {
 }
 
 /// What happens to messages on deletion; see [`settings::DeletionPolicy`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[expect(missing_docs, reason = "the model explains them")]
 pub enum DeletionPolicy {
     Retain,
@@ -213,7 +218,8 @@ impl Resource {
 
     /// The name under which the cluster knows it, unchecked: `spec.topicName` and its like, else
     /// `metadata.name`.
-    pub(crate) fn cluster_name(&self) -> Option<&str> {
+    #[must_use]
+    pub fn cluster_name(&self) -> Option<&str> {
         let given = match self {
             Self::BrokerCluster(_) => None,
             Self::Topic(object) => object.spec.topic_name.as_deref(),
@@ -224,12 +230,38 @@ impl Resource {
     }
 
     /// The cluster that it names.
-    pub(crate) const fn cluster(&self) -> Option<&ClusterReference> {
+    #[must_use]
+    pub const fn cluster(&self) -> Option<&ClusterReference> {
         match self {
             Self::BrokerCluster(_) => None,
             Self::Topic(object) => object.spec.cluster_ref.as_ref(),
             Self::Queue(object) => object.spec.cluster_ref.as_ref(),
             Self::ConsumerGroup(object) => object.spec.cluster_ref.as_ref(),
+        }
+    }
+
+    /// The resources of its namespace that it names, each with the field that does.
+    #[must_use]
+    pub fn references(&self) -> Vec<(Kind, &str, String)> {
+        match self {
+            Self::BrokerCluster(_) | Self::Topic(_) => Vec::new(),
+            Self::Queue(object) => {
+                let named = object.spec.dead_letter.iter();
+                named
+                    .map(|letter| {
+                        (Kind::Queue, letter.queue_ref.name.as_str(), "spec.deadLetter.queueRef".to_owned())
+                    })
+                    .collect()
+            }
+            Self::ConsumerGroup(object) => {
+                let topics = object.spec.topic_refs.iter().flatten().enumerate();
+                let topics = topics
+                    .map(|(at, topic)| (Kind::Topic, topic.name.as_str(), format!("spec.topicRefs[{at}]")));
+                let queue = object.spec.queue_ref.iter();
+                topics
+                    .chain(queue.map(|queue| (Kind::Queue, queue.name.as_str(), "spec.queueRef".to_owned())))
+                    .collect()
+            }
         }
     }
 

@@ -1,40 +1,104 @@
 //! Queues.
 
-use std::fmt;
-
+use kube::{CustomResource, KubeSchema};
 use pondage_model::{
     Name, limits,
     settings::{self, QueueSettings},
 };
-use serde::{Deserialize, Deserializer, Serialize, de};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     check::{Checks, FieldError, References},
     duration::Duration,
     error::shown,
     object::{ClusterReference, DeletionPolicy, Durability, Kind, Object, Placement, Reference},
+    pods::AdoptionPolicy,
     quantity::Quantity,
     ratio::Ratio,
+    rules,
+    schema::NAME,
+    status::QueueStatus,
 };
 
 /// A queue.
 pub type Queue = Object<QueueSpec>;
 
 /// What a queue asks for. A field that is left out takes the default of [`QueueSettings`].
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "pondage.io",
+    version = "v1alpha1",
+    kind = "Queue",
+    root = "KubeQueue",
+    namespaced,
+    shortname = "pq",
+    category = "pondage",
+    status = "QueueStatus",
+    doc = "A queue: each message goes to one consumer, which accepts it, gives it back or rejects it.",
+    validation = rules::name_fits("queueName"),
+    validation = rules::not_its_own_dead_letter_queue(),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether it is as it was asked for"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        description = "Why",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Ready-Msgs",
+        type_ = "integer",
+        json_path = ".status.messages.ready",
+        description = "Messages ready for a consumer"
+    ),
+    printcolumn(
+        name = "Unacked",
+        type_ = "integer",
+        json_path = ".status.messages.unacked",
+        description = "Messages with a consumer"
+    ),
+    printcolumn(
+        name = "Scheduled",
+        type_ = "integer",
+        json_path = ".status.messages.scheduled",
+        description = "Messages that are not due yet",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Oldest",
+        type_ = "integer",
+        json_path = ".status.oldestMessageAgeSeconds",
+        description = "Age of the oldest message that waits, in seconds"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(validation = rules::immutable("clusterRef"))]
+#[x_kube(validation = rules::immutable("queueName"))]
+#[x_kube(validation = rules::immutable_with_default("ordering", "Standard"))]
+#[x_kube(validation = rules::not_above("minInSyncReplicas", "replicas"))]
+#[x_kube(validation = rules::dead_letters_need_failures())]
+#[serde(rename_all = "camelCase")]
 pub struct QueueSpec {
     /// The cluster; local mode has one and needs no reference.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster_ref: Option<ClusterReference>,
     /// The name in the cluster, if it is not `metadata.name`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = limits::NAME_BYTES_MAX), regex(pattern = NAME))]
     pub queue_name: Option<String>,
     /// Copies.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = limits::REPLICAS_MAX))]
     pub replicas: Option<i64>,
     /// Copies that must be durable before a message is acknowledged.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = limits::REPLICAS_MAX))]
     pub min_in_sync_replicas: Option<i64>,
     /// When a message counts as stored.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,30 +108,39 @@ pub struct QueueSpec {
     pub ordering: Option<Ordering>,
     /// Partitions; 1 in this version.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1))]
     pub partitions: Option<i64>,
     /// How long a consumer has to settle a message.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::lasts(limits::LEASE_MILLIS_MIN, rules::LONGEST))]
     pub ack_timeout: Option<Duration>,
     /// Failed attempts after which a message goes to the dead-letter queue; 0 is no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = i32::MAX))]
     pub max_deliveries: Option<i64>,
     /// How long a failed message waits before its next attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::one_backoff(), validation = rules::backoff_waits())]
+    #[x_kube(validation = rules::backoff_grows(), validation = rules::not_longer("initial", "max"))]
     pub backoff: Option<Backoff>,
     /// Where messages go that failed too often, were rejected or outlived their time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<DeadLetter>,
     /// How long a message may wait before it is dropped or dead-lettered.
     #[serde(rename = "messageTTL", skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::lasts(1, rules::LONGEST))]
     pub message_ttl: Option<Duration>,
     /// How long messages are held back before their first delivery.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::delays(), validation = rules::not_longer("default", "max"))]
     pub delivery_delay: Option<DeliveryDelay>,
     /// Unsettled messages that one consumer may hold.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = limits::CREDIT_MAX))]
     pub max_in_flight_per_consumer: Option<i64>,
     /// The greatest message: key, value and headers.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::holds(1, limits::MESSAGE_BYTES_MAX.into()))]
     pub max_message_size: Option<Quantity>,
     /// When a message counts as settled.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,10 +151,13 @@ pub struct QueueSpec {
     /// What deleting the resource does to its messages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
+    /// What to do when the brokers have it already; Kubernetes only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adoption_policy: Option<AdoptionPolicy>,
 }
 
 /// The order of delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum Ordering {
     /// Nearly first in, first out; not promised under redelivery or with several consumers.
     #[default]
@@ -89,7 +165,7 @@ pub enum Ordering {
 }
 
 /// When a message counts as settled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub enum DeliveryMode {
     /// When its consumer accepts it.
     #[default]
@@ -97,7 +173,7 @@ pub enum DeliveryMode {
 }
 
 /// Where messages go that failed.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeadLetter {
     /// The queue.
@@ -105,7 +181,7 @@ pub struct DeadLetter {
 }
 
 /// How long messages are held back.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DeliveryDelay {
     /// Of a message that names no delay.
@@ -116,53 +192,24 @@ pub struct DeliveryDelay {
     pub max: Option<Duration>,
 }
 
-/// How long a failed message waits before its next attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum Backoff {
-    /// A list: the wait after the first, second, … failure; the last one repeats. Empty: at once.
-    Schedule(Vec<Duration>),
-    /// A map: the wait grows with every failure.
-    Exponential(ExponentialBackoff),
-}
-
-/// A wait that grows with every failure.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ExponentialBackoff {
-    /// After the first failure.
-    pub initial: Duration,
+/// How long a failed message waits before its next attempt: `schedule`, or a wait that grows (`initial`, `multiplier`,
+/// `max`).
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Backoff {
+    /// The wait after the first, second, … failure; the last one repeats. Empty: at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = limits::BACKOFF_STEPS_MAX))]
+    pub schedule: Option<Vec<Duration>>,
+    /// The wait after the first failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initial: Option<Duration>,
     /// Growth per failure; 2 if left out.
-    #[serde(default = "doubling")]
-    pub multiplier: Ratio,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub multiplier: Option<Ratio>,
     /// The longest wait.
-    pub max: Duration,
-}
-
-const fn doubling() -> Ratio {
-    Ratio::from_percent(200)
-}
-
-impl<'de> Deserialize<'de> for Backoff {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ListOrMap;
-        impl<'de> de::Visitor<'de> for ListOrMap {
-            type Value = Backoff;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of durations, or a map of initial, multiplier and max")
-            }
-
-            fn visit_seq<A: de::SeqAccess<'de>>(self, list: A) -> Result<Backoff, A::Error> {
-                Deserialize::deserialize(de::value::SeqAccessDeserializer::new(list)).map(Backoff::Schedule)
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Backoff, A::Error> {
-                Deserialize::deserialize(de::value::MapAccessDeserializer::new(map)).map(Backoff::Exponential)
-            }
-        }
-        deserializer.deserialize_any(ListOrMap)
-    }
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<Duration>,
 }
 
 impl Object<QueueSpec> {
@@ -285,6 +332,7 @@ impl Object<QueueSpec> {
             delivery_mode: Some(DeliveryMode::AtLeastOnce),
             placement: Some(settings.placement.into()),
             deletion_policy: Some(settings.deletion_policy.into()),
+            adoption_policy: None,
             ..QueueSpec::default()
         };
         Self::new(Kind::Queue, name, spec)
@@ -293,53 +341,76 @@ impl Object<QueueSpec> {
 
 impl Backoff {
     fn settings(&self, checks: &mut Checks) -> settings::Backoff {
-        let allowed = || 0..=limits::DURATION_MILLIS_MAX;
-        match self {
-            Self::Schedule(steps) => {
-                if steps.len() > limits::BACKOFF_STEPS_MAX {
-                    let (count, max) = (steps.len(), limits::BACKOFF_STEPS_MAX);
-                    checks.wrong("spec.backoff", format!("has {count} steps; at most {max} are allowed"));
+        match &self.schedule {
+            Some(steps) => {
+                for (field, given) in [
+                    ("spec.backoff.initial", self.initial.is_some()),
+                    ("spec.backoff.multiplier", self.multiplier.is_some()),
+                    ("spec.backoff.max", self.max.is_some()),
+                ] {
+                    if given {
+                        checks.wrong(field, "can't stand beside schedule, which lists every wait");
+                    }
                 }
-                let step = |(at, step): (usize, &Duration)| {
-                    checks.duration(&format!("spec.backoff[{at}]"), Some(*step), allowed()).unwrap_or(0)
-                };
-                settings::Backoff::Schedule(
-                    steps.iter().take(limits::BACKOFF_STEPS_MAX).enumerate().map(step).collect(),
-                )
+                scheduled(checks, steps)
             }
-            Self::Exponential(ExponentialBackoff { initial, multiplier, max }) => {
-                checks.duration("spec.backoff.initial", Some(*initial), allowed());
-                checks.duration("spec.backoff.max", Some(*max), allowed());
-                if max < initial {
-                    let text = format!("{max} is less than initial, which is {initial}");
-                    checks.wrong("spec.backoff.max", text);
-                }
-                if !(100..=100_000).contains(&multiplier.percent()) {
-                    checks.wrong("spec.backoff.multiplier", format!("{multiplier} is outside of 1 to 1000"));
-                }
-                settings::Backoff::Exponential {
-                    initial_millis: initial.millis(),
-                    multiplier_percent: multiplier.percent(),
-                    max_millis: max.millis(),
-                }
-            }
+            None => self.growing(checks),
         }
     }
+
+    fn growing(&self, checks: &mut Checks) -> settings::Backoff {
+        for (field, given) in
+            [("spec.backoff.initial", self.initial.is_some()), ("spec.backoff.max", self.max.is_some())]
+        {
+            if !given {
+                checks.missing(field, "is required, or a schedule");
+            }
+        }
+        let [initial, max] = [self.initial, self.max].map(Option::unwrap_or_default);
+        let multiplier = self.multiplier.unwrap_or(Ratio::from_percent(200));
+        checks.duration("spec.backoff.initial", self.initial, BACKOFF_ALLOWED);
+        checks.duration("spec.backoff.max", self.max, BACKOFF_ALLOWED);
+        if self.max.is_some() && max < initial {
+            checks.wrong("spec.backoff.max", format!("{max} is less than initial, which is {initial}"));
+        }
+        if !(100..=100_000).contains(&multiplier.percent()) {
+            checks.wrong("spec.backoff.multiplier", format!("{multiplier} is outside of 1 to 1000"));
+        }
+        settings::Backoff::Exponential {
+            initial_millis: initial.millis(),
+            multiplier_percent: multiplier.percent(),
+            max_millis: max.millis(),
+        }
+    }
+}
+
+const BACKOFF_ALLOWED: std::ops::RangeInclusive<u64> = 0..=limits::DURATION_MILLIS_MAX;
+
+fn scheduled(checks: &mut Checks, steps: &[Duration]) -> settings::Backoff {
+    if steps.len() > limits::BACKOFF_STEPS_MAX {
+        let (count, max) = (steps.len(), limits::BACKOFF_STEPS_MAX);
+        checks.wrong("spec.backoff.schedule", format!("has {count} steps; at most {max} are allowed"));
+    }
+    let mut step = |(at, step): (usize, &Duration)| {
+        checks.duration(&format!("spec.backoff.schedule[{at}]"), Some(*step), BACKOFF_ALLOWED).unwrap_or(0)
+    };
+    let steps = steps.iter().take(limits::BACKOFF_STEPS_MAX).enumerate().map(&mut step).collect();
+    settings::Backoff::Schedule(steps)
 }
 
 impl From<&settings::Backoff> for Backoff {
     fn from(backoff: &settings::Backoff) -> Self {
         match backoff {
             settings::Backoff::Schedule(steps) => {
-                Self::Schedule(steps.iter().copied().map(Duration::from_millis).collect())
+                let steps = steps.iter().copied().map(Duration::from_millis).collect();
+                Self { schedule: Some(steps), ..Self::default() }
             }
-            settings::Backoff::Exponential { initial_millis, multiplier_percent, max_millis } => {
-                Self::Exponential(ExponentialBackoff {
-                    initial: Duration::from_millis(*initial_millis),
-                    multiplier: Ratio::from_percent(*multiplier_percent),
-                    max: Duration::from_millis(*max_millis),
-                })
-            }
+            settings::Backoff::Exponential { initial_millis, multiplier_percent, max_millis } => Self {
+                schedule: None,
+                initial: Some(Duration::from_millis(*initial_millis)),
+                multiplier: Some(Ratio::from_percent(*multiplier_percent)),
+                max: Some(Duration::from_millis(*max_millis)),
+            },
         }
     }
 }

@@ -19,10 +19,16 @@ const UNIX_MILLIS_MIN: i64 = -62_167_219_200_000;
 const UNIX_MILLIS_MAX: i64 = 253_402_300_799_999;
 
 impl Timestamp {
+    /// So many milliseconds after 1970 began, moved into the years that can be written.
+    #[must_use]
+    pub fn from_unix_millis(unix_millis: i64) -> Self {
+        Self { unix_millis: unix_millis.clamp(UNIX_MILLIS_MIN, UNIX_MILLIS_MAX) }
+    }
+
     /// The point `time`, moved into the years that can be written.
     #[must_use]
     pub fn from_log_time(time: LogTime) -> Self {
-        Self { unix_millis: time.0.clamp(UNIX_MILLIS_MIN, UNIX_MILLIS_MAX) }
+        Self::from_unix_millis(time.0)
     }
 
     /// The point in the model's unit.

@@ -12,9 +12,10 @@ use pondage_model::{
     settings::{GroupSettings, GroupSource, QueueSettings, StartPosition, TopicSettings},
 };
 use pondage_resources::{
-    BrokerClusterSpec, ClusterReference, ConsumerGroup, ConsumerGroupSpec, DeadLetter, DeliveryDelay,
-    ExponentialBackoff, Listener, Queue, QueueSpec, Reference, Replication, Resource, Retention, Settings,
-    Topic, TopicSpec, check_local, load, to_json,
+    AllowedNamespaces, Backoff, BrokerClusterSpec, ClusterReference, ConsumerGroup, ConsumerGroupSpec,
+    DeadLetter, DeliveryDelay, LabelRequirement, LabelSelector, Listener, PodTemplate, Queue, QueueSpec,
+    Rack, Reference, Replication, Resource, Resources, Retention, Settings, Storage, Switch, Toleration,
+    Topic, TopicSpec, VolumeRetention, check_local, load, to_json,
 };
 use serde::{
     Deserialize, Deserializer,
@@ -105,6 +106,17 @@ fn the_reference_lists_the_fields_of_the_types() {
             fields::<BrokerClusterSpec>("")
                 .chain(fields::<Replication>("replication"))
                 .chain(fields::<Listener>("listeners"))
+                .chain(fields::<Storage>("storage"))
+                .chain(fields::<VolumeRetention>("storage.retentionPolicy"))
+                .chain(fields::<Rack>("rack"))
+                .chain(fields::<Resources>("resources"))
+                .chain(fields::<PodTemplate>("podTemplate"))
+                .chain(fields::<Toleration>("podTemplate.tolerations"))
+                .chain(fields::<AllowedNamespaces>("allowedNamespaces"))
+                .chain(fields::<LabelSelector>("allowedNamespaces.selector"))
+                .chain(fields::<LabelRequirement>("allowedNamespaces.selector.matchExpressions"))
+                .chain(fields::<Switch>("networkPolicy"))
+                .chain(fields::<Switch>("monitoring"))
                 .collect::<BTreeSet<_>>(),
         ),
         ("Topic", fields::<TopicSpec>("").chain(cluster()).chain(fields::<Retention>("retention")).collect()),
@@ -112,7 +124,7 @@ fn the_reference_lists_the_fields_of_the_types() {
             "Queue",
             fields::<QueueSpec>("")
                 .chain(cluster())
-                .chain(fields::<ExponentialBackoff>("backoff"))
+                .chain(fields::<Backoff>("backoff"))
                 .chain(fields::<DeadLetter>("deadLetter"))
                 .chain(fields::<Reference>("deadLetter.queueRef"))
                 .chain(fields::<DeliveryDelay>("deliveryDelay"))
@@ -159,8 +171,8 @@ fn the_reference_tells_the_defaults() {
     };
     // What no default can be told for.
     let given = ["topicRefs"];
-    // Defaults of maps that are left out as a whole.
-    let within = ["listeners.protocol", "backoff.multiplier"];
+    // Defaults of maps that are left out as a whole, and of what is no setting of the brokers.
+    let within = ["listeners.protocol", "backoff.multiplier", "adoptionPolicy"];
     for (kind, resource) in [
         ("Topic", Resource::Topic(Topic::from_settings(&name, &TopicSettings::default()))),
         ("Queue", Resource::Queue(Queue::from_settings(&name, &QueueSettings::default()))),

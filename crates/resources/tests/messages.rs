@@ -147,8 +147,8 @@ fn topics() {
         ],
     );
     let fields = "clusterRef, topicName, partitions, replicas, minInSyncReplicas, durability, retention, \
-                  cleanupPolicy, compression, maxMessageSize, placement, deletionPolicy";
-    for later in ["adoptionPolicy", "deduplicationWindow", "quotas", "tieredStorage"] {
+                  cleanupPolicy, compression, maxMessageSize, placement, deletionPolicy, adoptionPolicy";
+    for later in ["deduplicationWindow", "quotas", "tieredStorage"] {
         check(
             &format!("{TOPIC}  {later}: x\n"),
             &[&format!("5:3: spec.{later}: is not served by this version yet; served: {fields}")],
@@ -204,14 +204,21 @@ fn queues() {
             ),
             (
                 "backoff: 5s",
-                "12: spec.backoff: expected a list of durations, or a map of initial, multiplier and max, found \"5s\"",
+                "12: spec.backoff: expected a map of schedule, initial, multiplier, max, found \"5s\"",
             ),
             (
-                "backoff: [1s, 5]",
-                "17: spec.backoff[1]: expected a duration such as 30s, 1h30m or 250ms, found the number 5",
+                "backoff: {schedule: [1s, 5]}",
+                "28: spec.backoff.schedule[1]: expected a duration such as 30s, 1h30m or 250ms, found the number 5",
             ),
-            ("backoff: [1s, 99999h]", "17: spec.backoff[1]: 99999h is outside of 0s to 87840h"),
-            ("backoff: {initial: 1s}", "13: spec.backoff.max: is required"),
+            (
+                "backoff: {schedule: [1s, 99999h]}",
+                "28: spec.backoff.schedule[1]: 99999h is outside of 0s to 87840h",
+            ),
+            (
+                "backoff: {schedule: [1s], max: 1s}",
+                "34: spec.backoff.max: can't stand beside schedule, which lists every wait",
+            ),
+            ("backoff: {initial: 1s}", "3: spec.backoff.max: is required, or a schedule"),
             ("backoff: {initial: 9s, max: 8s}", "31: spec.backoff.max: 8s is less than initial, which is 9s"),
             (
                 "backoff: {initial: 1s, multiplier: 0, max: 8s}",
@@ -227,16 +234,16 @@ fn queues() {
             ),
             (
                 "backoff: {initial: 1s, max: 8s, jitter: 1s}",
-                "35: spec.backoff.jitter: is not a field; allowed: initial, multiplier, max",
+                "35: spec.backoff.jitter: is not a field; allowed: schedule, initial, multiplier, max",
             ),
         ],
     );
     let steps = vec!["1s"; 65].join(", ");
     check(
-        &format!("{QUEUE}  backoff: [{steps}]\n"),
-        &["5:3: spec.backoff: has 65 steps; at most 64 are allowed"],
+        &format!("{QUEUE}  backoff: {{schedule: [{steps}]}}\n"),
+        &["5:13: spec.backoff.schedule: has 65 steps; at most 64 are allowed"],
     );
-    for later in ["adoptionPolicy", "bindings", "deduplicationWindow", "limits", "priorities", "quotas"] {
+    for later in ["bindings", "deduplicationWindow", "limits", "priorities", "quotas"] {
         let message = &messages(&format!("{QUEUE}  {later}: x\n"))[0];
         assert!(
             message.starts_with(&format!("5:3: spec.{later}: is not served by this version yet; served: "))
@@ -329,14 +336,18 @@ fn clusters() {
                 "34: spec.listeners[0].tls: is not served by this version yet; served: name, port, protocol",
             ),
             (
-                "storage: {size: 1Gi}",
-                "3: spec.storage: is not served by this version yet; served: replicas, replication, listeners",
+                "tls: {mode: Managed}",
+                "3: spec.tls: is not served by this version yet; served: replicas, replication, listeners, image, storage, rack, resources, podTemplate, config, allowedNamespaces, networkPolicy, monitoring",
             ),
             (
-                "rack: x",
-                "3: spec.rack: is not served by this version yet; served: replicas, replication, listeners",
+                "updateStrategy: x",
+                "3: spec.updateStrategy: is not served by this version yet; served: replicas, replication, listeners, image, storage, rack, resources, podTemplate, config, allowedNamespaces, networkPolicy, monitoring",
             ),
-            ("colour: x", "3: spec.colour: is not a field; allowed: replicas, replication, listeners"),
+            ("rack: x", "9: spec.rack: expected a map of topologyKey, mode, found \"x\""),
+            (
+                "colour: x",
+                "3: spec.colour: is not a field; allowed: replicas, replication, listeners, image, storage, rack, resources, podTemplate, config, allowedNamespaces, networkPolicy, monitoring",
+            ),
         ],
     );
 }
@@ -363,7 +374,7 @@ fn metadata() {
         ),
         (
             "metadata: {name: t}\nspec: 5",
-            "4:7: spec: expected a map of clusterRef, topicName, partitions, replicas, minInSyncReplicas, durability, retention, cleanupPolicy, compression, maxMessageSize, placement, deletionPolicy, found the number 5",
+            "4:7: spec: expected a map of clusterRef, topicName, partitions, replicas, minInSyncReplicas, durability, retention, cleanupPolicy, compression, maxMessageSize, placement, deletionPolicy, adoptionPolicy, found the number 5",
         ),
     ] {
         check(&format!("{head}{rest}"), &[expected]);
@@ -379,9 +390,9 @@ fn everything_is_told_at_once_with_lines_of_the_file() {
     );
     // The index of an item is not told where an item before it could not be read.
     check(
-        &format!("{QUEUE}  backoff: [1x, 99999h]\n"),
+        &format!("{QUEUE}  backoff: {{schedule: [1x, 99999h]}}\n"),
         &[
-            "5:13: spec.backoff[0]: \"1x\" is not a duration; write numbers of up to 5 digits with the units h, m, s or ms, such as 30s, 1h30m or 250ms",
+            "5:24: spec.backoff.schedule[0]: \"1x\" is not a duration; write numbers of up to 5 digits with the units h, m, s or ms, such as 30s, 1h30m or 250ms",
         ],
     );
     let messages = messages(&text);

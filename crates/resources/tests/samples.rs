@@ -111,7 +111,7 @@ spec:
   deletionPolicy: Delete
 ---
 {\"apiVersion\": \"pondage.io/v1alpha1\", \"kind\": \"Queue\", \"metadata\": {\"name\": \"dead\"},
- \"spec\": {\"queueName\": \"Orders.dead\", \"backoff\": [\"1s\", \"5s\"], \"clusterRef\": {\"name\": \"main\"}}}
+ \"spec\": {\"queueName\": \"Orders.dead\", \"backoff\": {\"schedule\": [\"1s\", \"5s\"]}, \"clusterRef\": {\"name\": \"main\"}}}
 ---
 apiVersion: v1
 kind: List

@@ -78,11 +78,20 @@ pub trait Disk: Clone + Send + Sync + 'static {
     /// [`io::ErrorKind::WouldBlock`] if someone holds it.
     fn lock_exclusive(&self, path: &str) -> io::Result<Self::Lock>;
 
-    /// Bytes that can still be written to the disk.
+    /// How large the disk is, and what is left.
     ///
     /// # Errors
     /// Of the device.
-    fn free_bytes(&self) -> io::Result<u64>;
+    fn space(&self) -> io::Result<Space>;
+}
+
+/// How large a disk is, and what is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that can still be written.
+    pub free_bytes: u64,
+    /// Bytes that there are in all.
+    pub size_bytes: u64,
 }
 
 /// An open file of a [`Disk`].

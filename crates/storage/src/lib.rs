@@ -11,7 +11,7 @@ pub mod volume;
 
 #[cfg(any(test, feature = "hostile"))]
 pub use disk::hostile::{Faults, HostileDisk};
-pub use disk::{Disk, DiskFile, file::FileDisk, slow::SlowDisk};
+pub use disk::{Disk, DiskFile, Space, file::FileDisk, slow::SlowDisk};
 pub use log::{
     Fault, LogOptions, LogReader, LogWriter, OpenError, Opened, ReadError, Synced, Truncated, Written,
 };

@@ -42,6 +42,18 @@ fn a_volume_keeps_its_identity_on_either_disk() {
 }
 
 #[test]
+fn a_fresh_file_system_is_an_empty_volume() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    // What ext4 puts there, which only root may look into.
+    let found = folder.path().join("lost+found");
+    FileDisk::new(folder.path()).create_dir_all("lost+found").expect("made");
+    std::fs::set_permissions(&found, std::fs::Permissions::from_mode(0o000)).expect("set");
+    lives(&FileDisk::new(folder.path()));
+    assert!(found.is_dir());
+}
+
+#[test]
 fn a_crash_leaves_the_old_or_the_new_identity() {
     let (mut olds, mut news) = (0, 0);
     for seed in 0..300 {

@@ -43,12 +43,14 @@ pub(crate) const ROWS: &[Row] = &[
     row("client", Kind::Shell, &["model", "protocol"]),
     row("history", Kind::Pure, &["model"]),
     row("resources", Kind::Shell, &["model"]),
-    row("operator", Kind::Later, &["model", "client", "resources"]),
+    row("operator", Kind::Shell, &["model", "client", "resources"]),
     Row { name: "cli", kind: Kind::Shell, uses: Uses::All },
     // The tests' own crates; nothing of the product may use them.
     Row { name: "sim", kind: Kind::Shell, uses: Uses::All },
     row("model-check", Kind::Shell, &["model", "replication", "catalog"]),
     Row { name: "e2e", kind: Kind::Shell, uses: Uses::All },
     Row { name: "cluster-tests", kind: Kind::Shell, uses: Uses::All },
+    row("kube-tests", Kind::Shell, &["client", "resources"]),
+    row("chart-tests", Kind::Shell, &[]),
     row("xtask", Kind::Shell, &[]),
 ];

@@ -260,6 +260,12 @@ impl ConsensusNode {
         }
     }
 
+    /// Whether this voter stands for election of its own accord, when it hears nothing of a leader.
+    #[cfg(test)]
+    pub(super) fn run_election_timer(&self, runs: bool) {
+        self.0.raft.runtime_config().elect(runs);
+    }
+
     /// This start of the volume has its own number now. To be called before the catalog can hear of the number:
     /// until then it speaks in the name of the start before.
     pub fn numbered(&self, start: Start) {

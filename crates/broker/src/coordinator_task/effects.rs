@@ -5,7 +5,7 @@ use std::sync::PoisonError;
 use pondage_model::{Incarnation, ShardId, Uuid};
 use pondage_node::{
     catalog::Consensus,
-    coordinator::{CoordinatorEffect, CoordinatorEvent},
+    coordinator::{CoordinatorEffect, CoordinatorEvent, Readiness},
     disk::{Disk, VolumeIdentity},
     shard::{ShardEvent, ShardRequest},
 };
@@ -74,7 +74,11 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
             CoordinatorEffect::Report(finding) => {
                 tracing::warn!(?finding, "a replica lost what it had reported as durable");
             }
-            CoordinatorEffect::Ready => broker.set_ready(true),
+            CoordinatorEffect::Ready if self.around.member.is_none() => {
+                broker.set_readiness(Readiness::Ready);
+            }
+            // It serves; whether it is ready is more than that.
+            CoordinatorEffect::Ready => {}
             CoordinatorEffect::Stopped => {
                 self.has_left = true;
                 for left in self.leaving.drain(..) {

@@ -1,7 +1,6 @@
 //! Every metric by name. `docs/metrics.md` has a row for each; a test compares them.
 
 /// What a value does over time.
-#[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Counter,
@@ -9,11 +8,20 @@ pub(super) enum Kind {
     Histogram,
 }
 
+impl Kind {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
 /// One metric.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Metric {
     pub(super) name: &'static str,
-    #[cfg(test)]
     pub(super) kind: Kind,
     pub(super) labels: &'static [&'static str],
     pub(super) help: &'static str,
@@ -22,7 +30,7 @@ pub(super) struct Metric {
 macro_rules! metrics {
     ($($constant:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
         $(pub(super) const $constant: Metric =
-            Metric { name: $name, #[cfg(test)] kind: Kind::$kind, labels: &[$($label),*], help: $help };)*
+            Metric { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };)*
 
         /// All of them.
         #[cfg(test)]
@@ -32,7 +40,7 @@ macro_rules! metrics {
 
 metrics! {
     BROKER_INFO: Gauge "pondage_broker_info" ["version"] "Always 1; the labels tell the broker's version.";
-    READY: Gauge "pondage_ready" [] "1 while the broker serves, else 0.";
+    READY: Gauge "pondage_ready" [] "1 once the broker is registered and every replica on it was in sync since it started, else 0.";
     REQUESTS: Counter "pondage_requests_total" ["method"] "Calls of the native API.";
     REFUSALS: Counter "pondage_refusals_total" ["code"] "Requests, and parts of requests, that were refused.";
     PUBLISH_DURATION: Histogram "pondage_publish_duration_seconds" []
@@ -40,6 +48,9 @@ metrics! {
     CONNECTIONS: Gauge "pondage_connections" [] "Open connections, those of this endpoint included.";
     CONNECTIONS_REFUSED: Counter "pondage_connections_refused_total" ["reason"]
         "Connections that were closed before they were served.";
+    VOLUME_FREE: Gauge "pondage_volume_free_bytes" []
+        "Bytes that can still be written to the file system of the data folder.";
+    VOLUME_SIZE: Gauge "pondage_volume_size_bytes" [] "Bytes of the file system of the data folder.";
     SHARD_FSYNCS: Counter "pondage_shard_fsyncs_total" ["shard"] "Syncs of the shard's files and folder.";
     SHARD_BYTES: Counter "pondage_shard_written_bytes_total" ["shard"]
         "Bytes that the shard gave to the disk.";
@@ -101,6 +112,8 @@ metrics! {
         "When the certificate in use ends to be valid, in seconds since the Unix epoch.";
     CERTIFICATE_RELOADS: Counter "pondage_certificate_reloads_total" ["outcome"]
         "Changed certificate files that came into use, and looks at files that could not be used.";
+    SCRAPE_LEFT_OUT: Gauge "pondage_scrape_left_out" ["kind"]
+        "Queues, partitions of topics and cursors of groups that are led here and whose figures are left out, because there are too many of the kind.";
     QUEUE_READY: Gauge "pondage_queue_ready" ["queue"] "Messages that a consumer could get now.";
     QUEUE_UNACKED: Gauge "pondage_queue_unacked" ["queue"] "Messages that consumers hold.";
     QUEUE_SCHEDULED: Gauge "pondage_queue_scheduled" ["queue"]

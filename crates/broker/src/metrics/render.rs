@@ -1,65 +1,104 @@
 //! One scrape: the broker's own counters, and the figures of its streams as they are now.
 
-use std::collections::HashMap;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::future::{join, join_all};
-use pondage_model::{
-    StreamId,
-    entry::{DiscardCause, MoveCause, ReleaseCause},
-};
 use pondage_node::{
-    coordinator::{ResourceSettings, Route},
-    disk::Disk,
-    shard::{ShardReply, ShardRequest, StreamReport},
+    disk::{Disk, Space},
+    shard::{ShardReply, ShardRequest, StatsSince},
 };
-use prometheus::{GaugeVec, IntCounterVec, IntGaugeVec, Registry, TextEncoder};
+use prometheus::{IntCounterVec, IntGaugeVec, Registry, TextEncoder};
 
 use super::{
     Filled, Metrics, catalogue,
-    cluster::{self, ClusterFamilies, level},
-    counters, gauges, lock, seconds_gauges,
+    cluster::{self, ClusterFamilies, ReplicaReport, level},
+    counters, gauges,
+    gzip::{Deflater, Document},
+    lock,
+    streams::Streams,
 };
 use crate::{consensus::ConsensusNode, handle::Handle};
+
+/// How long a shard may take to answer: one that can't commit says nothing.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How a scrape travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Plain,
+    Gzip,
+}
 
 /// Everything in the Prometheus text format.
 ///
 /// # Errors
 /// Why it can't be written: a mistake of ours, for whoever scrapes to see.
-pub(crate) async fn scrape<D: Disk>(handle: &Handle<D>) -> Result<String, prometheus::Error> {
-    let asked = handle.shard_ids().into_iter().map(|shard| handle.ask(shard, ShardRequest::Stats(None)));
-    let (answers, replicas) = join(join_all(asked), cluster::replicas(handle)).await;
-    let mut reports = Vec::new();
-    for answer in answers {
-        // A shard that starts or fails reports nothing; the shard's own counters and `ready` tell.
-        if let Ok(ShardReply::Stats(found)) = answer {
-            reports.extend(found);
-        }
-    }
-    let mut is_queue = HashMap::new();
-    for route in handle.routes() {
-        note_streams(&route, &mut is_queue);
-    }
+pub(crate) async fn scrape<D: Disk>(handle: &Handle<D>, form: Form) -> Result<Vec<u8>, prometheus::Error> {
+    let mut streams = Arc::clone(&handle.metrics().0.streams).lock_owned().await;
+    let asked = handle.shard_ids().into_iter().map(|shard| {
+        let known = streams.mark(shard);
+        let asking = handle.ask(shard, ShardRequest::StatsSince(known));
+        async move { (shard, tokio::time::timeout(ANSWER_TIMEOUT, asking).await) }
+    });
+    let (answers, replicas) = join(join_all(asked.collect::<Vec<_>>()), cluster::replicas(handle)).await;
+    // A shard that starts, fails or can't commit reports nothing; the shard's own counters and `ready` tell.
+    let mut answers: BTreeMap<_, StatsSince> = answers
+        .into_iter()
+        .filter_map(|(shard, answer)| match answer {
+            Ok(Ok(ShardReply::StatsSince(found))) => Some((shard, found)),
+            _ => None,
+        })
+        .collect();
+    let handle = handle.clone();
+    // The disk may block, and the first document takes a while.
+    let written = tokio::task::spawn_blocking(move || {
+        // A queue or partition with a shard of its own is deleted before that shard ends, and is gone at once.
+        answers.retain(|shard, answer| {
+            let only = streams.only_stream(*shard, answer);
+            only.is_none_or(|stream| handle.route_of(stream).is_some())
+        });
+        let consumers = lock(&handle.metrics().0.consumers).clone();
+        streams.learn(answers, &consumers);
+        let broker = broker(&handle, &streams, &replicas)?;
+        Ok(write(broker, &mut streams, form))
+    });
+    written.await.unwrap_or_else(|error| Err(prometheus::Error::Msg(error.to_string())))
+}
+
+/// What is not of streams.
+fn broker<D: Disk>(
+    handle: &Handle<D>,
+    streams: &Streams,
+    replicas: &[ReplicaReport],
+) -> Result<String, prometheus::Error> {
     let metrics = handle.metrics();
     let now = Families::new();
-    now.broker(metrics, *handle.ready().borrow() && handle.failed().borrow().is_none());
-    let (seen, voter) = (lock(&metrics.0.seen).clone(), handle.consensus().map(ConsensusNode::status));
-    now.cluster.fill(&replicas, seen.as_ref(), voter.as_ref(), &metrics.0.sources);
-    for report in &reports {
-        match is_queue.get(&report.stream) {
-            Some(true) => now.queue(report, metrics.consumers_of(report.stream)),
-            Some(false) => now.topic(report),
-            // Deleted since.
-            None => {}
-        }
+    // How full the volume is, if its disk answers.
+    if let Some(Ok(space)) = metrics.0.volume.get().map(|volume| (volume.0)()) {
+        now.volume(space);
     }
+    now.broker(metrics, handle.readiness().borrow().is_ready() && handle.failed().borrow().is_none());
+    now.left_out(streams);
+    let (seen, voter) = (lock(&metrics.0.seen).clone(), handle.consensus().map(ConsensusNode::status));
+    now.cluster.fill(replicas, seen.as_ref(), voter.as_ref(), &metrics.0.sources);
     let mut families = metrics.0.registry.gather();
     families.extend(now.registry.gather());
     TextEncoder::new().encode_to_string(&families)
 }
 
-fn note_streams(route: &Route, is_queue: &mut HashMap<StreamId, bool>) {
-    let queue = matches!(route.settings, ResourceSettings::Queue(_));
-    is_queue.extend(route.partitions.iter().map(|(stream, _)| (*stream, queue)));
+fn write(mut broker: String, streams: &mut Streams, form: Form) -> Vec<u8> {
+    match form {
+        Form::Plain => {
+            streams.write(&mut broker);
+            broker.into_bytes()
+        }
+        Form::Gzip => {
+            let (mut deflater, mut document) = (Deflater::new(), Document::new());
+            document.push(&deflater.piece(broker.as_bytes()));
+            streams.deflate(&mut deflater, &mut document);
+            document.finish()
+        }
+    }
 }
 
 /// Families that are filled anew at each scrape: a deleted stream leaves no trace.
@@ -68,21 +107,9 @@ struct Families {
     cluster: ClusterFamilies,
     info: IntGaugeVec,
     ready: IntGaugeVec,
+    volume: [Filled<IntGaugeVec, Space>; 2],
     shards: [Filled<IntCounterVec, super::ShardMetrics>; 4],
-    queue_levels: [Filled<IntGaugeVec, StreamReport>; 5],
-    queue_consumers: IntGaugeVec,
-    queue_age: GaugeVec,
-    queue_totals: [Filled<IntCounterVec, StreamReport>; 3],
-    queue_discarded: IntCounterVec,
-    queue_failures: IntCounterVec,
-    queue_dead_lettered: IntCounterVec,
-    topic_start: IntGaugeVec,
-    topic_end: IntGaugeVec,
-    topic_published: IntCounterVec,
-    topic_age: GaugeVec,
-    group_offset: IntGaugeVec,
-    group_lag: IntGaugeVec,
-    group_delay: GaugeVec,
+    left_out: IntGaugeVec,
 }
 
 impl Families {
@@ -90,42 +117,22 @@ impl Families {
         let registry = Registry::new();
         let counter = |metric| counters(&registry, metric);
         let gauge = |metric| gauges(&registry, metric);
-        let seconds = |metric| seconds_gauges(&registry, metric);
         use std::sync::atomic::Ordering::Relaxed;
         Self {
             cluster: ClusterFamilies::new(&registry),
             info: gauge(&catalogue::BROKER_INFO),
             ready: gauge(&catalogue::READY),
+            volume: [
+                (gauge(&catalogue::VOLUME_FREE), |space| space.free_bytes),
+                (gauge(&catalogue::VOLUME_SIZE), |space| space.size_bytes),
+            ],
             shards: [
                 (counter(&catalogue::SHARD_FSYNCS), |shard| shard.fsyncs.load(Relaxed)),
                 (counter(&catalogue::SHARD_BYTES), |shard| shard.bytes_written.load(Relaxed)),
                 (counter(&catalogue::SHARD_ENTRIES), |shard| shard.entries.load(Relaxed)),
                 (counter(&catalogue::SHARD_BATCHES), |shard| shard.batches.load(Relaxed)),
             ],
-            queue_levels: [
-                (gauge(&catalogue::QUEUE_READY), |report| report.stats.ready),
-                (gauge(&catalogue::QUEUE_UNACKED), |report| report.stats.unacked),
-                (gauge(&catalogue::QUEUE_SCHEDULED), |report| report.stats.scheduled),
-                (gauge(&catalogue::QUEUE_MOVING), |report| report.stats.moving),
-                (gauge(&catalogue::QUEUE_HELD), |report| report.stats.held),
-            ],
-            queue_consumers: gauge(&catalogue::QUEUE_CONSUMERS),
-            queue_age: seconds(&catalogue::QUEUE_OLDEST_AGE),
-            queue_totals: [
-                (counter(&catalogue::QUEUE_PUBLISHED), |report| report.counters.published),
-                (counter(&catalogue::QUEUE_GRANTED), |report| report.counters.granted),
-                (counter(&catalogue::QUEUE_ACCEPTED), |report| report.counters.accepted),
-            ],
-            queue_discarded: counter(&catalogue::QUEUE_DISCARDED),
-            queue_failures: counter(&catalogue::QUEUE_FAILURES),
-            queue_dead_lettered: counter(&catalogue::QUEUE_DEAD_LETTERED),
-            topic_start: gauge(&catalogue::TOPIC_START),
-            topic_end: gauge(&catalogue::TOPIC_END),
-            topic_published: counter(&catalogue::TOPIC_PUBLISHED),
-            topic_age: seconds(&catalogue::TOPIC_OLDEST_AGE),
-            group_offset: gauge(&catalogue::GROUP_OFFSET),
-            group_lag: gauge(&catalogue::GROUP_LAG),
-            group_delay: seconds(&catalogue::GROUP_DELAY),
+            left_out: gauge(&catalogue::SCRAPE_LEFT_OUT),
             registry,
         }
     }
@@ -141,58 +148,17 @@ impl Families {
         }
     }
 
-    fn queue(&self, report: &StreamReport, consumers: u32) {
-        let queue = report.name.as_str();
-        for (family, value) in &self.queue_levels {
-            family.with_label_values(&[queue]).set(level(value(report)));
-        }
-        for (family, value) in &self.queue_totals {
-            family.with_label_values(&[queue]).inc_by(value(report));
-        }
-        self.queue_consumers.with_label_values(&[queue]).set(i64::from(consumers));
-        self.queue_age.with_label_values(&[queue]).set(seconds(report.stats.oldest_age_millis));
-        let counters = &report.counters;
-        for (cause, label) in [
-            (DiscardCause::Rejected, "rejected"),
-            (DiscardCause::Expired, "expired"),
-            (DiscardCause::Purged, "purged"),
-        ] {
-            self.queue_discarded.with_label_values(&[queue, label]).inc_by(counters.discarded(cause));
-        }
-        for (cause, label) in [
-            (ReleaseCause::Released, "released"),
-            (ReleaseCause::Expired, "expired"),
-            (ReleaseCause::ConsumerLost, "consumer-lost"),
-            (ReleaseCause::Rejected, "rejected"),
-        ] {
-            self.queue_failures.with_label_values(&[queue, label]).inc_by(counters.released(cause));
-        }
-        for cause in [MoveCause::Rejected, MoveCause::MaxDeliveries, MoveCause::Expired] {
-            let family = self.queue_dead_lettered.with_label_values(&[queue, cause.as_str()]);
-            family.inc_by(counters.dead_lettered(cause));
+    fn volume(&self, space: Space) {
+        for (family, value) in &self.volume {
+            family.with_label_values::<&str>(&[]).set(level(value(&space)));
         }
     }
 
-    fn topic(&self, report: &StreamReport) {
-        let (topic, partition) = (report.name.as_str(), report.partition.to_string());
-        let labels = [topic, &partition];
-        let stats = &report.stats;
-        self.topic_start.with_label_values(&labels).set(level(stats.start.0));
-        self.topic_end.with_label_values(&labels).set(level(stats.end.0));
-        self.topic_published.with_label_values(&labels).inc_by(report.counters.published);
-        self.topic_age.with_label_values(&labels).set(seconds(stats.oldest_age_millis));
-        for group in &stats.groups {
-            let labels = [group.group.as_str(), topic, &partition];
-            self.group_offset.with_label_values(&labels).set(level(group.offset.0));
-            self.group_lag.with_label_values(&labels).set(level(group.lag));
-            self.group_delay.with_label_values(&labels).set(seconds(group.oldest_age_millis));
+    fn left_out(&self, streams: &Streams) {
+        for (kind, count) in streams.left_out() {
+            self.left_out.with_label_values(&[kind]).set(level(count as u64));
         }
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "an age in milliseconds is far below 2^53")]
-fn seconds(millis: Option<u64>) -> f64 {
-    millis.unwrap_or(0) as f64 / 1_000.0
 }
 
 #[cfg(test)]
@@ -205,9 +171,11 @@ mod tests {
 
     const DOCUMENT: &str = include_str!("../../../../docs/metrics.md");
 
-    /// The rows of the document's tables: name, type, labels.
+    /// The rows of the document's tables: name, type, labels. The operator's are its own.
     fn documented() -> BTreeSet<(String, String, String)> {
-        let rows = DOCUMENT.lines().filter(|line| line.starts_with("| `pondage_"));
+        let rows = DOCUMENT
+            .lines()
+            .filter(|line| line.starts_with("| `pondage_") && !line.starts_with("| `pondage_operator_"));
         rows.map(|line| {
             let cells: Vec<&str> = line.trim_matches('|').split('|').map(|cell| cell.trim()).collect();
             let bare = |cell: &str| cell.replace('`', "");
@@ -218,14 +186,9 @@ mod tests {
 
     #[test]
     fn the_document_lists_what_is_registered() {
-        let word = |kind| match kind {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
-        };
         let kept: BTreeSet<_> = catalogue::ALL
             .iter()
-            .map(|metric| (metric.name.to_owned(), word(metric.kind).to_owned(), metric.labels.join(", ")))
+            .map(|metric| (metric.name.to_owned(), metric.kind.as_str().to_owned(), metric.labels.join(", ")))
             .collect();
         assert_eq!(kept.len(), catalogue::ALL.len(), "no name twice");
         let documented = documented();
@@ -248,6 +211,8 @@ mod tests {
         assert!(described.contains(catalogue::REQUESTS.name));
         kept.shard(pondage_model::ShardId(1));
         now.broker(&kept, true);
+        now.volume(Space { free_bytes: 1, size_bytes: 2 });
+        now.left_out(&Streams::default());
         cluster::tests::fill(&now.cluster);
         let mut families = kept.0.registry.gather();
         families.extend(now.registry.gather());

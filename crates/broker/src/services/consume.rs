@@ -15,39 +15,12 @@ use pondage_protocol::{
 use tokio::task::JoinHandle;
 use tonic::Streaming;
 
-use super::{
-    Services,
-    edge::refusal_of,
-    outbound::{Gone, Outbound},
-};
+use super::{Services, edge::refusal_of, outbound::Outbound, session::End};
 
-/// How long a client may take for its first step.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// Verdicts and commits of one session that are not answered yet; then its steps are not read.
 const PENDING_MAX: usize = 1_024;
 /// How often a session looks for what nobody tells it.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How a session ends.
-#[derive(Debug, PartialEq)]
-enum End {
-    /// The consumer closed it.
-    Closed,
-    /// The consumer's connection is gone, or it left without a word.
-    Lost,
-    /// The consumer broke the rules.
-    Expelled(Refusal),
-    /// The broker can't go on with it.
-    Failed(Refusal),
-    /// The broker stops.
-    Stopping,
-}
-
-impl From<Gone> for End {
-    fn from(_: Gone) -> Self {
-        Self::Lost
-    }
-}
 
 /// What the consumer sends.
 struct Inbound {
@@ -87,30 +60,22 @@ impl<D: Disk> Services<D> {
         out: Outbound<v1::ConsumeResponse>,
     ) {
         let mut inbound = Inbound { stream, steps: Steps::default() };
-        let first = tokio::select! {
-            first = inbound.next() => first,
-            () = tokio::time::sleep(START_TIMEOUT) => {
-                Err(End::Expelled(Refusal::ProtocolState { what: "no first step in 10 s" }))
-            }
-            () = self.0.stopping.cancelled() => Err(End::Stopping),
-            () = out.closed() => Err(End::Lost),
-        };
+        let first = self.first_step(inbound.next(), &out).await;
         let end = match first {
             Ok(Step::Start { source: Source::Queue { name, lease_millis }, credit }) => {
                 queue::serve(&self, inbound, &out, name, lease_millis, credit).await
             }
-            Ok(Step::Start { source: Source::Topic { name, partitions, group, start, starts }, credit }) => {
-                let wanted = topic::Wanted { name, partitions, group, start, starts };
+            Ok(Step::Start {
+                source: Source::Topic { name, partitions, group, start, starts, assignment },
+                credit,
+            }) => {
+                let wanted = topic::Wanted { name, partitions, group, start, starts, assignment };
                 topic::serve(&self, inbound, &out, wanted, credit).await
             }
             Ok(_) => End::Expelled(Refusal::ProtocolState { what: "a consume stream begins with start" }),
             Err(end) => end,
         };
-        let refusal = match end {
-            End::Closed | End::Lost => return,
-            End::Expelled(refusal) | End::Failed(refusal) => refusal,
-            End::Stopping => Refusal::ShuttingDown,
-        };
+        let Some(refusal) = end.refusal() else { return };
         let error = consume_response::Step::Error(self.error(&refusal));
         // Nobody may be there to hear it.
         drop(out.send(response(error)).await);

@@ -10,9 +10,13 @@ use pondage_protocol::{
     groups::{GetOffsets, GroupPartition, SetOffsets},
     v1,
 };
-use tonic::{Response, Status};
+use tonic::{Response, Status, Streaming};
 
-use super::{Place, Services, partition_of, places_of};
+use super::{
+    Place, Services,
+    outbound::{Outbound, OutboundStream},
+    partition_of, places_of,
+};
 use crate::{
     handle::Progress,
     metrics::Method,
@@ -21,6 +25,20 @@ use crate::{
 
 #[tonic::async_trait]
 impl<D: Disk> v1::groups_server::Groups for Services<D> {
+    type JoinStream = OutboundStream<v1::JoinResponse>;
+
+    async fn join(
+        &self,
+        request: tonic::Request<Streaming<v1::JoinRequest>>,
+    ) -> Result<Response<Self::JoinStream>, Status> {
+        let begin = async {
+            let (out, stream) = Outbound::channel();
+            tokio::spawn(self.clone().join_stream(request.into_inner(), out));
+            Ok(stream)
+        };
+        self.served(Method::Join, begin).await
+    }
+
     async fn get_offsets(
         &self,
         request: tonic::Request<v1::GetOffsetsRequest>,
@@ -38,8 +56,8 @@ impl<D: Disk> v1::groups_server::Groups for Services<D> {
 
 impl<D: Disk> Services<D> {
     /// Where a group of this topic begins that was never there.
-    pub(super) fn group_start(&self, group: &Name, topic: &Name) -> Result<StartAt, Refusal> {
-        let settings = self.handle().group(group)?;
+    pub(super) async fn group_start(&self, group: &Name, topic: &Name) -> Result<StartAt, Refusal> {
+        let settings = &self.handle().group(group).await?.settings;
         let reads = match &settings.source {
             GroupSource::Topics(topics) => topics.contains(topic),
             GroupSource::Queue(_) => false,
@@ -80,7 +98,7 @@ impl<D: Disk> Services<D> {
 
     async fn offsets(&self, request: v1::GetOffsetsRequest) -> Result<v1::GetOffsetsResponse, Refusal> {
         let GetOffsets { group, topic } = GetOffsets::try_from(request)?;
-        let start = self.group_start(&group, &topic)?;
+        let start = self.group_start(&group, &topic).await?;
         let route = self.topic(&topic)?;
         let places: Vec<Place> = places_of(&route).collect();
         let partitions = self.stand(&group, start, &places).await?;
@@ -91,7 +109,7 @@ impl<D: Disk> Services<D> {
 
     async fn move_cursors(&self, request: v1::SetOffsetsRequest) -> Result<v1::SetOffsetsResponse, Refusal> {
         let SetOffsets { group, topic, seeks } = SetOffsets::try_from(request)?;
-        let start = self.group_start(&group, &topic)?;
+        let start = self.group_start(&group, &topic).await?;
         let route = self.topic(&topic)?;
         let mut places = Vec::with_capacity(seeks.len());
         for (partition, _) in &seeks {

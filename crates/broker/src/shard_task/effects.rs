@@ -57,6 +57,7 @@ impl<D: Disk> ShardTask<D> {
                 tracing::debug!(shard = self.shard.id().get(), epoch = epoch.get(), "follows");
                 // Their sessions end, and look for the new leader.
                 self.consumers.clear();
+                self.members.clear();
                 self.followers.clear();
             }
             ShardEffect::FindCheckpoint { below } => {
@@ -91,6 +92,16 @@ impl<D: Disk> ShardTask<D> {
                     if !done {
                         self.detach_lost(dispatch.stream, consumer);
                     }
+                }
+            }
+            ShardEffect::Notify(notice) => {
+                // A member that is gone is found by the sweep.
+                let (consumer, done) = (notice.consumer, notice.done);
+                if let Some((_, notices)) = self.members.get(&consumer) {
+                    notices.send_replace(Some(notice));
+                }
+                if done {
+                    self.members.remove(&consumer);
                 }
             }
             ShardEffect::Progress { reader, start, end, .. } => {
@@ -148,20 +159,24 @@ impl<D: Disk> ShardTask<D> {
         });
     }
 
-    pub(super) fn detach_lost(&mut self, stream: StreamId, consumer: ConsumerId) {
+    /// Asks in the place of somebody who is gone; nobody waits for the answer.
+    pub(super) fn ask_for_the_lost(&self, request: ShardRequest) {
         let (answer, _) = oneshot::channel();
-        let request = ShardRequest::Delivery(delivery::Request::Detach { stream, consumer, lost: true });
         drop(self.events.send(Message::Ask(request, answer)));
     }
 
-    fn give_back(&mut self, grants: &Grants) {
+    pub(super) fn detach_lost(&self, stream: StreamId, consumer: ConsumerId) {
+        let detach = delivery::Request::Detach { stream, consumer, lost: true };
+        self.ask_for_the_lost(ShardRequest::Delivery(detach));
+    }
+
+    fn give_back(&self, grants: &Grants) {
         for run in &grants.runs {
             let lease = Lease { epoch: grants.epoch, attempt: run.attempt };
             let items = (0..u64::from(run.count)).map(|index| (run.first.plus(index), lease)).collect();
             let verdict = delivery::Verdict::Return;
             let request = delivery::Request::Settle { stream: grants.stream, items, verdict };
-            let (answer, _) = oneshot::channel();
-            drop(self.events.send(Message::Ask(ShardRequest::Delivery(request), answer)));
+            self.ask_for_the_lost(ShardRequest::Delivery(request));
         }
     }
 }

@@ -9,6 +9,14 @@ async fn publish_to(cluster: &mut Cluster, partition: u32, values: &[&str]) {
     cluster.send(request).await.expect("published");
 }
 
+/// Waits until the reader has everything: what ends it later races with that otherwise.
+async fn caught_up(reader: &mut Consumer) {
+    match reader.next().await {
+        Some(consume_response::Step::CaughtUp(_)) => {}
+        other => panic!("not caught up: {other:?}"),
+    }
+}
+
 async fn commit(consumer: &mut Consumer, partition: u32, offset: u64) -> Option<v1::Error> {
     let commit = v1::ConsumeCommit { request_id: 9, partition, offset };
     consumer.step(consume_request::Step::Commit(commit)).await;
@@ -175,12 +183,9 @@ async fn what_a_reader_may_not_do_ends_it() {
     cluster.group("billing", "other").await;
     let mut reader = cluster.consume(topic_source("events", None), 1).await;
     reader.started().await;
+    caught_up(&mut reader).await;
     let step = consume_request::Step::Commit(v1::ConsumeCommit { request_id: 1, partition: 0, offset: 0 });
     reader.step(step).await;
-    match reader.next().await {
-        Some(consume_response::Step::CaughtUp(_)) => {}
-        other => panic!("{other:?}"),
-    }
     assert_eq!(reader.error().await.code, "PROTOCOL_STATE");
     for (topic, group, code) in [
         ("events", "billing", "INVALID_ARGUMENT"),
@@ -199,6 +204,7 @@ async fn a_deleted_topic_ends_its_readers() {
     cluster.topic("events", 1).await;
     let mut reader = cluster.consume(topic_source("events", None), 1).await;
     reader.started().await;
+    caught_up(&mut reader).await;
     let request = v1::DeleteRequest {
         kind: v1::ResourceKind::Topic.into(),
         name: "events".to_owned(),
@@ -206,9 +212,5 @@ async fn a_deleted_topic_ends_its_readers() {
         ..v1::DeleteRequest::default()
     };
     assert!(cluster.admin.delete(request).await.expect("deleted").into_inner().deleted);
-    match reader.next().await {
-        Some(consume_response::Step::CaughtUp(_)) => {}
-        other => panic!("{other:?}"),
-    }
     assert_eq!(reader.error().await.code, "NOT_FOUND");
 }

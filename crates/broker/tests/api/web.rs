@@ -1,5 +1,6 @@
 use std::{net::SocketAddr, time::Duration};
 
+use pondage_protocol::v1;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -61,7 +62,13 @@ async fn health_and_metrics_are_served() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
-    for name in ["pondage_shard_fsyncs_total{", "pondage_shard_written_bytes_total{", "process_open_fds "] {
+    for name in [
+        "pondage_shard_fsyncs_total{",
+        "pondage_shard_written_bytes_total{",
+        "pondage_volume_free_bytes ",
+        "pondage_volume_size_bytes ",
+        "process_open_fds ",
+    ] {
         assert!(text.contains(name), "{name} is not in\n{text}");
     }
 }
@@ -103,5 +110,76 @@ async fn the_native_port_tells_its_health_and_its_services() {
     let names: Vec<_> = services.service.iter().map(|service| service.name.as_str()).collect();
     for name in ["pondage.v1.Admin", "pondage.v1.Groups", "pondage.v1.Messages", "grpc.health.v1.Health"] {
         assert!(names.contains(&name), "{names:?}");
+    }
+}
+
+/// The head, and the body as it came.
+async fn get_gzip(address: SocketAddr) -> (String, Vec<u8>) {
+    let mut stream = TcpStream::connect(address).await.expect("it listens");
+    let request = "GET /metrics HTTP/1.1\r\nHost: broker\r\nAccept-Encoding: gzip\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.expect("an answer");
+    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head");
+    let body = answer.split_off(end + 4);
+    (String::from_utf8(answer).expect("text").to_ascii_lowercase(), body)
+}
+
+fn gunzip(body: &[u8]) -> String {
+    let mut text = String::new();
+    let mut decoder = flate2::read::GzDecoder::new(body);
+    std::io::Read::read_to_string(&mut decoder, &mut text).expect("whole");
+    text
+}
+
+/// Samples of streams, those of ages aside.
+fn of_streams(text: &str) -> Vec<&str> {
+    let is_ageless = |line: &&str| !line.contains("_age_seconds{") && !line.contains("_delay_seconds{");
+    let families = ["pondage_queue_", "pondage_topic_", "pondage_group_"];
+    text.lines()
+        .filter(|line| families.iter().any(|name| line.starts_with(name)))
+        .filter(is_ageless)
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_accepts_gzip_reads_the_same_in_fewer_bytes() {
+    let mut cluster = Cluster::start().await;
+    let web = cluster.broker.http_address;
+    cluster.topic("events", 2).await;
+    for round in 0..4 {
+        cluster.queue(&format!("orders-{round}")).await;
+        cluster.publish("orders-0", &["a"]).await;
+        let (head, body) = get_gzip(web).await;
+        for line in ["content-encoding: gzip", "vary: accept-encoding", "connection: close"] {
+            assert!(head.lines().any(|found| found == line), "{line} is not in\n{head}");
+        }
+        let (compressed, plain) = (gunzip(&body), get(web, "/metrics").await.1);
+        assert!(!plain.to_ascii_lowercase().contains("content-encoding"), "nobody asked for it");
+        assert_eq!(of_streams(&compressed), of_streams(&plain));
+        assert!(compressed.contains(&format!("pondage_queue_ready{{queue=\"orders-0\"}} {}\n", round + 1)));
+        assert!(compressed.contains(&format!("pondage_queue_ready{{queue=\"orders-{round}\"}} ")));
+        assert!(body.len() < compressed.len() / 2, "{} of {} bytes", body.len(), compressed.len());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_is_gone_from_the_next_scrape() {
+    let mut cluster = Cluster::start().await;
+    let web = cluster.broker.http_address;
+    cluster.queue("orders").await;
+    cluster.queue("kept").await;
+    // A partition has a shard of its own.
+    cluster.topic("events", 1).await;
+    let text = gunzip(&get_gzip(web).await.1);
+    assert!(text.contains("{queue=\"orders\"}") && text.contains(",topic=\"events\"}"), "{text}");
+    for (kind, name) in [(v1::ResourceKind::Queue, "orders"), (v1::ResourceKind::Topic, "events")] {
+        let (kind, name, policy) = (kind.into(), name.to_owned(), Some(v1::DeletionPolicy::Delete.into()));
+        let delete = v1::DeleteRequest { kind, name, policy, ..v1::DeleteRequest::default() };
+        assert!(cluster.admin.delete(delete).await.expect("answered").into_inner().deleted);
+    }
+    for text in [gunzip(&get_gzip(web).await.1), get(web, "/metrics").await.1] {
+        assert!(!text.contains("queue=\"orders\"") && !text.contains("topic=\"events\""), "{text}");
+        assert!(text.contains("{queue=\"kept\"}"), "{text}");
     }
 }

@@ -55,9 +55,10 @@ impl Catalog {
         let group = self.groups.get(name).ok_or_else(|| not_found(Kind::Group, name))?;
         check_uid(Kind::Group, name, &group.meta, if_uid)?;
 
+        let home = group.home;
         self.index.forget_group(group);
         self.groups.remove(name);
-        Ok(self.deleted(Kind::Group, name, &[]))
+        Ok(self.deleted(Kind::Group, name, &[home]))
     }
 
     /// A dead-letter queue or a group's source would leave a name behind that points nowhere.

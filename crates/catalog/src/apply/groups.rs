@@ -7,9 +7,10 @@ use pondage_model::{
 
 use super::validate;
 use crate::{
-    command::Outcome,
+    command::{Opened, Outcome},
     index::sources,
-    rows::{Group, Kind, Meta},
+    placement::{Loads, Wish, default_replicas},
+    rows::{Group, Kind},
     state::Catalog,
 };
 
@@ -32,18 +33,24 @@ impl Catalog {
             });
         }
 
-        let fresh = self.new_meta();
-        let group = self.groups.entry(name.clone()).or_insert_with(|| Group {
-            name: name.clone(),
-            meta: Meta { generation: 0, ..fresh },
-            settings: settings.clone(),
-        });
-        group.settings = settings.clone();
-        group.meta.generation += 1;
-        group.meta.changed = self.revision;
-        self.index.refer_group(group);
-        let meta = group.meta;
-        Ok(self.applied(Kind::Group, name, meta, Vec::new(), Vec::new()))
+        if let Some(group) = self.groups.get_mut(name) {
+            group.settings = settings.clone();
+            group.meta.generation += 1;
+            group.meta.changed = self.revision;
+            let meta = group.meta;
+            return Ok(self.applied(Kind::Group, name, meta, Vec::new(), Vec::new()));
+        }
+        let (mut streams, mut shards) = (Vec::new(), Vec::new());
+        let wish = Wish::home(self.brokers.len(), default_replicas(self))?;
+        let decision = Loads::of(self).place(&wish)?;
+        let home = self.take_place(decision, &wish.replication, &mut shards);
+        streams.push(Opened { stream: home.stream, shard: home.shard, partition: 0 });
+        let meta = self.new_meta();
+        let group = Group { name: name.clone(), meta, settings: settings.clone(), home };
+        let fresh_id = self.index.open_group(&group);
+        assert!(fresh_id, "the stream id of group {name} was taken");
+        self.groups.insert(name.clone(), group);
+        Ok(self.applied(Kind::Group, name, meta, streams, shards))
     }
 
     fn check_sources(&self, source: &GroupSource) -> Result<(), Refusal> {

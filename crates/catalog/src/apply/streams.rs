@@ -161,11 +161,12 @@ impl Catalog {
 
     /// Decides for `count` new streams, changing nothing.
     fn plan(&self, wish: &Wish, count: u32) -> Result<Vec<Decision>, Refusal> {
-        if self.index.stream_count() + count as usize > limits::STREAMS_MAX {
+        // The homes of groups have a limit of their own.
+        let streams = self.index.stream_count() - self.groups.len();
+        if streams + count as usize > limits::STREAMS_MAX {
             return Err(Refusal::Conflict {
                 what: format!(
-                    "the cluster has {} queues and partitions; {count} more exceed the limit of {}",
-                    self.index.stream_count(),
+                    "the cluster has {streams} queues and partitions; {count} more exceed the limit of {}",
                     limits::STREAMS_MAX
                 ),
             });
@@ -175,7 +176,7 @@ impl Catalog {
     }
 
     /// Carries a decision out: a new stream id, on a new shard if it was decided so.
-    fn take_place(
+    pub(super) fn take_place(
         &mut self,
         decision: Decision,
         replication: &Replication,

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueHint};
-use pondage_broker::{Broker, MemberOptions, Stopped, TlsFiles};
+use pondage_broker::{Broker, MemberOptions, Rack, RackSource, Stopped, TlsFiles};
 use pondage_model::{BrokerId, Uuid};
 
 use super::{
@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     exit::{Exit, Failure, Result},
-    logging::{self, LogFormat},
-    places::parse_duration,
+    logging::Logs,
+    places::{parse_duration, parse_timeout},
     signals::{Signals, or_at_once},
 };
 
@@ -26,7 +26,7 @@ const PEER_NAME: &str = "pondage-broker";
 A broker on an empty folder joins the cluster through the seeds. The first broker of a new cluster waits until it is told
 to begin it, once: the operator and `pondage up --brokers` do that.
 
-SIGTERM or Ctrl-C: it hands over what it leads, then stops. A second one ends it at once.
+SIGTERM or Ctrl-C: it hands over what it leads, then stops, within --stop-timeout. A second one ends it at once.
 
 Examples:
   pondage broker --cluster 6d1f0a52-0a1c-4a7e-9f8e-2f1c3b7d5e90 --seeds b1:7420,b2:7420 --data /var/lib/pondage \\
@@ -59,9 +59,14 @@ pub(crate) struct BrokerCommand {
           value_parser = parse_host_port)]
     seeds: Vec<String>,
 
-    /// Its failure domain, such as a zone: copies are spread over them
-    #[arg(long, value_name = "NAME", env = "PONDAGE_RACK")]
-    rack: Option<String>,
+    /// Its failure domain, such as a zone: copies are spread over them. - for none; without it, as it was before
+    #[arg(long, value_name = "NAME", env = "PONDAGE_RACK", value_parser = RackSource::parse)]
+    rack: Option<Rack>,
+
+    /// Files of which the first that says something names its failure domain; a new volume waits for them a while
+    #[arg(long, value_name = "FILE", env = "PONDAGE_RACK_FILE", value_delimiter = ',', num_args = 1..,
+          conflicts_with = "rack", value_hint = ValueHint::FilePath)]
+    rack_file: Vec<PathBuf>,
 
     /// With an empty folder: the broker whose place it takes, because that one's volume is gone for good
     #[arg(long, value_name = "BROKER", env = "PONDAGE_REPLACES", value_parser = parse_broker)]
@@ -86,17 +91,17 @@ pub(crate) struct BrokerCommand {
     #[arg(long, value_name = "NAME", env = "PONDAGE_TLS_PEER_NAME", default_value = PEER_NAME)]
     tls_peer_name: String,
 
+    /// How long a stop may take: hands over what it can, and closes its logs in time
+    #[arg(long, value_name = "DURATION", env = "PONDAGE_STOP_TIMEOUT", value_parser = parse_timeout,
+          default_value = "50s")]
+    stop_timeout: Duration,
+
     /// Write the addresses to this file, as JSON, once it listens
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     address_file: Option<PathBuf>,
 
-    /// The form of the logs on stderr
-    #[arg(long, value_enum, default_value_t, value_name = "FORM")]
-    log_format: LogFormat,
-
-    /// What is logged: a level, or directives such as info,pondage_broker=debug [default: warn as text, info as JSON]
-    #[arg(long, value_name = "LEVEL", env = "RUST_LOG")]
-    log_level: Option<String>,
+    #[command(flatten)]
+    logs: Logs,
 
     /// For tests: every sync takes this much longer
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, hide = true)]
@@ -119,8 +124,9 @@ enum End {
 
 impl BrokerCommand {
     pub(crate) async fn run(&self) -> Result<Exit> {
-        logging::start(self.log_format, self.log_level.as_deref())?;
+        // First of all: the first process of a container does not hear a signal that nobody waits for.
         let mut signals = Signals::new()?;
+        self.logs.start()?;
         let address_file = self.address_file.as_deref().map(AddressFile::claim).transpose()?;
         let together = end_of_stdin(self.supervised);
         tokio::pin!(together);
@@ -151,7 +157,7 @@ impl BrokerCommand {
             () = &mut together => End::Together,
         };
         let stopped = match &end {
-            End::Alone => or_at_once(&mut signals, hand_over(broker)).await,
+            End::Alone => or_at_once(&mut signals, hand_over(broker, self.stop_timeout)).await,
             End::Together | End::Broken(_) => or_at_once(&mut signals, broker.close()).await,
         };
         drop(address_file);
@@ -178,10 +184,17 @@ impl BrokerCommand {
             http: self.http,
             cluster: self.cluster,
             seeds: self.seeds.clone(),
-            rack: self.rack.clone(),
+            rack: self.rack_source(),
             replaces: self.replaces,
             tls,
             sync_delay: self.sync_delay,
+        }
+    }
+
+    fn rack_source(&self) -> RackSource {
+        match &self.rack {
+            None if !self.rack_file.is_empty() => RackSource::Files(self.rack_file.clone()),
+            said => RackSource::Said(said.clone().unwrap_or_default()),
         }
     }
 
@@ -194,7 +207,7 @@ impl BrokerCommand {
 }
 
 /// Stops the broker, and says how many shards wait for another leader.
-async fn hand_over(broker: Broker) -> Stopped {
+async fn hand_over(broker: Broker, limit: Duration) -> Stopped {
     let mut led = broker.led();
     let telling = async move {
         let mut said = 0;
@@ -209,7 +222,7 @@ async fn hand_over(broker: Broker) -> Stopped {
             }
         }
     };
-    let stopping = broker.stop();
+    let stopping = broker.stop_within(limit);
     tokio::pin!(telling, stopping);
     let mut is_telling = true;
     loop {
@@ -291,7 +304,8 @@ mod tests {
         .expect("valid");
         let options = line.options();
         assert_eq!(options.seeds, ["b1:7420", "b2:7420"]);
-        assert_eq!((options.rack.as_deref(), options.replaces), (Some("east"), Some(BrokerId(2))));
+        let east = RackSource::Said(Rack::Named("east".to_owned()));
+        assert_eq!((options.rack, options.replaces), (east, Some(BrokerId(2))));
         assert_eq!(options.cluster.to_string(), CLUSTER);
         let tls = options.tls.expect("asked for");
         assert_eq!((tls.ca, tls.peer_name.as_str()), (PathBuf::from("a"), PEER_NAME));
@@ -299,6 +313,22 @@ mod tests {
         let plain = parse(&[]).expect("valid");
         assert_eq!(plain.server("0.0.0.0:9".parse().expect("an address")), "http://127.0.0.1:9");
         assert!(plain.options().tls.is_none() && plain.options().seeds.is_empty());
+        assert_eq!(plain.stop_timeout, Duration::from_secs(50), "less than the grace of a pod");
+    }
+
+    #[test]
+    fn a_rack_is_said_or_found_in_files() {
+        let said = |name: &str| RackSource::Said(Rack::Named(name.to_owned()));
+        let files = |names: &[&str]| RackSource::Files(names.iter().map(PathBuf::from).collect());
+        for (rest, expected) in [
+            (&[][..], RackSource::Said(Rack::Unsaid)),
+            (&["--rack", "east"], said("east")),
+            (&["--rack", "-"], RackSource::Said(Rack::Nowhere)),
+            (&["--rack-file", "/pod/zone,/node/zone"], files(&["/pod/zone", "/node/zone"])),
+            (&["--rack-file", "/pod/zone", "/node/zone"], files(&["/pod/zone", "/node/zone"])),
+        ] {
+            assert_eq!(parse(rest).expect("valid").rack_source(), expected, "{rest:?}");
+        }
     }
 
     #[test]
@@ -311,6 +341,12 @@ mod tests {
             &["--advertise", "b1:0"],
             &["--replaces", "0"],
             &["--cluster", "x"],
+            &["--rack", ""],
+            &["--rack", "a\tb"],
+            &["--rack", "east", "--rack-file", "zone"],
+            &["--rack-file"],
+            &["--stop-timeout", "0s"],
+            &["--stop-timeout", "soon"],
         ] {
             assert!(parse(rest).is_err(), "{rest:?}");
         }

@@ -20,7 +20,7 @@ use super::{apply, print, remark};
 use crate::{
     exit::{Exit, Failure, Result},
     files,
-    logging::{self, LogFormat},
+    logging::Logs,
     places::parse_duration,
     signals::{Signals, or_at_once},
 };
@@ -66,13 +66,8 @@ pub(crate) struct Up {
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     address_file: Option<PathBuf>,
 
-    /// The form of the logs on stderr
-    #[arg(long, value_enum, default_value_t, value_name = "FORM")]
-    log_format: LogFormat,
-
-    /// What is logged: a level, or directives such as info,pondage_broker=debug [default: warn as text, info as JSON]
-    #[arg(long, value_name = "LEVEL", env = "RUST_LOG")]
-    log_level: Option<String>,
+    #[command(flatten)]
+    logs: Logs,
 
     /// For tests: every sync takes this much longer
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, hide = true)]
@@ -81,7 +76,7 @@ pub(crate) struct Up {
 
 impl Up {
     pub(crate) async fn run(&self) -> Result<Exit> {
-        logging::start(self.log_format, self.log_level.as_deref())?;
+        self.logs.start()?;
         let loaded = files::load(&self.files)?;
         let count = self.brokers.unwrap_or(1);
         check_local(&loaded, count.into()).map_err(|errors| files::invalid(&errors))?;

@@ -21,7 +21,7 @@ fn the_status_of_a_lone_broker_is_well() {
         .iter()
         .filter_map(|shard| shard["streams"].as_u64())
         .sum();
-    assert_eq!(streams, 5, "two queues and three partitions");
+    assert_eq!(streams, 6, "two queues, three partitions and the home of a group");
     assert_eq!(place.ok(&["cluster", "balance"]), "nothing to move\n");
     assert_eq!(place.json(&["cluster", "balance", "--dry-run", "-o", "json"])["leaderMoves"], json!([]));
     assert_eq!(place.ok(&["cluster", "raise-feature-level"]), "feature level 1 already\n");

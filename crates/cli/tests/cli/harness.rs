@@ -231,7 +231,7 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    fn of(args: &[&str], output: &Output) -> Self {
+    pub(crate) fn of(args: &[&str], output: &Output) -> Self {
         Self {
             args: args.iter().map(ToString::to_string).collect(),
             code: output.status.code(),

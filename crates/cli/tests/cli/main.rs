@@ -4,6 +4,7 @@ mod administering;
 mod clustered;
 mod completing;
 mod consuming;
+mod defining;
 mod harness;
 mod publishing;
 mod resources;

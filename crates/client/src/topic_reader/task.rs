@@ -21,7 +21,7 @@ use tokio::{
 use v1::{consume_request::Step as Request, consume_response::Step as Response};
 
 use super::{
-    COMMANDS, Command, Progress, Reply,
+    COMMANDS, Claim, Command, Progress, Reply,
     leg::{Ear, Leg, LegId, Said},
 };
 use crate::{
@@ -56,7 +56,7 @@ struct Commit {
 pub(super) struct Task {
     client: Client,
     topic: Name,
-    group: Option<Name>,
+    claim: Option<Claim>,
     options: ReaderOptions,
     commit_interval: Option<Duration>,
     inbox: Arc<Inbox<TopicEvent, Progress>>,
@@ -92,7 +92,7 @@ pub(super) struct Task {
 /// What a reader is made of.
 pub(super) struct Parts {
     pub(super) topic: Name,
-    pub(super) group: Option<Name>,
+    pub(super) claim: Option<Claim>,
     pub(super) options: ReaderOptions,
     pub(super) partitions: BTreeSet<u32>,
     pub(super) inbox: Arc<Inbox<TopicEvent, Progress>>,
@@ -103,15 +103,15 @@ pub(super) struct Parts {
 
 impl Task {
     pub(super) fn new(client: Client, parts: Parts) -> Self {
-        let Parts { topic, group, options, partitions, inbox, commands, opened, closing } = parts;
+        let Parts { topic, claim, options, partitions, inbox, commands, opened, closing } = parts;
         let (ear, said) = mpsc::channel(STEPS);
         let waits = Waits::new(client.options());
         let open_until = Instant::now() + client.options().deadline;
         Self {
             client,
             topic,
-            commit_interval: options.commit_interval.filter(|_| group.is_some()),
-            group,
+            commit_interval: options.commit_interval.filter(|_| claim.is_some()),
+            claim,
             options,
             inbox,
             commands,
@@ -234,16 +234,17 @@ impl Task {
     fn open(&mut self, broker: Broker, partitions: BTreeSet<u32>) {
         let given = self.options.starts.iter().filter(|(partition, _)| partitions.contains(partition));
         let mut starts: BTreeMap<u32, StartAt> = given.copied().collect();
-        if self.group.is_none() {
+        if self.claim.is_none() {
             let known = self.next_offsets.iter().filter(|(partition, _)| partitions.contains(partition));
             starts.extend(known.map(|(partition, offset)| (*partition, StartAt::Offset(*offset))));
         }
         let source = Source::Topic {
             name: self.topic.clone(),
             partitions: partitions.iter().copied().collect(),
-            group: self.group.clone(),
+            group: self.claim.as_ref().map(|claim| claim.group.clone()),
             start: self.options.start,
             starts: starts.into_iter().collect(),
+            assignment: self.claim.as_ref().and_then(|claim| claim.assignment),
         };
         let share = u64::from(self.options.credit) * partitions.len() as u64 / self.partitions.len() as u64;
         let credit = u32::try_from(share).unwrap_or(self.options.credit).max(1);
@@ -344,7 +345,7 @@ impl Task {
         if !error.retriable() {
             return Err(error);
         }
-        if self.group.is_some() {
+        if self.claim.is_some() {
             // The cursor decides, and with it what was read and not committed comes again.
             self.inbox.with(|items, progress| {
                 items.retain(|item| !partitions.contains(&partition_of(item)));

@@ -89,6 +89,7 @@ impl Stream {
         match &self.kind {
             Kind::Queue(queue) => queue.put_into(out),
             Kind::Topic(topic) => topic.put(out),
+            Kind::Home(home) => home.put(out),
         }
     }
 
@@ -109,6 +110,7 @@ impl Stream {
         stream.kind = match &stream.kind {
             Kind::Queue(_) => Kind::Queue(Box::new(Queue::restore(input, stream.end.0, stream.clock)?)),
             Kind::Topic(_) => Kind::Topic(Wire::take(input)?),
+            Kind::Home(_) => Kind::Home(Wire::take(input)?),
         };
         if stream.start() > stream.end {
             return Err(Malformed("a stream that starts behind its end"));

@@ -5,6 +5,7 @@ mod ages;
 mod checkpoint;
 mod counters;
 mod ended;
+mod home;
 pub(crate) mod message;
 mod producers;
 mod queue;
@@ -19,6 +20,7 @@ use pondage_model::{Body, Entry, MoveSeq, Position, StreamId, entry::Move};
 
 pub use counters::Counters;
 pub(crate) use ended::Ended;
+pub use home::{Home, Owner, Ownership};
 pub(crate) use producers::Verdict;
 pub use queue::Queue;
 pub(crate) use queue::offsets;

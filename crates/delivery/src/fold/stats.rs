@@ -83,6 +83,7 @@ impl Stream {
                     })
                     .collect();
             }
+            Kind::Home(_) => {}
         }
         stats
     }

@@ -8,7 +8,7 @@ use pondage_model::{
     settings::StreamSettings,
 };
 
-use super::{ages::Ages, counters::Counters, producers::Producers, queue::Queue, topic::Topic};
+use super::{ages::Ages, counters::Counters, home::Home, producers::Producers, queue::Queue, topic::Topic};
 
 /// What a stream is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub enum Kind {
     Queue(Box<Queue>),
     /// A log with cursors.
     Topic(Topic),
+    /// The membership of a consumer group.
+    Home(Home),
 }
 
 /// A stream as of some entry.
@@ -45,6 +47,7 @@ impl Stream {
                 Kind::Queue(queue)
             }
             StreamSettings::Topic(_) => Kind::Topic(Topic::default()),
+            StreamSettings::Home(_) => Kind::Home(Home::default()),
         };
         Self {
             open,
@@ -77,6 +80,7 @@ impl Stream {
         match &self.kind {
             Kind::Queue(queue) => queue.first_unsettled().map_or(self.end, Offset),
             Kind::Topic(topic) => topic.start(),
+            Kind::Home(_) => self.end,
         }
     }
 
@@ -86,7 +90,7 @@ impl Stream {
         self.start()
     }
 
-    /// Queue or topic.
+    /// Queue, topic or home.
     #[must_use]
     pub fn kind(&self) -> &Kind {
         &self.kind
@@ -122,12 +126,19 @@ impl Stream {
         if let Kind::Topic(topic) = &self.kind { Some(topic) } else { None }
     }
 
+    /// The membership, if it is a consumer group's home.
+    #[must_use]
+    pub fn home(&self) -> Option<&Home> {
+        if let Kind::Home(home) = &self.kind { Some(home) } else { None }
+    }
+
     /// Messages that nobody is done with: a queue's unsettled ones, all that a topic keeps.
     #[must_use]
     pub fn messages(&self) -> u64 {
         match &self.kind {
             Kind::Queue(queue) => queue.len(),
             Kind::Topic(topic) => self.end.0 - topic.start().0,
+            Kind::Home(_) => 0,
         }
     }
 
@@ -145,6 +156,10 @@ impl Stream {
             body => match &mut self.kind {
                 Kind::Queue(queue) => apply_to_queue(queue, entry, body, &mut self.counters)?,
                 Kind::Topic(topic) => apply_to_topic(topic, body, self.end)?,
+                Kind::Home(home) => match body {
+                    Body::Membership(membership) => home.apply(membership)?,
+                    _ => return Err("an entry that groups do not have"),
+                },
             },
         }
         self.ages.forget_below(self.start());
@@ -162,6 +177,9 @@ impl Stream {
     fn publish(&mut self, publish: &Publish, time: LogTime) -> Result<(), &'static str> {
         if publish.base_offset != self.end || publish.count == 0 {
             return Err("a publish continues its stream and has messages");
+        }
+        if let Kind::Home(_) = self.kind {
+            return Err("messages for a group");
         }
         if let Kind::Queue(queue) = &mut self.kind {
             queue.publish(self.end.0, publish.count, &publish.attributes.timing)?;

@@ -1,7 +1,7 @@
 //! Cursors of groups over a topic's partition.
 
 use pondage_model::{
-    Body, GroupEpoch, Name, Offset, Refusal, StreamId,
+    AssignmentEpoch, Body, GroupEpoch, Name, Offset, Refusal, StreamId,
     entry::Cursor,
     limits,
     planted::{self, Fault},
@@ -11,14 +11,21 @@ use super::{Decision, Leading, Reply};
 use crate::fold::{Stream, Topic};
 
 impl Leading {
-    pub(super) fn claim(&self, id: StreamId, end: Offset, group: Name, start: Offset) -> Decision {
+    pub(super) fn claim(
+        &self,
+        id: StreamId,
+        end: Offset,
+        group: Name,
+        start: Offset,
+        owner: Option<AssignmentEpoch>,
+    ) -> Decision {
         self.on_topic(id, |topic| {
             let (epoch, offset) = match topic.group(&group) {
-                Some(known) => (known.epoch.next(), known.offset),
+                Some(known) => (next_claim(known.epoch, owner)?, known.offset),
                 None if topic.group_count() >= limits::GROUPS_PER_STREAM_MAX => {
                     return Err(Refusal::Busy { what: "groups of this partition" });
                 }
-                None => (GroupEpoch(1), start.min(end)),
+                None => (next_claim(GroupEpoch::ZERO, owner)?, start.min(end)),
             };
             Ok(claimed(id, group, epoch, offset.max(topic.start())))
         })
@@ -88,9 +95,22 @@ impl Leading {
     fn on_topic(&self, id: StreamId, decide: impl FnOnce(&Topic) -> Result<Decision, Refusal>) -> Decision {
         let topic = self.state.stream(id).and_then(Stream::topic);
         let not_a_topic = || Refusal::InvalidArgument {
-            what: "a queue has no cursors and is not trimmed: its messages are settled".into(),
+            what: "only a topic has cursors and is trimmed: a queue's messages are settled".into(),
         };
         topic.ok_or_else(not_a_topic).and_then(decide).unwrap_or_else(Into::into)
+    }
+}
+
+/// Under which term somebody owns a partition who claims it after `last`. A member of the group says by which
+/// assignment it was given the partition, so that one who has not heard of a later assignment takes it from nobody.
+fn next_claim(last: GroupEpoch, owner: Option<AssignmentEpoch>) -> Result<GroupEpoch, Refusal> {
+    match owner {
+        Some(owner) if owner < last.assignment() => Err(Refusal::Fenced { by: last }),
+        Some(owner) if owner > last.assignment() => {
+            let what = || format!("no group ever had assignment {owner}");
+            GroupEpoch::first_under(owner).ok_or_else(|| Refusal::InvalidArgument { what: what() })
+        }
+        _ => Ok(last.next()),
     }
 }
 

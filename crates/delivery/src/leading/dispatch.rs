@@ -74,7 +74,7 @@ impl Leading {
         let Some(committed) = committed.stream(id) else { return Vec::new() };
         let lease_millis = match &stream.open.settings {
             StreamSettings::Queue(settings) => settings.ack_timeout_millis,
-            StreamSettings::Topic(_) => return Vec::new(),
+            StreamSettings::Topic(_) | StreamSettings::Home(_) => return Vec::new(),
         };
         let Some(queue) = stream.queue() else { return Vec::new() };
         if work.expiry_due(queue, now) {
@@ -83,6 +83,9 @@ impl Leading {
         let wanted = work.consumers.demand().min(*budget);
         let candidates = collect(work, stream, committed, now, wanted);
         *budget -= candidates.iter().map(|(run, _)| run.end - run.start).sum::<u64>();
+        if !candidates.is_empty() {
+            self.changes.note(id);
+        }
         let dispatches = hand_out(work, stream, candidates, Terms { id, epoch, now, lease_millis });
         work.unlogged_grants.iter().next().map(|_| self.unlogged.insert(id));
         dispatches

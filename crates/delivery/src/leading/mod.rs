@@ -1,9 +1,12 @@
 //! The leader's side: it decides requests, gives leases and watches the time, on the fold over everything that
 //! it appended, committed or not.
 
+mod assign;
+mod changes;
 mod consumers;
 mod cursors;
 mod dispatch;
+mod home;
 mod outcomes;
 mod publish;
 mod request;
@@ -23,6 +26,8 @@ use pondage_model::{
     settings::StreamSettings,
 };
 
+pub use changes::{Changed, Mark};
+pub use home::{Held, Notice};
 pub use request::{ConsumerId, Decision, Dispatch, Draft, Reply, Request, Settled, Verdict};
 
 use crate::fold::{
@@ -30,6 +35,8 @@ use crate::fold::{
     message::{HELD, Place, State},
     offsets,
 };
+use changes::Changes;
+use home::has_members;
 use outcomes::{Policy, chunks};
 use work::Work;
 
@@ -50,10 +57,15 @@ pub struct Leading {
     unlogged: BTreeSet<StreamId>,
     /// Consumers whose queue was closed, to be told.
     orphans: Vec<(StreamId, ConsumerId)>,
+    /// Groups some of whose members were told something else than what is.
+    untold: BTreeSet<StreamId>,
+    /// Connections that speak for no member any more, to be told.
+    dismissed: Vec<(StreamId, ConsumerId)>,
     /// When it dispatched last.
     looked: LogTime,
     /// Where the last dispatch stopped because it had given enough for one call.
     resume: Option<StreamId>,
+    changes: Changes,
 }
 
 impl Leading {
@@ -70,11 +82,19 @@ impl Leading {
             wakes: BTreeSet::new(),
             unlogged: BTreeSet::new(),
             orphans: Vec::new(),
+            untold: BTreeSet::new(),
+            dismissed: Vec::new(),
             looked: LogTime(i64::MIN),
             resume: None,
+            changes: Changes::default(),
         };
         let ids: Vec<_> = committed.streams().map(|(id, _)| id).collect();
-        ids.into_iter().for_each(|id| leading.refresh(id));
+        for id in ids {
+            if committed.stream(id).is_some_and(has_members) {
+                leading.membership_changed(id);
+            }
+            leading.refresh(id);
+        }
         leading
     }
 
@@ -120,8 +140,11 @@ impl Leading {
             }
             Request::Credit { consumer, add, .. } => self.credit(id, consumer, add),
             Request::Detach { consumer, lost, .. } => self.detach(id, now, consumer, lost),
+            Request::Join { consumer, member, .. } => self.join(id, consumer, member),
+            Request::Release { consumer, partitions, .. } => self.release(id, consumer, &partitions),
+            Request::Leave { consumer, lost, .. } => self.leave(id, now, consumer, lost),
             Request::Purge { .. } => self.purge(id),
-            Request::Claim { group, start, .. } => self.claim(id, end, group, start),
+            Request::Claim { group, start, owner, .. } => self.claim(id, end, group, start, owner),
             Request::Commit { group, epoch, offset, .. } => self.commit(id, end, group, epoch, offset),
             Request::Seek { group, offset, .. } => self.seek(id, end, group, offset),
             Request::DropGroup { group, .. } => self.drop_group(id, group),
@@ -150,8 +173,10 @@ impl Leading {
             Body::Settings(_) => {
                 if let (Some(work), Some(stream)) = (self.work.get_mut(&id), self.state.stream(id)) {
                     work.take_settings(stream);
+                    work.attendance.is_changed = has_members(stream);
                 }
             }
+            Body::Membership(_) => self.membership_changed(id),
             Body::Accept(runs) => runs.iter().for_each(|run| self.lease_ended(id, lease_offsets(run))),
             Body::Release(runs) => {
                 for run in runs {
@@ -165,6 +190,7 @@ impl Leading {
             Body::Move(moved) => self.lease_ended(id, offsets(moved.offset, 1)),
             _ => {}
         }
+        self.changes.note(id);
         self.refresh(id);
     }
 
@@ -196,8 +222,10 @@ impl Leading {
     }
 
     fn forget_stream(&mut self, id: StreamId) {
+        self.changes.close(id);
         if let Some(work) = self.work.remove(&id) {
             self.orphans.extend(work.consumers.ids().map(|consumer| (id, consumer)));
+            self.dismissed.extend(work.attendance.consumers().map(|consumer| (id, consumer)));
             if let Some(wake) = work.wake {
                 self.wakes.remove(&(wake, id));
             }

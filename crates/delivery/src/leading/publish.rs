@@ -49,6 +49,10 @@ fn decide(id: StreamId, stream: &Stream, now: LogTime, publish: Publishing) -> R
         let (bytes, limit) = (batch.len() as u64, limits::BATCH_BYTES_MAX as u64);
         return Err(Refusal::TooLarge { what: "the batch", bytes, limit });
     }
+    if stream.home().is_some() {
+        let what = "a group takes no messages: publish to a topic or queue".to_owned();
+        return Err(Refusal::InvalidArgument { what });
+    }
     let timing = timing(&stream.open.settings, now, count, delay_millis, ttl_millis)?;
     let mut drafts = Vec::new();
     if let Some(stamp) = producer {

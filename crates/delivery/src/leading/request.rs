@@ -2,8 +2,9 @@
 
 use bytes::Bytes;
 use pondage_model::{
-    Body, GroupEpoch, Lease, MoveSeq, Name, Offset, Refusal, StreamId,
+    AssignmentEpoch, Body, GroupEpoch, Lease, MoveSeq, Name, Offset, Refusal, StreamId,
     entry::{Granted, MovedFrom, Open, ProducerStamp},
+    membership::GroupMember,
     settings::StreamSettings,
 };
 
@@ -62,6 +63,34 @@ pub enum Request {
         /// Messages more.
         add: u32,
     },
+    /// Speak for a member of a group: what it owns arrives from [`super::Leading::notices`]. Who is no member yet
+    /// becomes one; of two connections that speak for one member the later is listened to.
+    Join {
+        /// The group's home.
+        stream: StreamId,
+        /// The connection.
+        consumer: ConsumerId,
+        /// The member.
+        member: GroupMember,
+    },
+    /// A member is done with partitions that it was to let go of.
+    Release {
+        /// The group's home.
+        stream: StreamId,
+        /// The member's connection.
+        consumer: ConsumerId,
+        /// The partitions, with the assignments by which they were given.
+        partitions: Vec<(StreamId, AssignmentEpoch)>,
+    },
+    /// Stop speaking for a member.
+    Leave {
+        /// The group's home.
+        stream: StreamId,
+        /// The connection; unknown ones are gone already.
+        consumer: ConsumerId,
+        /// Whether it was lost: the member has the group's session timeout to come back. Else it leaves the group.
+        lost: bool,
+    },
     /// Stop consuming: the consumer's leases end.
     Detach {
         /// The queue.
@@ -84,6 +113,9 @@ pub enum Request {
         group: Name,
         /// Where a group starts that was never here.
         start: Offset,
+        /// The assignment by which a member of the group was given the partition; none of somebody who takes it
+        /// without being a member.
+        owner: Option<AssignmentEpoch>,
     },
     /// Move a group's cursor forward.
     Commit {
@@ -157,6 +189,9 @@ impl Request {
             | Self::Attach { stream, .. }
             | Self::Credit { stream, .. }
             | Self::Detach { stream, .. }
+            | Self::Join { stream, .. }
+            | Self::Release { stream, .. }
+            | Self::Leave { stream, .. }
             | Self::Purge { stream }
             | Self::Claim { stream, .. }
             | Self::Commit { stream, .. }

@@ -33,8 +33,8 @@ impl Leading {
                 Decision::append(id, Body::Settings(settings), Reply::Done)
             }
             _ => {
-                Refusal::InvalidArgument { what: "a queue never becomes a topic, nor a topic a queue".into() }
-                    .into()
+                let what = "what is a queue, a topic or a group never becomes another one of these".into();
+                Refusal::InvalidArgument { what }.into()
             }
         }
     }
@@ -48,7 +48,7 @@ impl Leading {
         once: bool,
     ) -> Decision {
         let Some(stream) = self.state.stream(id).filter(|stream| stream.queue().is_some()) else {
-            let what = "a topic gives no leases: read it by offset".into();
+            let what = "only a queue gives leases: a topic is read by offset".into();
             return Refusal::InvalidArgument { what }.into();
         };
         let work = self.work.entry(id).or_insert_with(|| Work::new(stream));

@@ -32,6 +32,7 @@ impl Leading {
             }
             drafts.extend(self.forget_idle_producers(id, now, &mut budget));
             drafts.extend(self.end_queue_times(id, now, &mut budget));
+            drafts.extend(self.rebalance(id, now));
             self.refresh(id);
         }
         drafts

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use pondage_model::{LogTime, ShardId, StreamId, limits, settings::StreamSettings};
 
-use super::{consumers::Consumers, outcomes::Policy};
+use super::{consumers::Consumers, home::Attendance, outcomes::Policy};
 use crate::{
     fold::{Queue, Stream, message::HELD},
     ranges::RangeSet,
@@ -16,6 +16,8 @@ pub(super) struct Work {
     /// Where dead letters go, once the catalog knows.
     pub(super) target: Option<(ShardId, StreamId)>,
     pub(super) consumers: Consumers,
+    /// Of a group's home: who is connected.
+    pub(super) attendance: Attendance,
     /// Messages whose current lease the log does not know.
     pub(super) unlogged_grants: RangeSet,
     /// Messages whose current lease the log knows with an older deadline.
@@ -41,6 +43,7 @@ impl Work {
         let mut work = Self {
             target: None,
             consumers: Consumers::default(),
+            attendance: Attendance::default(),
             unlogged_grants: RangeSet::default(),
             unlogged_renewals: RangeSet::default(),
             returned: BTreeSet::new(),
@@ -111,7 +114,9 @@ impl Work {
     pub(super) fn next_wake(&self, stream: &Stream, looked: LogTime) -> Option<LogTime> {
         let idle =
             stream.producers().idlest().map(|(used, _)| used.plus_millis(limits::PRODUCER_IDLE_MILLIS_MAX));
-        let Some(queue) = stream.queue() else { return idle };
+        let Some(queue) = stream.queue() else {
+            return [idle, self.attendance.next_wake()].into_iter().flatten().min();
+        };
         let mut wakes = [idle, queue.leased().first_time(), self.next_expiry(queue), None, None, None];
         if self.consumers.demand() > 0 {
             wakes[3] = self.returned.first().map(|&(ready_at, _)| ready_at);

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod watcher;
+
 use bytes::Bytes;
 use pondage_delivery::{
     ConsumerId, Dispatch, Draft, Leading, Reply, Request, Settled, ShardState, Stream, StreamStats, Verdict,

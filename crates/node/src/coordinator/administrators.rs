@@ -42,6 +42,7 @@ impl<C: catalog::Consensus> Coordinator<C> {
             | AdminRequest::List(_)
             | AdminRequest::HasStream(_)
             | AdminRequest::HasTarget(_)
+            | AdminRequest::HasGroup(_)
             | AdminRequest::Changes(_)
             | AdminRequest::Describe
             | AdminRequest::View { .. }
@@ -75,6 +76,7 @@ impl<C: catalog::Consensus> Coordinator<C> {
             AdminRequest::HasTarget(name) => Ok(AdminReply::Found(
                 self.catalog.topic(&name).is_some() || self.catalog.queue(&name).is_some(),
             )),
+            AdminRequest::HasGroup(name) => Ok(AdminReply::Found(self.catalog.group(&name).is_some())),
             AdminRequest::Changes(since) => {
                 let changes = self.catalog.changes_since(since).map(|changes| changes.cloned().collect());
                 Ok(AdminReply::Changes(changes, self.catalog.revision()))

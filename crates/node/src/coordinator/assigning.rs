@@ -93,6 +93,7 @@ impl<C: Consensus> Coordinator<C> {
         let row = self.catalog.shard(shard).filter(|_| holds(&self.catalog, shard, own.broker));
         let Some(row) = row else {
             if self.assigned.remove(&shard).is_some() {
+                self.catching_up.forget(shard);
                 self.leads_no_more(shard, effects);
                 self.shards.end(shard);
                 effects.push(CoordinatorEffect::RemoveShard(shard));
@@ -106,6 +107,7 @@ impl<C: Consensus> Coordinator<C> {
         }
         let told = assignment(row, own);
         let leads = leads(row, own);
+        self.catching_up.saw(row, own, known.is_none());
         self.assigned.insert(shard, now);
         if !leads {
             self.leads_no_more(shard, effects);

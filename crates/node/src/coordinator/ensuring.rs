@@ -28,7 +28,10 @@ impl<C: Consensus> Coordinator<C> {
         let Change { revision, kind, ref name, .. } = applied.change;
         effects.push(CoordinatorEffect::Changed(applied.change.clone()));
         let places = self.places_of(kind, name);
-        for place in &places {
+        // Who reads it has to hear of new partitions. Nobody waits for that.
+        let is_read = kind != Kind::Group;
+        let homes: Vec<StreamPlace> = self.catalog.homes_of_readers(name).filter(|_| is_read).collect();
+        for place in places.iter().chain(&homes) {
             self.shards.want(place.shard, place.stream, None);
         }
         let affected: BTreeSet<ShardId> = places.iter().map(|place| place.shard).collect();
@@ -46,7 +49,8 @@ impl<C: Consensus> Coordinator<C> {
             self.shards.wait_until_forgotten(name, answer);
         }
         self.settle(answer, effects);
-        affected.into_iter().for_each(|shard| self.ask_shard(shard, effects));
+        let told = affected.into_iter().chain(homes.into_iter().map(|home| home.shard));
+        told.collect::<BTreeSet<_>>().into_iter().for_each(|shard| self.ask_shard(shard, effects));
     }
 
     pub(super) fn deleted(
@@ -89,7 +93,7 @@ impl<C: Consensus> Coordinator<C> {
         match kind {
             Kind::Topic => self.catalog.topic(name).map(|topic| topic.partitions.clone()),
             Kind::Queue => self.catalog.queue(name).map(|queue| vec![queue.place]),
-            Kind::Group => None,
+            Kind::Group => self.catalog.group(name).map(|group| vec![group.home]),
         }
         .unwrap_or_default()
     }

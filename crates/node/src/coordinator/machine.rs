@@ -8,8 +8,9 @@ use pondage_catalog::{
 use pondage_model::{BrokerId, LogTime, Member, Position, Refusal, ShardId, Uuid, wire::Wire};
 
 use super::{
-    AdminRequest, CoordinatorEffect, CoordinatorEvent, Identity, PeerMessage, assigning::Asked,
-    failing_over::Leading, in_sync::Wishes, made::Made, registration::Registration, shards::Shards,
+    AdminRequest, CoordinatorEffect, CoordinatorEvent, Identity, PeerMessage, Rack, assigning::Asked,
+    failing_over::Leading, in_sync::Wishes, made::Made, readiness::CatchingUp, registration::Registration,
+    shards::Shards,
 };
 use crate::{LogClock, Now, shard::RequestId};
 
@@ -45,6 +46,8 @@ pub struct Coordinator<C: Consensus = OneVoter> {
     pub(super) assigned: BTreeMap<ShardId, ShardVersion>,
     /// Logs that the volume held at the start and the catalog has not been asked about.
     pub(super) held: BTreeSet<ShardId>,
+    /// The replicas here that were not in sync since this start.
+    pub(super) catching_up: CatchingUp,
     /// What the shards have to do, and who waits for it.
     pub(super) shards: Shards,
     /// What others are to do for answers that wait here, and the other way round.
@@ -148,6 +151,7 @@ impl<C: Consensus> Coordinator<C> {
             reads: BTreeMap::new(),
             assigned: BTreeMap::new(),
             held,
+            catching_up: CatchingUp::default(),
             shards: Shards::default(),
             made: Made::default(),
             wishes: Wishes::default(),
@@ -166,6 +170,11 @@ impl<C: Consensus> Coordinator<C> {
     #[must_use]
     pub const fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// What this start says of its failure domain: to be called before it begins.
+    pub fn stands_in(&mut self, rack: Rack) {
+        self.identity.rack = rack;
     }
 
     /// What the cluster knows besides messages, as far as it is committed.
@@ -269,6 +278,7 @@ impl<C: Consensus> Coordinator<C> {
         }
         let Some(broker) = self.broker() else { return };
         self.check_superseded(broker, effects);
+        self.catching_up.look();
         self.tell_made(effects);
         self.beat(broker, effects);
         if self.now_millis >= self.retry_at_millis {

@@ -20,7 +20,7 @@ use pondage_catalog::{Command, Consensus, FEATURE_LEVELS, ReadId};
 use pondage_model::{BrokerId, Incarnation, Refusal, Uuid};
 
 use super::{
-    Coordinator, CoordinatorEffect, Identity,
+    Coordinator, CoordinatorEffect, Identity, Rack,
     machine::{Purpose, Reading},
 };
 
@@ -127,7 +127,8 @@ impl<C: Consensus> Coordinator<C> {
             }
             Some(_) => {}
         }
-        if let Some(row) = self.catalog.broker_of(volume) {
+        let row = self.catalog.broker_of(volume);
+        if let Some(row) = row {
             if (row.incarnation, row.nonce) == (incarnation, nonce) {
                 self.registration.step = Step::Registered(row.id);
                 return self.registered_as(row.member(), effects);
@@ -137,12 +138,18 @@ impl<C: Consensus> Coordinator<C> {
             }
         }
         if self.may_try() && !self.is_proposed(|purpose| *purpose == Purpose::Register) {
+            let rack = match rack {
+                // Only a start of the volume changes it, and the row was read after this one.
+                Rack::Unsaid => row.and_then(|row| row.rack.clone()),
+                Rack::Nowhere => None,
+                Rack::Named(name) => Some(name.clone()),
+            };
             let command = Command::RegisterBroker {
                 volume,
                 incarnation,
                 nonce,
                 address: address.clone(),
-                rack: rack.clone(),
+                rack,
                 feature_levels: FEATURE_LEVELS,
                 replaces,
             };

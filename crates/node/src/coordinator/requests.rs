@@ -37,6 +37,8 @@ pub enum AdminRequest {
     HasStream(StreamId),
     /// Whether there is a topic or queue of this name.
     HasTarget(Name),
+    /// Whether there is a consumer group of this name.
+    HasGroup(Name),
     /// Changes after a revision, for a watch that begins or goes on.
     Changes(Revision),
     /// The cluster as a whole.
@@ -193,6 +195,15 @@ pub enum ResourceSettings {
     Topic(TopicSettings),
     Queue(QueueSettings),
     Group(GroupSettings),
+}
+
+/// A consumer group and where its members are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupRoute {
+    /// Its settings.
+    pub settings: GroupSettings,
+    /// Its home.
+    pub home: (StreamId, ShardId),
 }
 
 /// Where the messages of a name are.

@@ -3,7 +3,7 @@
 use pondage_catalog::{self as catalog, Catalog, Kind, StreamOwner};
 use pondage_model::{Name, StreamId, entry::Open, settings::StreamSettings};
 
-use super::{CoordinatorEffect, Resource, ResourceSettings, Route};
+use super::{CoordinatorEffect, GroupRoute, Resource, ResourceSettings, Route};
 use crate::shard::Ensure;
 
 /// How a stream should be, by the catalog.
@@ -11,7 +11,7 @@ pub(super) fn ensure(catalog: &Catalog, stream: StreamId) -> Ensure {
     let open = catalog.stream(stream).zip(catalog.stream_settings(stream)).map(|(found, settings)| {
         let (name, partition) = match &found.owner {
             StreamOwner::Partition { topic, partition } => (topic.clone(), *partition),
-            StreamOwner::Queue(queue) => (queue.clone(), 0),
+            StreamOwner::Queue(name) | StreamOwner::Home(name) => (name.clone(), 0),
         };
         Open { name, partition, settings }
     });
@@ -20,7 +20,7 @@ pub(super) fn ensure(catalog: &Catalog, stream: StreamId) -> Ensure {
             let target = catalog.queue(settings.dead_letter.as_ref()?)?;
             Some((target.place.shard, target.place.stream))
         }
-        StreamSettings::Topic(_) => None,
+        StreamSettings::Topic(_) | StreamSettings::Home(_) => None,
     });
     Ensure { stream, open, dead_letter, dropped_groups: Vec::new() }
 }
@@ -34,7 +34,9 @@ pub(super) fn resource(found: catalog::Resource<'_>) -> Resource {
         catalog::Resource::Queue(queue) => {
             (ResourceSettings::Queue(queue.settings.clone()), vec![queue.place])
         }
-        catalog::Resource::Group(group) => (ResourceSettings::Group(group.settings.clone()), Vec::new()),
+        catalog::Resource::Group(group) => {
+            (ResourceSettings::Group(group.settings.clone()), vec![group.home])
+        }
     };
     Resource {
         name: found.name().clone(),
@@ -50,7 +52,11 @@ pub(super) fn route(catalog: &Catalog, kind: Kind, name: &Name, effects: &mut Ve
     let found = catalog.resource(kind, name);
     effects.push(match (kind, found) {
         (Kind::Group, Some(catalog::Resource::Group(group))) => {
-            CoordinatorEffect::Group(name.clone(), Some(group.settings.clone()))
+            let home = (group.home.stream, group.home.shard);
+            CoordinatorEffect::Group(
+                name.clone(),
+                Some(GroupRoute { settings: group.settings.clone(), home }),
+            )
         }
         (Kind::Group, _) => CoordinatorEffect::Group(name.clone(), None),
         (_, found) => CoordinatorEffect::Route(

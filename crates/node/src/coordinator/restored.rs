@@ -115,7 +115,7 @@ fn shards_of(resource: &Resource<'_>) -> Vec<ShardId> {
     let places = match resource {
         Resource::Topic(topic) => topic.partitions.clone(),
         Resource::Queue(queue) => vec![queue.place],
-        Resource::Group(_) => Vec::new(),
+        Resource::Group(group) => vec![group.home],
     };
     let shards: BTreeSet<ShardId> = places.into_iter().map(|place| place.shard).collect();
     shards.into_iter().collect()

@@ -217,6 +217,7 @@ impl Shard {
         if self.is_serving() && self.replica.check_leader().is_ok() {
             self.act_on_time(log_time)?;
             self.grant(now, log_time);
+            self.notify_members();
             self.forward(now);
             self.log_lazily(now, log_time)?;
         }
@@ -441,6 +442,14 @@ impl Shard {
         let epoch = self.replica.epoch();
         for dispatch in dispatches {
             self.give(ShardEffect::Deliver { epoch, dispatch });
+        }
+    }
+
+    /// Tells members of groups what they own, once it is committed.
+    fn notify_members(&mut self) {
+        let State::Leading(led) = &mut self.state else { return };
+        for notice in led.leading.notices() {
+            self.speak(false, ShardEffect::Notify(notice));
         }
     }
 

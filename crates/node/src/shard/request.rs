@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use pondage_delivery::{Draft, Request};
+use pondage_delivery::{Changed, Draft, Mark, Request, ShardState, Stream};
 use pondage_model::{
     Body, LogTime, Name, Refusal, StreamId,
     planted::{self, Fault},
 };
 
 use super::{
-    Ensure, RequestId, ShardEffect, ShardReply, ShardRequest, StreamReport,
+    Ensure, RequestId, ShardEffect, ShardReply, ShardRequest, StatsSince, StreamReport,
     machine::{Broken, Shard, State},
 };
 use crate::Now;
@@ -41,6 +41,7 @@ impl Shard {
                 self.ensure(now, log_time, streams, complete.as_deref())?
             }
             ShardRequest::Stats(streams) => self.stats(log_time, streams.as_deref()),
+            ShardRequest::StatsSince(known) => self.stats_since(log_time, known),
             ShardRequest::Survey { stream, from, count } => {
                 let State::Leading(led) = &self.state else { unreachable!("checked above") };
                 match led.leading.state().stream(stream) {
@@ -80,7 +81,7 @@ impl Shard {
         let moved = if let Request::Moved { stream, .. } = &request { Some(*stream) } else { None };
         let lazy =
             matches!(&request, Request::Settle { verdict: pondage_delivery::Verdict::Renew { .. }, .. });
-        let ends_session = matches!(&request, Request::Detach { .. });
+        let ends_session = matches!(&request, Request::Detach { .. } | Request::Leave { .. });
         let State::Leading(led) = &mut self.state else { unreachable!("the caller checked") };
         let mut decision = led.leading.decide(&led.committed, log_time, request);
         if ends_session && self.replica.check_leader().is_err() {
@@ -158,21 +159,19 @@ impl Shard {
     }
 
     fn stats(&self, log_time: LogTime, streams: Option<&[StreamId]>) -> ShardReply {
-        let State::Leading(led) = &self.state else { unreachable!("the caller checked") };
-        let report = |(stream, found): (StreamId, &pondage_delivery::Stream)| StreamReport {
-            stream,
-            name: found.open.name.clone(),
-            partition: found.open.partition,
-            stats: found.stats(log_time),
-            counters: *found.counters(),
-        };
+        let State::Leading(led) = &self.state else { unreachable!("checked above") };
+        let state = led.leading.state();
         ShardReply::Stats(match streams {
-            None => led.leading.state().streams().map(report).collect(),
-            Some(ids) => {
-                let found = |id: &StreamId| led.leading.state().stream(*id).map(|found| report((*id, found)));
-                ids.iter().filter_map(found).collect()
-            }
+            None => reports(state.streams(), log_time),
+            Some(ids) => reports(found(state, ids), log_time),
         })
+    }
+
+    fn stats_since(&mut self, log_time: LogTime, known: Option<Mark>) -> ShardReply {
+        let State::Leading(led) = &mut self.state else { unreachable!("checked above") };
+        let Changed { mark, streams, closed } = led.leading.changed_since(known, log_time);
+        let reports = reports(found(led.leading.state(), &streams), log_time);
+        ShardReply::StatsSince(StatsSince { mark, at: log_time, closed, reports })
     }
 
     fn follow(&mut self, stream: StreamId, reader: super::ReaderId) -> ShardReply {
@@ -186,15 +185,40 @@ impl Shard {
     }
 }
 
+/// Those of the streams that there are.
+fn found<'a>(state: &'a ShardState, streams: &'a [StreamId]) -> impl Iterator<Item = (StreamId, &'a Stream)> {
+    streams.iter().filter_map(|id| Some((*id, state.stream(*id)?)))
+}
+
+/// Figures of streams. The home of a group holds no messages, and has none.
+fn reports<'a>(streams: impl Iterator<Item = (StreamId, &'a Stream)>, now: LogTime) -> Vec<StreamReport> {
+    let with_messages = streams.filter(|(_, found)| found.home().is_none());
+    with_messages.map(|(id, found)| report(id, found, now)).collect()
+}
+
+fn report(stream: StreamId, found: &Stream, now: LogTime) -> StreamReport {
+    StreamReport {
+        stream,
+        name: found.open.name.clone(),
+        partition: found.open.partition,
+        is_queue: found.queue().is_some(),
+        stats: found.stats(now),
+        counters: *found.counters(),
+    }
+}
+
 /// Whether a request may append something: it is refused while nothing can be committed.
 ///
 /// What sessions say of themselves is always taken. Nobody says it again: a consumer whose credit got lost would wait
 /// for ever, and one that left would be given messages for ever.
 const fn may_append(request: &ShardRequest) -> bool {
     match request {
-        ShardRequest::Delivery(Request::Credit { .. } | Request::Detach { .. }) => false,
+        ShardRequest::Delivery(Request::Credit { .. } | Request::Detach { .. } | Request::Leave { .. }) => {
+            false
+        }
         ShardRequest::Delivery(_) | ShardRequest::Ensure { .. } | ShardRequest::Flush => true,
         ShardRequest::Stats(_)
+        | ShardRequest::StatsSince(_)
         | ShardRequest::Survey { .. }
         | ShardRequest::Follow { .. }
         | ShardRequest::Unfollow { .. } => false,

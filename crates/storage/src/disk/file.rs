@@ -15,7 +15,7 @@ use std::{
 
 use rustix::fs::{FallocateFlags, FlockOperation};
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, Space};
 
 /// The most slices that one system call takes.
 const SLICES_MAX: usize = 1_024;
@@ -93,9 +93,10 @@ impl Disk for FileDisk {
         Ok(FolderLock { _file: file })
     }
 
-    fn free_bytes(&self) -> io::Result<u64> {
-        let space = rustix::fs::statvfs(&*self.root)?;
-        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+    fn space(&self) -> io::Result<Space> {
+        let found = rustix::fs::statvfs(&*self.root)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(Space { free_bytes: bytes(found.f_bavail), size_bytes: bytes(found.f_blocks) })
     }
 }
 

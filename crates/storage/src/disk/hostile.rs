@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-use super::Disk;
+use super::{Disk, Space};
 
 mod chance;
 mod copy;
@@ -235,8 +235,9 @@ impl State {
         self.names.values().map(size).sum()
     }
 
-    fn free_bytes(&self) -> u64 {
-        self.faults.capacity_bytes.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.used_bytes()))
+    fn space(&self) -> Space {
+        let size_bytes = self.faults.capacity_bytes.unwrap_or(u64::MAX);
+        Space { free_bytes: size_bytes.saturating_sub(self.used_bytes()), size_bytes }
     }
 
     fn require_folder(&self, folder: &str) -> io::Result<()> {
@@ -356,8 +357,8 @@ impl Disk for HostileDisk {
         Ok(HostileLock { state: self.state.clone(), path: path.to_owned(), generation })
     }
 
-    fn free_bytes(&self) -> io::Result<u64> {
-        Ok(self.state().free_bytes())
+    fn space(&self) -> io::Result<Space> {
+        Ok(self.state().space())
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, Space};
 
 /// What is called before each sync of a file, on the thread that syncs.
 pub type BeforeSync = Arc<dyn Fn() + Send + Sync>;
@@ -84,8 +84,8 @@ impl<D: Disk> Disk for SlowDisk<D> {
         self.inner.lock_exclusive(path)
     }
 
-    fn free_bytes(&self) -> io::Result<u64> {
-        self.inner.free_bytes()
+    fn space(&self) -> io::Result<Space> {
+        self.inner.space()
     }
 }
 

@@ -80,7 +80,7 @@ impl Reader {
         }
         let group = self.group();
         let request = match self.step {
-            Step::Claim => delivery::Request::Claim { stream, group, start: Offset::ZERO },
+            Step::Claim => delivery::Request::Claim { stream, group, start: Offset::ZERO, owner: None },
             Step::Follow => {
                 self.life += 1;
                 self.waiting =

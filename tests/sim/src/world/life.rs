@@ -6,7 +6,7 @@ use pondage_catalog::Catalog;
 use pondage_model::{Member, Refusal, ShardId};
 use pondage_node::{
     boot::{BootError, Booted, BootedMember, Fresh, Place, boot, boot_member, reformat},
-    coordinator::{Coordinator, CoordinatorEvent},
+    coordinator::{Coordinator, CoordinatorEvent, Rack},
     shard::{ShardEvent, ShardReply, ShardRequest},
 };
 use pondage_storage::{
@@ -84,7 +84,7 @@ impl World {
             return Ok((volume, Brain::Lone { coordinator: Box::new(coordinator), log }, promises));
         }
         let replaces = self.hosts[host].replaces.filter(|_| !self.hosts[host].went_back);
-        let place = Place { address, rack: None, replaces };
+        let place = Place { address, rack: Rack::Unsaid, replaces };
         let BootedMember { volume, identity, next_nonce, held, .. } = boot_member(&disk, fresh, place)?;
         let voter = self.consensus.join(host, self.hosts[host].start);
         let coordinator = Coordinator::member(identity, next_nonce, voter, Catalog::default(), held);

@@ -140,6 +140,8 @@ impl World {
             ShardEffect::Progress { reader, start, end, .. } => {
                 self.tell_clients(host, Told::Progress { reader, start, end });
             }
+            // No client of the simulator is a member of a group.
+            ShardEffect::Notify(_) => {}
             ShardEffect::Forward { source, moving } => {
                 let pause = self.chance.between(10, 5_000);
                 self.plan_host(pause, host, HostDue::Forward { shard, source, moving });

@@ -26,8 +26,11 @@ use super::super::{
 
 pub(super) const SOON: Duration = Duration::from_secs(20);
 
+/// The last byte sets voters apart who are told at once that their leader is gone.
 pub(super) const fn volume(host: u8) -> Uuid {
-    Uuid([host + 1; 16])
+    let mut bytes = [host + 1; 16];
+    bytes[15] = host.wrapping_mul(100);
+    Uuid(bytes)
 }
 
 fn host_of(volume: Uuid) -> u8 {

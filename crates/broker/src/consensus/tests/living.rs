@@ -42,24 +42,33 @@ async fn every_member_may_be_killed_and_comes_back() {
     }
 }
 
+/// Nobody's election timer runs here, so that who is elected stood because it was told, however slow the machine is.
+/// A vote may be split, which only a timer ends: that is not to happen every time.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_whose_process_is_gone_is_replaced_as_soon_as_its_lease_is_over() {
+async fn a_leader_whose_process_is_gone_is_replaced_without_waiting_for_a_timer() {
     let mut cluster = Cluster::new(3).await;
     cluster.commit(0).await;
-    let mut fastest = Duration::MAX;
+    let mut without_timers = 0;
     for _ in 0..3 {
         let leader = cluster.leader().await;
+        let others = (0..3).filter(|host| *host != leader);
+        for host in others.clone() {
+            cluster.at(host).node.run_election_timer(false);
+        }
         cluster.kill(leader).await;
-        let killed = tokio::time::Instant::now();
-        for host in (0..3).filter(|host| *host != leader) {
+        for host in others.clone() {
             cluster.at(host).node.leader_gone(volume(leader));
         }
-        cluster.leader().await;
-        fastest = fastest.min(killed.elapsed());
+        if tokio::time::timeout(Duration::from_secs(5), cluster.leader()).await.is_ok() {
+            without_timers += 1;
+        }
+        for host in others {
+            cluster.at(host).node.run_election_timer(true);
+        }
         cluster.start(leader).await.unwrap();
         cluster.commit(leader).await;
     }
-    assert!(fastest < Duration::from_millis(700), "{fastest:?}");
+    assert!(without_timers > 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,7 +16,7 @@ use pondage_node::{
     shard::{ReaderId, ShardRequest},
 };
 use pondage_protocol::{
-    consume::{StartAt, Step},
+    consume::{Assigned, StartAt, Step},
     delivery::Delivery,
     v1::{self, consume_response},
 };
@@ -45,6 +45,8 @@ pub(super) struct Wanted {
     pub(super) start: Option<StartAt>,
     /// In place of `start`, by partition.
     pub(super) starts: Vec<(u32, StartAt)>,
+    /// Of a member of the group: what its claims rest on.
+    pub(super) assignment: Option<Assigned>,
 }
 
 /// A partition that is read.
@@ -126,8 +128,14 @@ async fn begin<D: Disk>(
     readers: &mut Vec<Reader>,
 ) -> Result<(), Refusal> {
     let route = services.topic(&wanted.name)?;
+    if let (Some(group), Some(assigned)) = (&wanted.group, wanted.assignment)
+        && services.handle().group(group).await?.home.0 != assigned.home
+    {
+        // It was given the partitions by an earlier group of this name.
+        return Err(Refusal::Fenced { by: GroupEpoch::ZERO });
+    }
     let group_start = match &wanted.group {
-        Some(group) => Some(services.group_start(group, &wanted.name)?),
+        Some(group) => Some(services.group_start(group, &wanted.name).await?),
         None => None,
     };
     let places: Vec<Place> = if wanted.partitions.is_empty() {
@@ -155,7 +163,8 @@ async fn begin<D: Disk>(
             None => return Err(Refusal::OutOfRange { offset: position, start, end }),
             Some(group) => {
                 let (stream, group) = (place.stream, group.clone());
-                let claim = Request::Claim { stream, group, start: position };
+                let owner = wanted.assignment.map(|assigned| assigned.since);
+                let claim = Request::Claim { stream, group, start: position, owner };
                 if let Reply::Claimed { epoch, offset } =
                     services.handle().deliver(place.shard, claim).await?
                 {

@@ -28,7 +28,7 @@ fn deletions_honour_the_policy_and_the_references() {
                 delete_topic("t", Some(DeletionPolicy::Delete), 1),
                 "CONFLICT: topic t is in use: group g reads it",
             ),
-            (delete_group("g"), "deleted -0 -0"),
+            (delete_group("g"), "deleted -1 -0"),
             (delete_topic("t", Some(DeletionPolicy::Delete), 1), "deleted -1 -1"),
             (topic("t", |it| it.deletion_policy = DeletionPolicy::DeleteIfEmpty), "created g1…"),
             (delete_topic("t", None, 0), "deleted -1 -1"),
@@ -47,7 +47,7 @@ fn deletions_honour_the_policy_and_the_references() {
             (delete_queue("a", None, 0), "deleted -1 -0"),
             (queue("b", |_| {}), "updated…"),
             (delete_queue("dlq", None, 0), "CONFLICT: queue dlq is in use: group dlq reads it"),
-            (delete_group("dlq"), "deleted -0 -0"),
+            (delete_group("dlq"), "deleted -1 -0"),
             (delete_queue("dlq", None, 0), "deleted -1 -0"),
         ],
     );

@@ -181,8 +181,8 @@ impl Up {
             ));
             option("--replaces", id.to_string());
         }
-        option("--log-format", self.log_format.as_str().to_owned());
-        if let Some(level) = &self.log_level {
+        option("--log-format", self.logs.log_format.as_str().to_owned());
+        if let Some(level) = &self.logs.log_level {
             option("--log-level", level.clone());
         }
         if let Some(delay) = self.sync_delay {

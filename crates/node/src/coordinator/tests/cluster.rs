@@ -12,7 +12,8 @@ use pondage_model::{BrokerId, Epoch, Incarnation, Member, Position, ShardId, Uui
 
 use super::{
     super::{
-        Assignment, Coordinator, CoordinatorEffect, CoordinatorEvent, Identity, PeerMessage, ShardPosition,
+        Assignment, Coordinator, CoordinatorEffect, CoordinatorEvent, Identity, PeerMessage, Rack,
+        ShardPosition,
     },
     ordered_log::{OrderedLog, Voter, Weather},
 };
@@ -51,6 +52,8 @@ pub(super) struct Cluster {
     pub(super) cut: BTreeSet<(usize, usize)>,
     /// Where logs end that don't end at 10.
     pub(super) ends: BTreeMap<(BrokerId, ShardId), ShardPosition>,
+    /// What processes that are started say of their failure domain.
+    pub(super) rack: Rack,
     mail: VecDeque<(usize, usize, Member, PeerMessage)>,
     pub(super) now_millis: u64,
     nonces: u8,
@@ -87,6 +90,7 @@ impl Cluster {
             processes: (0..count).map(|_| None).collect(),
             cut: BTreeSet::new(),
             ends: BTreeMap::new(),
+            rack: Rack::Unsaid,
             mail: VecDeque::new(),
             now_millis: 1_000,
             nonces: 0,
@@ -104,8 +108,9 @@ impl Cluster {
         self.nonces += 1;
         let Disk { volume, incarnation, nonce } = disk;
         let address = format!("host:{}", volume.0[0]);
+        let rack = self.rack.clone();
         let identity =
-            Identity { cluster: CLUSTER, volume, incarnation, nonce, address, rack: None, replaces: None };
+            Identity { cluster: CLUSTER, volume, incarnation, nonce, address, rack, replaces: None };
         let next_nonce = Uuid([self.nonces; 16]);
         let coordinator =
             Coordinator::member(identity, next_nonce, Voter::new(&self.log), Catalog::new(), held);

@@ -5,7 +5,7 @@ use pondage_model::{BrokerId, Epoch, Incarnation, Member, ShardId, Uuid};
 use pondage_storage::{Disk as _, Faults, HostileDisk, promises, volume::shard_folder};
 
 use super::{
-    super::{CoordinatorEffect, CoordinatorEvent, PeerMessage},
+    super::{CoordinatorEffect, CoordinatorEvent, PeerMessage, Rack},
     cluster::{Cluster, Disk},
     ordered_log::Weather,
 };
@@ -90,6 +90,30 @@ fn a_registration_whose_outcome_is_unknown_is_repeated_and_counts_once() {
         assert_eq!(became(&cluster, 0), Became::Registered(1), "{weather:?}");
         cluster.check_agreement();
         assert!(cluster.has_said(0, |effect| matches!(effect, CoordinatorEffect::Ready)));
+    }
+}
+
+#[test]
+fn a_start_that_says_nothing_of_its_rack_keeps_the_known_one() {
+    let mut cluster = Cluster::new(1);
+    let named = |name: &str| Rack::Named(name.to_owned());
+    for (said, expected) in [
+        (Rack::Unsaid, None),
+        (named("east"), Some("east")),
+        (Rack::Unsaid, Some("east")),
+        (named("west"), Some("west")),
+        (Rack::Nowhere, None),
+        (Rack::Unsaid, None),
+    ] {
+        cluster.kill(0);
+        cluster.rack = said.clone();
+        cluster.start(0);
+        cluster.pass(500);
+        let started = cluster.disks[0].incarnation;
+        let catalog = cluster.at(0).coordinator.catalog();
+        let row = catalog.broker(BrokerId(1)).expect("registered");
+        assert_eq!(row.incarnation, started, "this start is registered");
+        assert_eq!(row.rack.as_deref(), expected, "{said:?}");
     }
 }
 

@@ -205,7 +205,8 @@ fn cursors_of_groups_that_the_catalog_does_not_know_are_forgotten_after_a_start(
     let mut rig = with_stream(topic(), None);
     let name = |text: &str| Name::new(text).expect("valid");
     for (id, group) in [(1, "kept"), (2, "gone")] {
-        let claim = delivery::Request::Claim { stream: STREAM, group: name(group), start: Offset(0) };
+        let claim =
+            delivery::Request::Claim { stream: STREAM, group: name(group), start: Offset(0), owner: None };
         rig.ask(id, claim);
     }
     rig.sync_all();

@@ -134,7 +134,11 @@ impl HostileFile {
     /// Refuses to grow the file to `len` bytes beyond the disk's capacity.
     fn reserve(&self, state: &State, len: u64) -> io::Result<()> {
         let more = len.saturating_sub(locked(&self.image).space());
-        if more > 0 && more > state.free_bytes() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        if more > 0 && more > state.space().free_bytes {
+            Err(io::ErrorKind::StorageFull.into())
+        } else {
+            Ok(())
+        }
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, fmt::Write, path::Path, path::PathBuf, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use pondage_client::{Client, Options, Settings};
 use pondage_model::{Name, settings::TopicSettings};
 
 use crate::{
     figures::{self, median, table},
     load::{self, Calls, Load, MESSAGE_BYTES, Plan, TOPIC},
-    machine::{Machine, load_average},
+    machine::Scene,
     members::{BROKERS, Members},
     publish::SYNC_DELAY,
     server::{Served, Target},
@@ -109,12 +109,7 @@ impl Subject {
 
 /// Measures and reports.
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
-    let folder = tempfile::Builder::new()
-        .prefix("pondage-bench-")
-        .tempdir_in(&arguments.folder)
-        .with_context(|| format!("a folder in {}", arguments.folder.display()))?;
-    let machine = Machine::look(folder.path())?;
-    let load_before = load_average();
+    let scene = Scene::set(&arguments.folder)?;
     let mut measured = Measured::default();
     let is_wanted = |subject: &Subject| arguments.only.is_none_or(|only| only == subject.part());
     // One disk after the other: brokers that nobody calls still speak to each other.
@@ -123,19 +118,18 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     {
         let subjects: Vec<Subject> = subjects.iter().copied().filter(is_wanted).collect();
         if !subjects.is_empty() {
-            measure(&arguments, &folder.path().join(name), delay, subjects, &mut measured).await?;
+            measure(&arguments, &scene.folder.path().join(name), delay, subjects, &mut measured).await?;
         }
     }
     let mut text = measured.markdown(&arguments);
     // Writing to a string can't fail.
     let _ = write!(
         text,
-        "\n{} rounds of {} s each, {} connections. {} Load averages {load_before} before, {} after.\n",
+        "\n{} rounds of {} s each, {} connections. {}\n",
         arguments.rounds.max(1),
         arguments.seconds,
         arguments.connections,
-        machine.sentence(),
-        load_average(),
+        scene.sentence(),
     );
     println!("\n{text}");
     arguments.write.as_deref().map_or(Ok(()), |document| figures::write(document, SECTION, &text))

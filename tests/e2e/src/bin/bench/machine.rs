@@ -1,6 +1,7 @@
 //! What the figures depend on, and what processes have used so far.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{Read, Write},
     net::SocketAddr,
@@ -12,6 +13,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use tempfile::TempDir;
 
 /// Ticks per second in `/proc`; a constant of Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -54,6 +56,31 @@ impl Machine {
     }
 }
 
+/// Where one benchmark runs: a folder that is gone afterwards, and the machine as it was before.
+#[derive(Debug)]
+pub(crate) struct Scene {
+    pub(crate) folder: TempDir,
+    pub(crate) machine: Machine,
+    pub(crate) load_before: String,
+}
+
+impl Scene {
+    /// Makes the folder in this one, and looks around.
+    pub(crate) fn set(parent: &Path) -> Result<Self> {
+        let folder = tempfile::Builder::new()
+            .prefix("pondage-bench-")
+            .tempdir_in(parent)
+            .with_context(|| format!("a folder in {}", parent.display()))?;
+        Ok(Self { machine: Machine::look(folder.path())?, folder, load_before: load_average() })
+    }
+
+    /// Where the figures are of, and what else the machine had to do until now, for people.
+    pub(crate) fn sentence(&self) -> String {
+        let Self { machine, load_before, .. } = self;
+        format!("{} Load averages {load_before} before, {} after.", machine.sentence(), load_average())
+    }
+}
+
 /// Bytes of memory that a process has now.
 pub(crate) fn memory_bytes(pid: u32) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
@@ -74,6 +101,31 @@ pub(crate) fn cpu_seconds(pid: u32) -> Result<f64> {
     let fields: Vec<&str> = stat.rsplit_once(')').context("no stat")?.1.split_whitespace().collect();
     let ticks = |index: usize| -> Result<f64> { Ok(fields.get(index).context("a short stat")?.parse()?) };
     Ok((ticks(11)? + ticks(12)?) / TICKS_PER_SECOND)
+}
+
+/// Nanoseconds of processor time that each thread of a process has used.
+#[derive(Debug)]
+pub(crate) struct ThreadTimes(BTreeMap<u32, u64>);
+
+impl ThreadTimes {
+    /// Up to now.
+    pub(crate) fn of(pid: u32) -> Result<Self> {
+        let mut times = BTreeMap::new();
+        for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+            let task = task?;
+            // One that ends meanwhile counts no more.
+            let Ok(stat) = fs::read_to_string(task.path().join("schedstat")) else { continue };
+            let thread = task.file_name().to_string_lossy().parse()?;
+            times.insert(thread, stat.split(' ').next().context("an empty schedstat")?.parse()?);
+        }
+        Ok(Self(times))
+    }
+
+    /// Nanoseconds since then, in threads that are still there: finer than the ticks of [`cpu_seconds`].
+    pub(crate) fn nanos_since(&self, before: &Self) -> u64 {
+        let since = |(thread, nanos): (&u32, &u64)| nanos - before.0.get(thread).unwrap_or(&0).min(nanos);
+        self.0.iter().map(since).sum()
+    }
 }
 
 /// The sum of a metric over its labels.

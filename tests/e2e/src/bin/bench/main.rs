@@ -6,6 +6,7 @@
 mod cluster;
 mod echo;
 mod figures;
+mod groups;
 mod load;
 mod machine;
 mod members;
@@ -13,6 +14,7 @@ mod publish;
 mod queues;
 mod report;
 mod rolling;
+mod scrape;
 mod server;
 
 use std::process::ExitCode;
@@ -40,6 +42,10 @@ enum Subject {
     Cluster(cluster::Arguments),
     /// Ten thousand queues on three brokers, of which one is killed, and then all are restarted in turn
     Queues(queues::Arguments),
+    /// A hundred members of a group on a thousand partitions, which come and go
+    Groups(groups::Arguments),
+    /// What showing its metrics costs a broker with ten thousand queues and a thousand groups
+    Scrape(scrape::Arguments),
     /// What is measured, in a process of its own
     #[command(hide = true)]
     Serve(server::Arguments),
@@ -54,6 +60,8 @@ fn main() -> Result<ExitCode> {
             Subject::Publish(arguments) => publish::run(arguments).await,
             Subject::Cluster(arguments) => cluster::run(arguments).await.map(|()| ExitCode::SUCCESS),
             Subject::Queues(arguments) => queues::run(arguments).await.map(|()| ExitCode::SUCCESS),
+            Subject::Groups(arguments) => groups::run(arguments).await.map(|()| ExitCode::SUCCESS),
+            Subject::Scrape(arguments) => scrape::run(arguments).await.map(|()| ExitCode::SUCCESS),
             Subject::Serve(arguments) => server::serve(arguments).await.map(|()| ExitCode::SUCCESS),
         }
     })

@@ -6,14 +6,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use pondage_client::{Client, Options, Settings};
 use pondage_model::{Name, settings::TopicSettings};
 
 use crate::{
     figures,
     load::{self, Calls, Load, Plan, TOPIC},
-    machine::{Machine, load_average},
+    machine::{Scene, load_average},
     report::Report,
     server::Served,
 };
@@ -138,12 +138,7 @@ impl Servers {
 
 /// Measures and reports.
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode> {
-    let folder = tempfile::Builder::new()
-        .prefix("pondage-bench-")
-        .tempdir_in(&arguments.folder)
-        .with_context(|| format!("a folder in {}", arguments.folder.display()))?;
-    let machine = Machine::look(folder.path())?;
-    let load_before = load_average();
+    let Scene { folder, machine, load_before } = Scene::set(&arguments.folder)?;
     let servers = Servers::start(folder.path()).await?;
     let wanted = |subject: &Subject| arguments.only.is_empty() || arguments.only.contains(subject);
     let mut subjects: Vec<Subject> = Subject::ALL.into_iter().filter(wanted).collect();

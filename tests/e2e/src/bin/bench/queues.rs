@@ -19,7 +19,7 @@ use tokio::{
 use crate::{
     figures::{self, table},
     load,
-    machine::{self, Machine, load_average},
+    machine::{self, Scene},
     members::{BROKERS, Members},
     rolling::{self, Restarted},
 };
@@ -75,13 +75,8 @@ struct Killed {
 
 /// Measures and reports.
 pub(crate) async fn run(arguments: Arguments) -> Result<()> {
-    let folder = tempfile::Builder::new()
-        .prefix("pondage-bench-")
-        .tempdir_in(&arguments.folder)
-        .with_context(|| format!("a folder in {}", arguments.folder.display()))?;
-    let machine = Machine::look(folder.path())?;
-    let load_before = load_average();
-    let mut members = Members::start(&folder.path().join("queues"), None).await?;
+    let scene = Scene::set(&arguments.folder)?;
+    let mut members = Members::start(&scene.folder.path().join("queues"), None).await?;
     let before = memory(&members)?;
     let begun = Instant::now();
     make(&members, arguments.queues).await?;
@@ -107,8 +102,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
     let found = Found { made_in, memory_bytes: [before, after], kills, restarted };
     let mut text = found.markdown(&arguments);
     // Writing to a string can't fail.
-    let (sentence, load_after) = (machine.sentence(), load_average());
-    let _ = writeln!(text, "\n{sentence} Load averages {load_before} before, {load_after} after.");
+    let _ = writeln!(text, "\n{}", scene.sentence());
     println!("\n{text}");
     arguments.write.as_deref().map_or(Ok(()), |document| figures::write(document, SECTION, &text))
 }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::Path, path::PathBuf, process::Stdio, time::Dura
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
-use pondage_broker::{Broker, MemberOptions, Options, StartError};
+use pondage_broker::{Broker, MemberOptions, Options, RackSource, StartError};
 use pondage_model::Uuid;
 use serde::{Deserialize, Serialize};
 use tokio::{
@@ -84,7 +84,7 @@ impl Arguments {
                     http: any_port,
                     cluster,
                     seeds: self.seeds,
-                    rack: None,
+                    rack: RackSource::default(),
                     replaces: None,
                     tls: None,
                     sync_delay,

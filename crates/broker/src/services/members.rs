@@ -1,0 +1,211 @@
+//! The join stream: a member of a group as long as it lasts.
+
+use std::time::Duration;
+
+use pondage_model::{
+    AssignmentEpoch, Name, Refusal, ShardId, StreamId, limits::SESSION_MILLIS_DEFAULT,
+    membership::GroupMember, settings::GroupSource,
+};
+use pondage_node::{
+    delivery::{ConsumerId, Held, Notice, Request},
+    disk::Disk,
+};
+use pondage_protocol::{
+    members::{JoinStep, JoinSteps, OwnedPartition},
+    v1::{self, join_response},
+};
+use tokio::sync::watch;
+use tonic::Streaming;
+
+use super::{Services, edge::refusal_of, outbound::Outbound, partition_of, session::End};
+
+/// How long a partition that a member owns may take to be known here by its name.
+const NAME_PAUSE: Duration = Duration::from_millis(50);
+
+struct Inbound {
+    stream: Streaming<v1::JoinRequest>,
+    steps: JoinSteps,
+}
+
+impl Inbound {
+    async fn next(&mut self) -> Result<JoinStep, End> {
+        match self.stream.message().await {
+            Ok(Some(request)) => self.steps.next(request).map_err(End::Expelled),
+            Ok(None) => Err(End::Lost),
+            Err(status) => Err(refusal_of(&status).map_or(End::Lost, End::Expelled)),
+        }
+    }
+}
+
+/// A member at its group's home.
+struct Session<'a, D: Disk> {
+    services: &'a Services<D>,
+    out: &'a Outbound<v1::JoinResponse>,
+    group: Name,
+    home: StreamId,
+    shard: ShardId,
+    consumer: ConsumerId,
+}
+
+impl<D: Disk> Services<D> {
+    /// Serves one join stream to its end.
+    pub(super) async fn join_stream(
+        self,
+        stream: Streaming<v1::JoinRequest>,
+        out: Outbound<v1::JoinResponse>,
+    ) {
+        let mut inbound = Inbound { stream, steps: JoinSteps::default() };
+        let first = self.first_step(inbound.next(), &out).await;
+        let end = match first {
+            Ok(JoinStep::Start { group, member, instance }) => {
+                self.be_member(inbound, &out, group, GroupMember { id: member, instance }).await
+            }
+            Ok(_) => Refusal::ProtocolState { what: "a join stream begins with start" }.into(),
+            Err(end) => end,
+        };
+        let last = match end {
+            End::Closed => join_response::Step::Left(v1::JoinLeft {}),
+            end => {
+                let Some(refusal) = end.refusal() else { return };
+                join_response::Step::Error(self.error(&refusal))
+            }
+        };
+        // Nobody may be there to hear it.
+        drop(out.send(response(last)).await);
+    }
+
+    async fn be_member(
+        &self,
+        inbound: Inbound,
+        out: &Outbound<v1::JoinResponse>,
+        group: Name,
+        member: GroupMember,
+    ) -> End {
+        let found = tokio::select! {
+            biased;
+            // Whoever gave up and came again on another connection must not be taken for the later of the two.
+            () = out.closed() => return End::Lost,
+            found = self.handle().group(&group) => found,
+        };
+        let (home, shard) = match found {
+            Ok(route) if matches!(route.settings.source, GroupSource::Topics(_)) => route.home,
+            Ok(_) => {
+                let what =
+                    format!("group {group} is on a queue: consume the queue, which shares its messages out");
+                return Refusal::InvalidArgument { what }.into();
+            }
+            Err(refusal) => return refusal.into(),
+        };
+        let (consumer, notices) = match self.handle().join(shard, home, member).await {
+            Ok(joined) => joined,
+            Err(refusal) => return refusal.into(),
+        };
+        let session = Session { services: self, out, group, home, shard, consumer };
+        let end = session.attend(inbound, notices).await;
+        let lost = end != End::Closed;
+        let leave = Request::Leave { stream: home, consumer, lost };
+        match self.handle().submit(shard, leave).await {
+            // Only who leaves waits for it: to be told that others may take over.
+            Ok(left) if !lost => left.get().await.map_or_else(End::from, |_| end),
+            Err(refusal) if !lost => refusal.into(),
+            _ => end,
+        }
+    }
+}
+
+impl<D: Disk> Session<'_, D> {
+    async fn attend(&self, mut inbound: Inbound, mut notices: watch::Receiver<Option<Notice>>) -> End {
+        let stopping = self.services.0.stopping.clone();
+        // A new topic's name may be known here a little later than its partitions are shared out.
+        let mut untold = false;
+        loop {
+            let step = tokio::select! {
+                biased;
+                () = stopping.cancelled() => return End::Stopping,
+                () = self.out.closed() => return End::Lost,
+                changed = notices.changed() => match changed {
+                    Ok(()) => Ok(None),
+                    // The shard has lost its leadership, or is leaving this broker.
+                    Err(_) => return self.services.handle().not_leader(self.shard).into(),
+                },
+                () = tokio::time::sleep(NAME_PAUSE), if untold => Ok(None),
+                step = inbound.next() => step.map(Some),
+            };
+            let done = match step {
+                Ok(None) => {
+                    let notice = notices.borrow_and_update().clone();
+                    match notice {
+                        Some(notice) if notice.done => return self.dismissed().into(),
+                        Some(notice) => self.tell(&notice).await.map(|told| untold = !told),
+                        None => Ok(()),
+                    }
+                }
+                Ok(Some(JoinStep::Release(partitions))) => self.release(partitions).await,
+                Ok(Some(JoinStep::Leave)) => return End::Closed,
+                Ok(Some(JoinStep::Start { .. })) => {
+                    Err(Refusal::ProtocolState { what: "a join stream starts once" }.into())
+                }
+                Err(end) => Err(end),
+            };
+            if let Err(end) = done {
+                return end;
+            }
+        }
+    }
+
+    /// Tells what the member owns; whether all of it could be named.
+    async fn tell(&self, notice: &Notice) -> Result<bool, End> {
+        let named: Vec<_> = notice.held.iter().filter_map(|held| self.named(held)).collect();
+        let is_whole = named.len() == notice.held.len();
+        if is_whole {
+            let assignment = v1::Assignment {
+                epoch: notice.epoch.0,
+                partitions: named,
+                session_timeout_millis: SESSION_MILLIS_DEFAULT,
+            };
+            let step = join_response::Step::Assignment(assignment);
+            self.out.send(response(step)).await?;
+        }
+        Ok(is_whole)
+    }
+
+    fn named(&self, held: &Held) -> Option<v1::OwnedPartition> {
+        let route = self.services.handle().route_of(held.partition)?;
+        let partition = route.partitions.iter().position(|(stream, _)| *stream == held.partition)?;
+        Some(v1::OwnedPartition {
+            topic: route.name.to_string(),
+            partition: u32::try_from(partition).ok()?,
+            since: held.since.0,
+            revoked: held.is_to_pass_on,
+            home: self.home.0,
+        })
+    }
+
+    async fn release(&self, released: Vec<OwnedPartition>) -> Result<(), End> {
+        let mut partitions: Vec<(StreamId, AssignmentEpoch)> = Vec::with_capacity(released.len());
+        for owned in released {
+            // Of a topic that is gone there is nothing to let go of.
+            let Ok(route) = self.services.topic(&owned.topic) else { continue };
+            let Ok(place) = partition_of(&route, owned.partition) else { continue };
+            partitions.push((place.stream, owned.since));
+        }
+        let release = Request::Release { stream: self.home, consumer: self.consumer, partitions };
+        self.services.handle().deliver(self.shard, release).await?;
+        Ok(())
+    }
+
+    /// Why nobody tells of the membership any more.
+    fn dismissed(&self) -> Refusal {
+        match self.services.handle().known_group(&self.group) {
+            Some(route) if route.home == (self.home, self.shard) => {
+                let what = format!("another connection speaks for this member of group {}", self.group);
+                Refusal::Conflict { what }
+            }
+            _ => Refusal::NotFound { kind: "consumer group", name: self.group.to_string() },
+        }
+    }
+}
+
+fn response(step: join_response::Step) -> v1::JoinResponse {
+    v1::JoinResponse { step: Some(step) }
+}

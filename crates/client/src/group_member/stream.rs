@@ -1,0 +1,102 @@
+//! A join stream: where a member hears what it owns.
+
+use pondage_model::{Name, Outcome, Refusal, Uuid};
+use pondage_protocol::{Failure, members::OwnedPartition, v1};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use v1::{groups_client::GroupsClient, join_request::Step as Request, join_response::Step as Response};
+
+use crate::{Client, ClientError, brokers::Broker, client::OPEN_TIMEOUT, consume_stream::lost};
+
+/// Steps that wait for the connection.
+const REQUESTS: usize = 16;
+
+/// Who joins what.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub(super) group: Name,
+    pub(super) id: Uuid,
+    pub(super) instance: String,
+}
+
+/// An open join stream, both ways of it.
+pub(super) struct JoinStream {
+    requests: mpsc::Sender<v1::JoinRequest>,
+    responses: Streaming<v1::JoinResponse>,
+}
+
+/// What a broker says on it.
+pub(super) enum Heard {
+    /// All that the member owns.
+    Owned(Vec<OwnedPartition>),
+    /// It has left.
+    Left,
+}
+
+impl JoinStream {
+    /// Joins at a broker and waits for what it says first.
+    pub(super) async fn open(
+        client: &Client,
+        broker: &Broker,
+        identity: &Identity,
+    ) -> Result<(Self, Heard), ClientError> {
+        let deadline = Instant::now() + client.options().request_timeout.min(OPEN_TIMEOUT);
+        let (requests, receiver) = mpsc::channel(REQUESTS);
+        let start = v1::JoinStart {
+            group: identity.group.to_string(),
+            member_id: identity.id.0.to_vec().into(),
+            instance: identity.instance.clone(),
+        };
+        let closed = |_| ClientError::closed("stream", Outcome::Definite);
+        requests.send(request(Request::Start(start))).await.map_err(closed)?;
+        let mut groups = GroupsClient::new(broker.channel.clone());
+        let opening = async {
+            let responses = groups.join(ReceiverStream::new(receiver)).await?.into_inner();
+            let mut stream = Self { requests, responses };
+            let first = stream.next().await?;
+            Ok((stream, first))
+        };
+        timeout_at(deadline, opening).await.unwrap_or_else(|_| Err(Refusal::Timeout.into()))
+    }
+
+    /// What comes next. Steps of a later version are passed over.
+    pub(super) async fn next(&mut self) -> Result<Heard, ClientError> {
+        while let Some(response) = self.responses.message().await? {
+            match response.step {
+                Some(Response::Assignment(assignment)) => {
+                    let owned = assignment.partitions.into_iter().map(TryInto::try_into);
+                    return Ok(Heard::Owned(owned.collect::<Result<_, Refusal>>()?));
+                }
+                Some(Response::Left(_)) => return Ok(Heard::Left),
+                Some(Response::Error(error)) => return Err(Failure::from(error).into()),
+                None => {}
+            }
+        }
+        Err(lost())
+    }
+
+    /// Lets go of partitions; false if there is no room at this moment.
+    pub(super) fn release(&self, partitions: Vec<OwnedPartition>) -> bool {
+        let partitions = partitions.into_iter().map(v1::OwnedPartition::from).collect();
+        self.requests.try_send(request(Request::Release(v1::JoinRelease { partitions }))).is_ok()
+    }
+
+    /// Leaves, and waits until that is done.
+    pub(super) async fn leave(mut self) -> Result<(), ClientError> {
+        let closed = |_| lost();
+        self.requests.send(request(Request::Leave(v1::JoinLeave {}))).await.map_err(closed)?;
+        loop {
+            if let Heard::Left = self.next().await? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+const fn request(step: Request) -> v1::JoinRequest {
+    v1::JoinRequest { step: Some(step) }
+}

@@ -1,0 +1,140 @@
+//! What Prometheus makes of everything.
+
+use std::{fs, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+
+use super::shop::{NAMESPACE, RELEASE, Shop, is_ready, manifest};
+use crate::{command::wait_until, prometheus::Prometheus};
+
+/// How long a figure may take to be scraped.
+const SOON: Duration = Duration::from_secs(30);
+
+pub(super) fn prometheus_knows(shop: &Shop) -> Result<String> {
+    let configuration = fs::read_to_string(Shop::file("deploy/kubernetes/prometheus.yml"))?;
+    // Services are called after the release and the BrokerCluster.
+    let configuration = configuration
+        .replace("pondage-brokers.shop", &format!("{RELEASE}-brokers.{NAMESPACE}"))
+        .replace("pondage-operator.shop", &format!("{RELEASE}-pondage-operator.{NAMESPACE}"));
+    let prometheus = Prometheus::start(&shop.cluster, &configuration)?;
+    let resources = [
+        ("Queue", "watched", "{}"),
+        ("Topic", "watched-events", "{partitions: 2}"),
+        ("ConsumerGroup", "watchers", "{topicRefs: [{name: watched-events}]}"),
+    ];
+    shop.apply(&resources.map(|(kind, name, spec)| manifest(kind, name, spec)).join("---\n"))?;
+    for (kind, name, _) in resources {
+        shop.wait_for((&kind.to_lowercase(), name), SOON, is_ready)?;
+    }
+    for (pod, target, count) in [("to-queue", "watched", "300"), ("to-topic", "watched-events", "500")] {
+        shop.start(pod, 1, &["--queue", target, "--count", count, "publish"])?;
+        let published = shop.finish(pod, Duration::from_secs(60))?;
+        ensure!(published.succeeded, "{}", published.log);
+    }
+    let brokers = format!("namespace=\"{NAMESPACE}\",pondage_cluster=\"{RELEASE}\",pod=~\"{RELEASE}-[0-2]\"");
+    prometheus.wait(&format!("count(up{{job=\"pondage\",{brokers}}} == 1)"), 3.0, SOON)?;
+    prometheus.wait("count(pondage_operator_is_leader == 1)", 1.0, SOON)?;
+    let backlog = "sum(pondage_queue_ready{queue=\"watched\"})";
+    let lag = "sum(pondage_group_lag{group=\"watchers\",topic=\"watched-events\"})";
+    prometheus.wait(backlog, 300.0, SOON)?;
+    prometheus.wait("count(pondage_queue_oldest_age_seconds{queue=\"watched\"} > 0)", 1.0, SOON)?;
+    shop.pondage("administrator", &["consume", "watched", "--limit", "100"])?;
+    let read = |until: &[&str]| {
+        let arguments = [&["consume", "watched-events", "--group", "watchers"], until].concat();
+        shop.pondage("administrator", &arguments).map(drop)
+    };
+    read(&["--limit", "100"])?;
+    prometheus.wait(backlog, 200.0, SOON)?;
+    prometheus.wait(lag, 400.0, SOON)?;
+    read(&["--until-end"])?;
+    prometheus.wait(lag, 0.0, SOON)?;
+    let panels = dashboards_show_something(shop, &prometheus)?;
+    prometheus.stop()?;
+    Ok(format!(
+        "4 pods found; backlog 300 and 200, lag 400 and 0 as they were; {panels} queries of panels answered"
+    ))
+}
+
+/// Every query of every panel has an answer while messages flow.
+fn dashboards_show_something(shop: &Shop, prometheus: &Prometheus<'_>) -> Result<usize> {
+    for (pod, command) in [("consumer", "consume"), ("publisher", "publish")] {
+        shop.start(pod, 1, &["--queue", "watched", "--count", "30000", command])?;
+    }
+    // Nobody was refused anything before.
+    let refused = shop.pondage("administrator", &["consume", "nowhere", "--until-end"]);
+    ensure!(refused.is_err(), "there is no queue `nowhere`");
+    let variables = [
+        ("$namespace", NAMESPACE),
+        ("$cluster", RELEASE),
+        ("$queue", ".*"),
+        ("$group", ".*"),
+        ("$__rate_interval", "20s"),
+    ];
+    let mut count = 0;
+    let folder = Shop::file("charts/pondage/monitoring/dashboards");
+    for entry in fs::read_dir(&folder).with_context(|| folder.clone())? {
+        let path = entry?.path();
+        let dashboard: Value = serde_json::from_str(&fs::read_to_string(&path)?)?;
+        for panel in dashboard["panels"].as_array().into_iter().flatten() {
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                let expression = target["expr"].as_str().context("a query")?.to_owned();
+                let expression =
+                    variables.iter().fold(expression, |text, (name, value)| text.replace(name, value));
+                wait_until(&expression, SOON, || Ok(!prometheus.query(&expression)?.is_empty()))
+                    .with_context(|| format!("{}: {} shows nothing", path.display(), panel["title"]))?;
+                count += 1;
+            }
+        }
+    }
+    for pod in ["publisher", "consumer"] {
+        let said = shop.finish(pod, Duration::from_secs(120))?;
+        ensure!(said.succeeded, "{}", said.log);
+    }
+    Ok(count)
+}
+
+/// The kind as far as our monitors use it; the Prometheus operator itself is not here.
+const POD_MONITORS: &str = r#"{
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": { "name": "podmonitors.monitoring.coreos.com" },
+    "spec": {
+        "group": "monitoring.coreos.com",
+        "names": { "kind": "PodMonitor", "plural": "podmonitors", "singular": "podmonitor" },
+        "scope": "Namespaced",
+        "versions": [{
+            "name": "v1", "served": true, "storage": true,
+            "schema": { "openAPIV3Schema": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } }
+        }]
+    }
+}"#;
+
+pub(super) fn monitors_are_made(shop: &Shop) -> Result<String> {
+    shop.cluster.kubectl(&["apply", "-f", "-"], POD_MONITORS)?;
+    shop.cluster.kubectl(
+        &["wait", "crd/podmonitors.monitoring.coreos.com", "--for=condition=Established", "--timeout=20s"],
+        "",
+    )?;
+    // Which kinds there are is asked at the start.
+    shop.restart_operator()?;
+    let name = format!("{RELEASE}-brokers");
+    let monitor = shop.wait_for(("podmonitor", &name), SOON, |_| true)?;
+    let labels = &monitor["spec"]["selector"]["matchLabels"];
+    let selector: Vec<String> = labels
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
+    let chosen = shop.list("pods", &selector.join(","))?.len();
+    ensure!(chosen == 3, "{labels} selects {chosen} pods");
+    let switch = |mode: &str| {
+        shop.patch(("brokercluster", RELEASE), &json!({ "spec": { "monitoring": { "mode": mode } } }))
+    };
+    switch("Disabled")?;
+    shop.wait(&format!("podmonitor/{name}"), "delete", SOON)?;
+    switch("Enabled")?;
+    shop.wait_for(("podmonitor", &name), SOON, |_| true)?;
+    Ok("a PodMonitor that selects the brokers; gone when switched off".to_owned())
+}

@@ -1,0 +1,3 @@
+module pondage.io/tests/pause
+
+go 1.26
