@@ -13,7 +13,7 @@ use pondage_model::{
     wire_enum, wire_struct,
 };
 use pondage_node::{
-    delivery::{self, GroupStats, StreamStats},
+    delivery::{self, GroupStats, MembershipReport, StreamStats},
     disk::Disk,
     shard::{ShardReply, ShardRequest},
 };
@@ -88,6 +88,13 @@ pub enum RemoteRequest {
         /// The time.
         time: LogTime,
     },
+    /// The members of a group.
+    Membership {
+        /// The shard of the group's home.
+        shard: ShardId,
+        /// The home.
+        stream: StreamId,
+    },
 }
 wire_enum!(RemoteRequest {
     1 => Figures { shard, streams },
@@ -95,6 +102,7 @@ wire_enum!(RemoteRequest {
     3 => Claim { shard, stream, group, start },
     4 => Seek { shard, stream, group, offset },
     5 => OffsetAt { shard, stream, time },
+    6 => Membership { shard, stream },
 });
 
 impl RemoteRequest {
@@ -106,7 +114,8 @@ impl RemoteRequest {
             | Self::Store { shard, .. }
             | Self::Claim { shard, .. }
             | Self::Seek { shard, .. }
-            | Self::OffsetAt { shard, .. } => *shard,
+            | Self::OffsetAt { shard, .. }
+            | Self::Membership { shard, .. } => *shard,
         }
     }
 }
@@ -125,6 +134,8 @@ pub enum RemoteAnswer {
     },
     /// Where that time begins, if anything is as late.
     Offset(Option<Offset>),
+    /// The members, and what they own.
+    Membership(MembershipReport),
     /// It took effect, or had before.
     Done,
     /// It was not done.
@@ -136,6 +147,7 @@ wire_enum!(RemoteAnswer {
     3 => Offset(offset),
     4 => Done,
     5 => Refused(reason),
+    6 => Membership(report),
 });
 
 /// The figures of one stream.
@@ -153,9 +165,8 @@ impl Wire for Figures {
     fn put(&self, out: &mut Vec<u8>) {
         let Self { stream, stats, consumers } = self;
         (*stream, *consumers).put(out);
-        for count in
-            [stats.ready, stats.unacked, stats.scheduled, stats.moving, stats.held, stats.dead_lettered]
-        {
+        let StreamStats { ready, unacked, scheduled, moving, held, dead_lettered, settled, .. } = stats;
+        for count in [ready, unacked, scheduled, moving, held, dead_lettered, settled] {
             count.put(out);
         }
         stats.oldest_age_millis.put(out);
@@ -164,6 +175,7 @@ impl Wire for Figures {
         for group in &stats.groups {
             group.group.put(out);
             (group.epoch, group.offset).put(out);
+            group.committed.put(out);
             (group.lag, group.oldest_age_millis).put(out);
         }
     }
@@ -177,10 +189,12 @@ impl Wire for Figures {
             moving: Wire::take(input)?,
             held: Wire::take(input)?,
             dead_lettered: Wire::take(input)?,
+            settled: Wire::take(input)?,
             oldest_age_millis: Wire::take(input)?,
             start: Wire::take(input)?,
             end: Wire::take(input)?,
             groups: Vec::new(),
+            membership: None,
         };
         for _ in 0..u64::take(input)? {
             // Each takes bytes, so that the list grows with the bytes at hand.
@@ -188,6 +202,7 @@ impl Wire for Figures {
                 group: Wire::take(input)?,
                 epoch: Wire::take(input)?,
                 offset: Wire::take(input)?,
+                committed: Wire::take(input)?,
                 lag: Wire::take(input)?,
                 oldest_age_millis: Wire::take(input)?,
             });
@@ -326,6 +341,12 @@ impl<D: Disk> Handle<D> {
                     _ => Err(Refusal::Interrupted),
                 };
             }
+            RemoteRequest::Membership { stream, .. } => {
+                return match self.ask(shard, ShardRequest::Membership(stream)).await? {
+                    ShardReply::Membership(report) => Ok(RemoteAnswer::Membership(report)),
+                    _ => Err(Refusal::Interrupted),
+                };
+            }
             RemoteRequest::OffsetAt { stream, time, .. } => {
                 // Whoever follows may have less than the leader, and does not know it.
                 self.ask(shard, ShardRequest::Stats(Some(Vec::new()))).await?;
@@ -366,7 +387,8 @@ impl<D: Disk> Handle<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pondage_model::MoveSeq;
+    use pondage_model::{AssignmentEpoch, MemberId, MoveSeq, Uuid};
+    use pondage_node::delivery::{MemberReport, Owner, Ownership};
 
     fn name() -> Name {
         Name::new("billing").expect("a name")
@@ -387,6 +409,7 @@ mod tests {
             RemoteRequest::Claim { shard, stream, group: name(), start: Offset(u64::MAX) },
             RemoteRequest::Seek { shard, stream, group: name(), offset: Offset(5) },
             RemoteRequest::OffsetAt { shard, stream, time: LogTime(-5) },
+            RemoteRequest::Membership { shard, stream },
         ] {
             assert_eq!(request.shard(), shard);
             assert_eq!(RemoteRequest::from_bytes(request.to_bytes()), Ok(request));
@@ -395,6 +418,7 @@ mod tests {
             group: name(),
             epoch: GroupEpoch(2),
             offset: Offset(7),
+            committed: 5,
             lag: 3,
             oldest_age_millis: Some(20),
         };
@@ -405,16 +429,31 @@ mod tests {
             moving: 4,
             held: 5,
             dead_lettered: 6,
+            settled: 11,
             oldest_age_millis: None,
             start: Offset(7),
             end: Offset(8),
             groups: vec![group.clone(), group],
+            membership: None,
+        };
+        let member = MemberReport {
+            id: MemberId(Uuid([7; 16])),
+            instance: "billing-0".to_owned(),
+            is_connected: true,
+        };
+        let since = AssignmentEpoch(4);
+        let owner = Some(Owner { member: member.id, since });
+        let membership = MembershipReport {
+            epoch: AssignmentEpoch(5),
+            partitions: vec![(stream, Ownership { owner, target: None })],
+            members: vec![member],
         };
         for answer in [
             RemoteAnswer::Figures(vec![Figures { stream, stats, consumers: 9 }]),
             RemoteAnswer::Claimed { epoch: GroupEpoch(1), offset: Offset(2) },
             RemoteAnswer::Offset(None),
             RemoteAnswer::Offset(Some(Offset(3))),
+            RemoteAnswer::Membership(membership),
             RemoteAnswer::Done,
         ] {
             assert_eq!(RemoteAnswer::from_bytes(answer.to_bytes()), Ok(answer));

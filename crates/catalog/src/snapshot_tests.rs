@@ -1,6 +1,6 @@
 use pondage_model::{
     BrokerId, Incarnation, Member, Name, Uuid,
-    settings::{GroupSettings, QueueSettings, StartPosition, TopicSettings},
+    settings::{GroupSettings, QueueSettings, TopicSettings},
 };
 
 use super::*;
@@ -37,9 +37,8 @@ fn catalog() -> Catalog {
         Command::ApplyGroup {
             name: name("g"),
             settings: GroupSettings {
-                source: GroupSource::Topics(vec![name("t")]),
-                start_position: StartPosition::Earliest,
                 in_flight_per_consumer_max: 1,
+                ..GroupSettings::of(GroupSource::Topics(vec![name("t")]))
             },
         },
     ] {

@@ -221,7 +221,7 @@ impl Catalog {
         let runs_of = |topic: &Topic| StreamRun::of(topic.partitions.iter().map(|place| place.stream));
         HomeSettings {
             topics: topics.iter().filter_map(|name| self.topic(name)).map(runs_of).collect(),
-            session_timeout_millis: limits::SESSION_MILLIS_DEFAULT,
+            session_timeout_millis: group.settings.session_timeout_millis,
         }
     }
 

@@ -47,11 +47,14 @@ fn commands() -> impl Strategy<Value = Command> {
         prop::collection::vec(names(), 0..3).prop_map(GroupSource::Topics),
         names().prop_map(GroupSource::Queue),
     ];
-    let group = (source, 0..3u32).prop_map(|(source, in_flight_per_consumer_max)| GroupSettings {
-        source,
-        start_position: StartPosition::Latest,
-        in_flight_per_consumer_max,
-    });
+    let group = (source, 0..3u32, 999..3_000u64).prop_map(
+        |(source, in_flight_per_consumer_max, session_timeout_millis)| GroupSettings {
+            source,
+            start_position: StartPosition::Latest,
+            in_flight_per_consumer_max,
+            session_timeout_millis,
+        },
+    );
     let delete = (names(), prop::option::of(policies()), 0..2u64);
     prop_oneof![
         1 => (uuids(), uuids()).prop_map(|(cluster, nonce)| Command::Initialise { cluster, nonce }),

@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        apply, broker, browse, cluster, completion, consume, crds, delete, describe, get, offsets, operator,
-        publish, purge, up, version,
+        apply, broker, browse, cluster, completion, consume, crds, delete, describe, get, groups, operator,
+        publish, purge, stats, up, version,
     },
     connect::Connection,
     exit::{EXIT_CODES, Exit, Result},
@@ -58,7 +58,9 @@ pub(crate) enum Command {
     Consume(consume::Consume),
     Browse(browse::Browse),
     Purge(purge::Purge),
-    Offsets(offsets::Offsets),
+    Groups(groups::Groups),
+    Stats(stats::Stats),
+    Top(stats::Top),
     Crds(crds::Crds),
     Completion(completion::Completion),
     Version(version::Version),
@@ -81,7 +83,9 @@ impl Cli {
             Command::Consume(consume) => Box::pin(consume.run(connection)).await,
             Command::Browse(browse) => Box::pin(browse.run(connection)).await,
             Command::Purge(purge) => Box::pin(purge.run(connection)).await,
-            Command::Offsets(offsets) => Box::pin(offsets.run(connection)).await,
+            Command::Groups(groups) => Box::pin(groups.run(connection)).await,
+            Command::Stats(stats) => Box::pin(stats.run(connection)).await,
+            Command::Top(top) => Box::pin(top.run(connection)).await,
             Command::Crds(crds) => Box::pin(crds.run(connection)).await,
             Command::Completion(completion) => completion.run(),
             Command::Version(version) => version.run(),
@@ -102,10 +106,11 @@ impl Command {
             Self::Consume(consume) => consume.is_json(),
             Self::Browse(browse) => browse.is_json(),
             Self::Purge(purge) => purge.is_json(),
-            Self::Offsets(offsets) => offsets.is_json(),
+            Self::Groups(groups) => groups.is_json(),
+            Self::Stats(stats) => stats.is_json(),
             Self::Crds(crds) => crds.is_json(),
             Self::Version(version) => version.is_json(),
-            Self::Up(_) | Self::Broker(_) | Self::Operator(_) | Self::Completion(_) => false,
+            Self::Up(_) | Self::Broker(_) | Self::Operator(_) | Self::Top(_) | Self::Completion(_) => false,
         };
         if is_json { ErrorForm::Json } else { ErrorForm::Text }
     }
@@ -122,11 +127,15 @@ impl Command {
             | Self::Consume(_)
             | Self::Purge(_) => true,
             Self::Cluster(cluster) => cluster.changes_something(),
-            Self::Offsets(offsets) => offsets.changes_something(),
+            Self::Groups(groups) => groups.changes_something(),
             Self::Crds(crds) => crds.changes_something(),
-            Self::Get(_) | Self::Describe(_) | Self::Browse(_) | Self::Completion(_) | Self::Version(_) => {
-                false
-            }
+            Self::Get(_)
+            | Self::Describe(_)
+            | Self::Browse(_)
+            | Self::Stats(_)
+            | Self::Top(_)
+            | Self::Completion(_)
+            | Self::Version(_) => false,
         }
     }
 }

@@ -10,10 +10,11 @@ pub(crate) mod crds;
 pub(crate) mod delete;
 pub(crate) mod describe;
 pub(crate) mod get;
-pub(crate) mod offsets;
+pub(crate) mod groups;
 pub(crate) mod operator;
 pub(crate) mod publish;
 pub(crate) mod purge;
+pub(crate) mod stats;
 pub(crate) mod up;
 pub(crate) mod version;
 mod views;
@@ -24,6 +25,9 @@ use std::io::Write;
 use clap::ValueEnum;
 
 use crate::exit::Result;
+
+/// Clears a terminal and goes to its upper left corner.
+pub(crate) const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
 
 /// Prints to stdout. A closed pipe is an error here and ends the command quietly.
 pub(crate) fn print(text: &str) -> Result<()> {

@@ -48,7 +48,7 @@ fn targets_first(queues: Vec<(Name, Settings)>) -> Vec<(Name, Settings)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pondage_model::settings::{GroupSettings, GroupSource, QueueSettings, StartPosition, TopicSettings};
+    use pondage_model::settings::{GroupSettings, GroupSource, QueueSettings, TopicSettings};
 
     fn resource(text: &str) -> (Name, Settings) {
         let name = |text: &str| Name::new(text).expect("valid");
@@ -60,11 +60,7 @@ mod tests {
         let settings = match kind {
             "t" => Settings::Topic(TopicSettings::default()),
             "q" => Settings::Queue(QueueSettings { dead_letter: other, ..QueueSettings::default() }),
-            _ => Settings::Group(GroupSettings {
-                source: GroupSource::Topics(vec![name("a")]),
-                start_position: StartPosition::Earliest,
-                in_flight_per_consumer_max: 1,
-            }),
+            _ => Settings::Group(GroupSettings::of(GroupSource::Topics(vec![name("a")]))),
         };
         (name(own), settings)
     }

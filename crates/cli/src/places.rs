@@ -3,8 +3,10 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pondage_client::StartAt;
-use pondage_model::{LogTime, Offset};
+use pondage_model::{LogTime, Offset, limits};
 use pondage_resources::Timestamp;
+
+use crate::exit::Failure;
 
 /// Reads `earliest`, `latest`, an offset, a time such as `2026-01-31T10:00:00Z`, or a time ago such as `-15m`.
 pub(crate) fn parse_start(text: &str) -> Result<StartAt, String> {
@@ -46,6 +48,39 @@ pub(crate) fn parse_timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The partitions that are meant: those that are named, else all.
+pub(crate) fn chosen(named: &[u32], partitions: u32) -> Result<Vec<u32>, Failure> {
+    debug_assert!(partitions <= limits::PARTITIONS_MAX, "the client bounds it");
+    if named.is_empty() {
+        return Ok((0..partitions).collect());
+    }
+    let mut chosen = named.to_vec();
+    chosen.sort_unstable();
+    chosen.dedup();
+    match chosen.iter().find(|partition| **partition >= partitions) {
+        None => Ok(chosen),
+        Some(partition) => {
+            let last = partitions.saturating_sub(1);
+            Err(Failure::usage(format!("--partition {partition}: there is none; allowed: 0 to {last}")))
+        }
+    }
+}
+
+/// Partitions in few words: `0-3,7`. They are ascending.
+pub(crate) fn in_runs(partitions: &[u32]) -> String {
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for partition in partitions {
+        match runs.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(*partition) => *last = *partition,
+            _ => runs.push((*partition, *partition)),
+        }
+    }
+    let text = |(first, last): (u32, u32)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    };
+    runs.into_iter().map(text).collect::<Vec<_>>().join(",")
+}
+
 /// Milliseconds since the Unix epoch by this machine's clock.
 pub(crate) fn now_millis() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -73,6 +108,30 @@ mod tests {
             ("Earliest ", None),
         ] {
             assert_eq!(start_at(text, 1_000_000).ok(), place, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn named_partitions_must_be_there() {
+        for (named, expected) in [
+            (&[][..], Some(vec![0, 1, 2])),
+            (&[2, 0, 2], Some(vec![0, 2])),
+            (&[3], None),
+            (&[0, u32::MAX], None),
+        ] {
+            assert_eq!(chosen(named, 3).ok(), expected, "{named:?}");
+        }
+    }
+
+    #[test]
+    fn partitions_that_follow_each_other_are_one_word() {
+        for (partitions, text) in [
+            (&[][..], ""),
+            (&[4], "4"),
+            (&[0, 1], "0-1"),
+            (&[0, 1, 2, 7, 9, 10, u32::MAX], "0-2,7,9-10,4294967295"),
+        ] {
+            assert_eq!(in_runs(partitions), text);
         }
     }
 

@@ -1,5 +1,6 @@
 //! What commands print: tables for people, JSON and YAML for programs.
 
+pub(crate) mod activity;
 pub(crate) mod cluster;
 pub(crate) mod document;
 pub(crate) mod error;

@@ -5,6 +5,7 @@ use pondage_protocol::{
     admin::{Applied, Apply, Cluster, Delete, WatchEvent},
     consume::StartAt,
     groups::GroupPartition,
+    members::Membership,
     resources::{Resource, ResourceKind},
     v1,
 };
@@ -145,6 +146,21 @@ impl Client {
         Ok(response.try_into()?)
     }
 
+    /// Who the members of a group are, and what they own.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`.
+    pub async fn get_members(&self, group: &str) -> Result<Membership, ClientError> {
+        let request = v1::GetMembersRequest { group: group.to_owned() };
+        let response = self
+            .call(Repeat::Safe, |channel| {
+                let request = request.clone();
+                async move { groups(channel).get_members(request).await }
+            })
+            .await?;
+        Ok(response.try_into()?)
+    }
+
     /// Where a group stands in a topic, by partition.
     ///
     /// # Errors
@@ -170,12 +186,36 @@ impl Client {
         topic: &str,
         seeks: &[(u32, StartAt)],
     ) -> Result<Vec<GroupPartition>, ClientError> {
+        self.seek(group, topic, seeks, false).await
+    }
+
+    /// Where [`Self::set_offsets`] would move a group's cursors, without their delay.
+    ///
+    /// # Errors
+    /// `OUT_OF_RANGE` for an offset outside its partition.
+    pub async fn try_offsets(
+        &self,
+        group: &str,
+        topic: &str,
+        seeks: &[(u32, StartAt)],
+    ) -> Result<Vec<GroupPartition>, ClientError> {
+        self.seek(group, topic, seeks, true).await
+    }
+
+    async fn seek(
+        &self,
+        group: &str,
+        topic: &str,
+        seeks: &[(u32, StartAt)],
+        dry_run: bool,
+    ) -> Result<Vec<GroupPartition>, ClientError> {
         let seek =
             |(partition, to): &(u32, StartAt)| v1::Seek { partition: *partition, to: Some((*to).into()) };
         let request = v1::SetOffsetsRequest {
             group: group.to_owned(),
             topic: topic.to_owned(),
             seeks: seeks.iter().map(seek).collect(),
+            dry_run,
         };
         let response = self
             .call(Repeat::Safe, |channel| {

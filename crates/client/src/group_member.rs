@@ -1,5 +1,7 @@
 //! A member of a consumer group: it is told which partitions it owns, and hands their messages to a handler.
 
+mod attend;
+mod finder;
 mod partition;
 mod stream;
 mod task;
@@ -12,14 +14,16 @@ use std::{
     time::Duration,
 };
 
-use pondage_model::{Name, Offset, Outcome, Uuid, limits};
+use pondage_model::{Name, Offset, Outcome, Refusal, Uuid, limits};
 use tokio::{
     sync::{Semaphore, oneshot, watch},
     task::JoinHandle,
 };
 
 use crate::{Client, ClientError, ReaderOptions, TopicMessage, TopicReader};
+pub use attend::{Attendance, QueueShare, WorkerOptions};
 use partition::Context;
+use stream::Identity;
 use task::Task;
 
 /// How a member reads.
@@ -160,8 +164,7 @@ impl Client {
         F: Future<Output = Result<(), HandlerError>> + Send + 'static,
     {
         let group = Name::new(group)?;
-        let mut instance = options.instance;
-        instance.truncate(instance.floor_char_boundary(limits::INSTANCE_BYTES_MAX));
+        let identity = identity(group.clone(), options.instance);
         let (leaving, is_leaving) = oneshot::channel();
         let (owned_sender, owned) = watch::channel(BTreeSet::new());
         let context = Context {
@@ -175,10 +178,22 @@ impl Client {
             permits: Arc::new(Semaphore::new(options.concurrency.clamp(1, Semaphore::MAX_PERMITS))),
             handler: Arc::new(handler),
         };
-        let task = Task::new(context, random_id(), instance, owned_sender);
+        let task = Task::new(context, identity, owned_sender);
         let task = tokio::spawn(task.run(is_leaving));
         Ok(GroupMember { owned, leaving: Some(leaving), task: Some(task) })
     }
+}
+
+/// A member that is new to its group.
+fn identity(group: Name, mut instance: String) -> Identity {
+    instance.truncate(instance.floor_char_boundary(limits::INSTANCE_BYTES_MAX));
+    Identity { group, id: random_id(), instance }
+}
+
+/// The group reads something that is read in another way.
+fn other_kind(group: &Name, what: &str) -> ClientError {
+    let what = format!("group {group} is on {what}");
+    Refusal::InvalidArgument { what }.into()
 }
 
 /// Never the same twice, as far as anybody lives to see: the keys of the standard library's hash maps are drawn from the

@@ -44,7 +44,10 @@ mod verdicts;
 pub use admin::Watch;
 pub use client::Client;
 pub use error::ClientError;
-pub use group_member::{GroupMember, GroupMessage, HandlerError, MemberError, MemberOptions};
+pub use group_member::{
+    Attendance, GroupMember, GroupMessage, HandlerError, MemberError, MemberOptions, QueueShare,
+    WorkerOptions,
+};
 pub use health::{Trouble, is_under_replicated, troubles};
 pub use message::{Message, QueueMessage, ReceivedMessage, TopicEvent, TopicMessage};
 pub use options::{ConsumerOptions, Options, PublisherOptions, ReaderOptions};
@@ -57,6 +60,7 @@ pub use pondage_protocol::{
     },
     consume::StartAt,
     groups::GroupPartition,
+    members::{Member, Membership, OwnedPartition},
     messages::{MessageRun, MessageState},
     resources::{Resource, ResourceKind, Settings, StreamStatus},
     settle::{SettleItem, SettleResult, Settled, Tokens, Verdict},

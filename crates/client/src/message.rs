@@ -185,7 +185,11 @@ impl QueueMessage {
         self.settle(Verdict::Renew { lease_millis: lease.map(millis) }).await
     }
 
-    async fn settle(&self, verdict: Verdict) -> Result<Settled, ClientError> {
+    /// Gives a verdict and waits until it is durable.
+    ///
+    /// # Errors
+    /// As [`QueueMessage::accept`].
+    pub async fn settle(&self, verdict: Verdict) -> Result<Settled, ClientError> {
         self.settler.settle(self.token, verdict).await
     }
 }

@@ -64,10 +64,10 @@ mod ranges;
 mod timeline;
 
 pub use fold::{
-    Counters, Group, GroupStats, Home, Inconsistent, Kind, MessageState, Owner, Ownership, Queue, ShardState,
-    Stream, StreamStats, SurveyRun, Topic,
+    Counters, Group, GroupStats, Home, HomeCounters, Inconsistent, Kind, MembershipStats, MessageState,
+    Owner, Ownership, Queue, ShardState, Stream, StreamStats, SurveyRun, Topic,
 };
 pub use leading::{
-    Changed, ConsumerId, Decision, Dispatch, Draft, Held, Leading, Mark, Notice, Reply, Request, Settled,
-    Verdict,
+    Changed, ConsumerId, Decision, Dispatch, Draft, Held, Leading, Mark, MemberReport, MembershipReport,
+    Notice, Reply, Request, Settled, Verdict,
 };

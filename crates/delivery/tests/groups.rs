@@ -4,9 +4,9 @@ mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pondage_delivery::{ConsumerId, Held, Home, Notice, Reply, Request, Stream};
+use pondage_delivery::{ConsumerId, Held, Home, HomeCounters, Notice, Reply, Request, Stream};
 use pondage_model::{
-    AssignmentEpoch, Body, Code, GroupEpoch, MemberId, Offset, StreamId, Uuid,
+    AssignmentEpoch, Body, Code, GroupEpoch, LogTime, MemberId, Offset, StreamId, Uuid,
     entry::Open,
     limits::{INSTANCE_BYTES_MAX, REBALANCE_MILLIS_MAX},
     membership::{GroupMember, LeaveCause, MembershipChange, StreamRun},
@@ -318,6 +318,58 @@ fn who_is_lost_keeps_its_partitions_for_the_session_timeout() {
         assert_eq!(group.sizes(), [2, 2]);
         assert_eq!(group.shares() == before, stays);
     }
+}
+
+#[test]
+fn what_happened_in_a_group_is_counted() {
+    let counters = |group: &Group| *group.home().counters();
+    let mut group = Group::new(&[4]);
+    group.connect(1);
+    group.settle_down();
+    assert_eq!(counters(&group), HomeCounters { rebalances: 1, ..HomeCounters::default() }, "nobody had any");
+    // Two pass on; the owner takes a second to let go of them.
+    group.connect(2);
+    group.commit();
+    group.pass(1_000);
+    group.settle_down();
+    let two_passed = HomeCounters { rebalances: 2, released: 2, paused_millis: 2_000, ..counters(&group) };
+    assert_eq!(counters(&group), two_passed);
+    // Who is lost was silent for a session before it is given up.
+    group.leave(1, true);
+    group.pass(SESSION_MILLIS);
+    group.settle_down();
+    let paused_millis = 2_000 + 2 * SESSION_MILLIS;
+    let lost = HomeCounters { rebalances: 3, lost: 2, paused_millis, ..two_passed };
+    assert_eq!(counters(&group), lost);
+    // A new leader goes on with the counts. While nobody is there, nothing is to be read.
+    group.crash();
+    assert_eq!(counters(&group), lost);
+    group.connect(2);
+    group.leave(2, false);
+    group.pass(60_000);
+    group.connect(3);
+    group.settle_down();
+    let HomeCounters { left, paused_millis, .. } = counters(&group);
+    assert_eq!((left, paused_millis), (4, lost.paused_millis));
+    assert_eq!(counters(&group).timed_out, 0);
+}
+
+#[test]
+fn people_who_ask_are_told_who_reads_what() {
+    let mut group = Group::new(&[3]);
+    [1, 2].into_iter().for_each(|number| group.connect(number));
+    group.settle_down();
+    group.leave(1, true);
+    let report = group.shard.leading.membership(HOME).expect("it is a home");
+    let members: Vec<_> =
+        report.members.iter().map(|member| (member.instance.as_str(), member.is_connected)).collect();
+    assert_eq!(members, [("pod-1", false), ("pod-2", true)]);
+    assert_eq!(report.partitions, group.home().partitions().collect::<Vec<_>>());
+    let stats = group.shard.leading.state().stream(HOME).expect("it is open").stats(LogTime(0));
+    let membership = stats.membership.expect("it is a home");
+    assert_eq!((membership.members, membership.owned, membership.passing_on), (2, 3, 0));
+    assert_eq!(membership.shares.values().sum::<u64>(), 3);
+    assert_eq!(group.shard.leading.membership(QUEUE), None);
 }
 
 #[test]

@@ -123,6 +123,12 @@ pub const REBALANCE_MILLIS_MAX: u64 = 60_000;
 /// How long a member whose connection was lost keeps what it reads unless its group says, in milliseconds.
 pub const SESSION_MILLIS_DEFAULT: u64 = 10_000;
 
+/// The shortest such time, in milliseconds: a member needs some to find another broker.
+pub const SESSION_MILLIS_MIN: u64 = 1_000;
+
+/// The longest, in milliseconds.
+pub const SESSION_MILLIS_MAX: u64 = 3_600_000;
+
 /// Brokers of one cluster.
 pub const BROKERS_MAX: usize = 1_000;
 

@@ -222,8 +222,23 @@ pub struct GroupSettings {
     pub start_position: StartPosition,
     /// Unsettled or uncommitted messages that one consumer may hold.
     pub in_flight_per_consumer_max: u32,
+    /// How long somebody without a connection stays a member and keeps its partitions, in milliseconds.
+    pub session_timeout_millis: u64,
 }
-wire_struct!(GroupSettings { source, start_position, in_flight_per_consumer_max });
+wire_struct!(GroupSettings { source, start_position, in_flight_per_consumer_max, session_timeout_millis });
+
+impl GroupSettings {
+    /// What a group is that says what it reads and nothing else.
+    #[must_use]
+    pub fn of(source: GroupSource) -> Self {
+        Self {
+            source,
+            start_position: StartPosition::default(),
+            in_flight_per_consumer_max: 1_000,
+            session_timeout_millis: limits::SESSION_MILLIS_DEFAULT,
+        }
+    }
+}
 
 /// The settings of one stream as its shard's log records them.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -136,6 +136,8 @@ pub enum ShardRequest {
         /// How many offsets to look at.
         count: u32,
     },
+    /// Who the members of a group are and what they own.
+    Membership(StreamId),
     /// Tell the reader the stream's committed start and end now and whenever they move.
     Follow {
         /// The stream.
@@ -181,6 +183,8 @@ pub enum ShardReply {
     StatsSince(StatsSince),
     /// Runs of messages in the same state, ascending, from the first offset that is still there.
     Survey(Vec<delivery::SurveyRun>),
+    /// The members of the group.
+    Membership(delivery::MembershipReport),
     /// The reader is told from now on.
     Following {
         /// The oldest message that is there.
@@ -207,6 +211,17 @@ pub struct StatsSince {
     pub reports: Vec<StreamReport>,
 }
 
+/// What a stream is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamKind {
+    /// A queue.
+    Queue,
+    /// A topic's partition.
+    Partition,
+    /// The home of a consumer group, which has its name.
+    Home,
+}
+
 /// The figures of one stream.
 #[derive(Clone, Debug)]
 pub struct StreamReport {
@@ -216,8 +231,8 @@ pub struct StreamReport {
     pub name: Name,
     /// Its partition.
     pub partition: u32,
-    /// Queue, else a topic's partition.
-    pub is_queue: bool,
+    /// What it is.
+    pub kind: StreamKind,
     /// Its figures.
     pub stats: delivery::StreamStats,
     /// What happened in it so far.

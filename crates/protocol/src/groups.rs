@@ -27,6 +27,8 @@ pub struct GroupPartition {
     pub lag: u64,
     /// Age of the oldest of them in milliseconds.
     pub delay_millis: u64,
+    /// Messages that the group committed, ever.
+    pub committed_messages: u64,
 }
 
 impl From<GroupPartition> for v1::GroupPartition {
@@ -39,6 +41,7 @@ impl From<GroupPartition> for v1::GroupPartition {
             end_offset: place.end.0,
             lag: place.lag,
             delay_millis: place.delay_millis,
+            committed_messages: place.committed_messages,
         }
     }
 }
@@ -53,6 +56,7 @@ impl From<v1::GroupPartition> for GroupPartition {
             end: Offset(place.end_offset),
             lag: place.lag,
             delay_millis: place.delay_millis,
+            committed_messages: place.committed_messages,
         }
     }
 }
@@ -85,6 +89,8 @@ pub struct SetOffsets {
     pub topic: Name,
     /// Partitions, each once, and where to.
     pub seeks: Vec<(u32, StartAt)>,
+    /// Only say where they would be.
+    pub dry_run: bool,
 }
 
 impl TryFrom<v1::SetOffsetsRequest> for SetOffsets {
@@ -103,7 +109,8 @@ impl TryFrom<v1::SetOffsetsRequest> for SetOffsets {
             }
             seeks.push((partition, required("seeks.to", seek.to)?.try_into()?));
         }
-        Ok(Self { group: Name::new(&request.group)?, topic: Name::new(&request.topic)?, seeks })
+        let dry_run = request.dry_run;
+        Ok(Self { group: Name::new(&request.group)?, topic: Name::new(&request.topic)?, seeks, dry_run })
     }
 }
 
@@ -125,6 +132,7 @@ mod tests {
                 group: "billing".to_owned(),
                 topic: "events".to_owned(),
                 seeks: seeks.clone(),
+                dry_run: false,
             };
             assert_eq!(SetOffsets::try_from(request).is_ok(), ok, "{seeks:?}");
         }
@@ -141,6 +149,7 @@ mod tests {
                 end: Offset(4),
                 lag: 5,
                 delay_millis: 6,
+                committed_messages: 7,
             };
             assert_eq!(GroupPartition::from(v1::GroupPartition::from(place)), place);
         }

@@ -10,7 +10,7 @@ use crate::{
     delivery::Delivery,
     failure::{Failure, from_status},
     groups::{GetOffsets, SetOffsets},
-    members::JoinSteps,
+    members::{JoinSteps, Membership},
     messages::{Browse, MessageRun, Publish, Receive},
     resources::Resource,
     settle::{SettleResult, settle_items},
@@ -34,6 +34,7 @@ fn read_as_everything(bytes: &Bytes) {
     read::<v1::Delivery, _>(bytes, Delivery::try_from);
     read::<v1::GetOffsetsRequest, _>(bytes, GetOffsets::try_from);
     read::<v1::SetOffsetsRequest, _>(bytes, SetOffsets::try_from);
+    read::<v1::GetMembersResponse, _>(bytes, Membership::try_from);
     read::<v1::JoinRequest, _>(bytes, |request| JoinSteps::default().next(request));
     read::<v1::ApplyRequest, _>(bytes, Apply::try_from);
     read::<v1::ApplyResponse, _>(bytes, Applied::try_from);

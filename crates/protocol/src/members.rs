@@ -25,6 +25,30 @@ pub struct OwnedPartition {
     pub home: StreamId,
 }
 
+/// The members of a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Membership {
+    /// The version of the assignment.
+    pub epoch: AssignmentEpoch,
+    /// Every member.
+    pub members: Vec<Member>,
+}
+
+/// A member of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The id that it joined with.
+    pub id: MemberId,
+    /// What people know it by.
+    pub instance: String,
+    /// Whether its join stream stands.
+    pub is_connected: bool,
+    /// Every partition that it owns.
+    pub partitions: Vec<OwnedPartition>,
+    /// Partitions that it is to own once their owners let go of them.
+    pub awaited: u32,
+}
+
 /// One step of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JoinStep {
@@ -126,6 +150,39 @@ impl TryFrom<v1::OwnedPartition> for OwnedPartition {
     }
 }
 
+impl From<Membership> for v1::GetMembersResponse {
+    fn from(membership: Membership) -> Self {
+        let member = |member: Member| v1::Member {
+            member_id: member.id.0.0.to_vec().into(),
+            instance: member.instance,
+            connected: member.is_connected,
+            partitions: member.partitions.into_iter().map(Into::into).collect(),
+            awaited: member.awaited,
+        };
+        Self { epoch: membership.epoch.0, members: membership.members.into_iter().map(member).collect() }
+    }
+}
+
+impl TryFrom<v1::GetMembersResponse> for Membership {
+    type Error = Refusal;
+
+    /// # Errors
+    /// [`Refusal::InvalidName`], [`Refusal::InvalidArgument`].
+    fn try_from(response: v1::GetMembersResponse) -> Result<Self, Refusal> {
+        let member = |member: v1::Member| {
+            Ok(Member {
+                id: member_id(&member.member_id)?,
+                instance: member.instance,
+                is_connected: member.connected,
+                partitions: member.partitions.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
+                awaited: member.awaited,
+            })
+        };
+        let members = response.members.into_iter().map(member).collect::<Result<_, Refusal>>()?;
+        Ok(Self { epoch: AssignmentEpoch(response.epoch), members })
+    }
+}
+
 impl From<OwnedPartition> for v1::OwnedPartition {
     fn from(owned: OwnedPartition) -> Self {
         Self {
@@ -190,6 +247,15 @@ mod tests {
             revoked: true,
             home: StreamId(7),
         };
-        assert_eq!(OwnedPartition::try_from(v1::OwnedPartition::from(owned.clone())), Ok(owned));
+        assert_eq!(OwnedPartition::try_from(v1::OwnedPartition::from(owned.clone())), Ok(owned.clone()));
+        let member = Member {
+            id: MemberId(Uuid([3; 16])),
+            instance: "billing-0".to_owned(),
+            is_connected: true,
+            partitions: vec![owned],
+            awaited: 2,
+        };
+        let membership = Membership { epoch: AssignmentEpoch(11), members: vec![member] };
+        assert_eq!(Membership::try_from(v1::GetMembersResponse::from(membership.clone())), Ok(membership));
     }
 }

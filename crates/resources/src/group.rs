@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     check::{Checks, FieldError, References},
+    duration::Duration,
     error::shown,
     object::{ClusterReference, Kind, Object, Reference},
     rules,
@@ -95,6 +96,10 @@ pub struct ConsumerGroupSpec {
     /// The time at which it starts, exactly with `startPosition: Time`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_time: Option<Timestamp>,
+    /// How long a member whose connection was lost stays one, and keeps its partitions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::lasts(limits::SESSION_MILLIS_MIN, limits::SESSION_MILLIS_MAX))]
+    pub session_timeout: Option<Duration>,
     /// Unsettled or uncommitted messages that one consumer may hold.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = limits::CREDIT_MAX))]
@@ -133,10 +138,21 @@ impl Object<ConsumerGroupSpec> {
         checks.cluster_reference(spec.cluster_ref.as_ref());
         let source = self.source(&mut checks, references);
         let start_position = self.start_position(&mut checks);
-        let in_flight_per_consumer_max =
-            checks.in_flight(spec.max_in_flight_per_consumer).unwrap_or(IN_FLIGHT_DEFAULT);
+        let in_flight = checks.in_flight(spec.max_in_flight_per_consumer);
+        let session = checks.duration(
+            "spec.sessionTimeout",
+            spec.session_timeout,
+            limits::SESSION_MILLIS_MIN..=limits::SESSION_MILLIS_MAX,
+        );
         let settings = source.zip(name).map(|(source, name)| {
-            (name, GroupSettings { source, start_position, in_flight_per_consumer_max })
+            let default = GroupSettings::of(source);
+            let settings = GroupSettings {
+                start_position,
+                in_flight_per_consumer_max: in_flight.unwrap_or(default.in_flight_per_consumer_max),
+                session_timeout_millis: session.unwrap_or(default.session_timeout_millis),
+                ..default
+            };
+            (name, settings)
         });
         checks.finish(settings)
     }
@@ -219,6 +235,7 @@ impl Object<ConsumerGroupSpec> {
         let reference = |name: &Name| Reference { name: name.to_string() };
         let mut spec = ConsumerGroupSpec {
             max_in_flight_per_consumer: Some(settings.in_flight_per_consumer_max.into()),
+            session_timeout: Some(Duration::from_millis(settings.session_timeout_millis)),
             ..ConsumerGroupSpec::default()
         };
         match &settings.source {
@@ -236,6 +253,3 @@ impl Object<ConsumerGroupSpec> {
         Self::new(Kind::ConsumerGroup, name, spec)
     }
 }
-
-/// As a queue's: one number to remember.
-const IN_FLIGHT_DEFAULT: u32 = 1_000;

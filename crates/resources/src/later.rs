@@ -17,7 +17,7 @@ const FIELDS: [(&str, &[&str]); 5] = [
     ("Listener", &["authentication", "tls", "type"]),
     ("TopicSpec", &["deduplicationWindow", "quotas", "tieredStorage"]),
     ("QueueSpec", &["bindings", "deduplicationWindow", "limits", "priorities", "quotas"]),
-    ("ConsumerGroupSpec", &["autoscaling", "scaleTargetRef", "sessionTimeout", "slo"]),
+    ("ConsumerGroupSpec", &["autoscaling", "scaleTargetRef", "slo"]),
 ];
 
 /// Fields that Kubernetes writes, by the type's name.

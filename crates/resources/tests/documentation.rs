@@ -9,7 +9,7 @@ use std::{
 
 use pondage_model::{
     Name,
-    settings::{GroupSettings, GroupSource, QueueSettings, StartPosition, TopicSettings},
+    settings::{GroupSettings, GroupSource, QueueSettings, TopicSettings},
 };
 use pondage_resources::{
     AllowedNamespaces, Backoff, BrokerClusterSpec, ClusterReference, ConsumerGroup, ConsumerGroupSpec,
@@ -164,11 +164,6 @@ fn flatten(prefix: &str, value: &Value, out: &mut BTreeMap<String, String>) {
 #[test]
 fn the_reference_tells_the_defaults() {
     let name = Name::new("x").expect("a name");
-    let group = |source| GroupSettings {
-        source,
-        start_position: StartPosition::default(),
-        in_flight_per_consumer_max: QueueSettings::default().in_flight_per_consumer_max,
-    };
     // What no default can be told for.
     let given = ["topicRefs"];
     // Defaults of maps that are left out as a whole, and of what is no setting of the brokers.
@@ -180,7 +175,7 @@ fn the_reference_tells_the_defaults() {
             "ConsumerGroup",
             Resource::ConsumerGroup(ConsumerGroup::from_settings(
                 &name,
-                &group(GroupSource::Topics(vec![name.clone()])),
+                &GroupSettings::of(GroupSource::Topics(vec![name.clone()])),
             )),
         ),
     ] {

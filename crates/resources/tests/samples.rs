@@ -42,11 +42,7 @@ fn what_is_left_out_takes_the_model_s_defaults() {
         let text = head("Queue", "q") + rest;
         assert_eq!(settings(&text), [Settings::Queue(name("q"), QueueSettings::default())], "{text}");
     }
-    let group = GroupSettings {
-        source: GroupSource::Queue(name("q")),
-        start_position: StartPosition::Earliest,
-        in_flight_per_consumer_max: QueueSettings::default().in_flight_per_consumer_max,
-    };
+    let group = GroupSettings::of(GroupSource::Queue(name("q")));
     let text = head("ConsumerGroup", "g") + "spec: {queueRef: {name: q}}";
     assert_eq!(settings(&text), [Settings::ConsumerGroup(name("g"), group)]);
     let cluster = ClusterSettings {
@@ -126,6 +122,7 @@ items:
     mode: Ordered
     startPosition: Time
     startTime: 2026-01-31T10:00:00Z
+    sessionTimeout: 45s
     maxInFlightPerConsumer: 5
 - apiVersion: pondage.io/v1alpha1
   kind: BrokerCluster
@@ -137,7 +134,7 @@ items:
 ";
     let all = loaded(text);
     let places: Vec<_> = all.iter().map(|one| (one.document_index, one.line)).collect();
-    assert_eq!(places, [(0, 1), (1, 26), (2, 49), (3, 56), (3, 66)]);
+    assert_eq!(places, [(0, 1), (1, 26), (2, 49), (3, 56), (3, 67)]);
     let Resource::Topic(topic) = &all[0].resource else { panic!("a topic") };
     assert_eq!(topic.metadata.namespace.as_deref(), Some("travel"));
     assert_eq!(topic.metadata.labels["team"], "air");
@@ -172,6 +169,7 @@ items:
         source: GroupSource::Topics(vec![name("Flights_2026"), name("elsewhere")]),
         start_position: StartPosition::Time(LogTime(1_769_853_600_000)),
         in_flight_per_consumer_max: 5,
+        session_timeout_millis: 45_000,
     };
     let listener =
         |text, port| ListenerSettings { name: name(text), port, protocol: ListenerProtocol::Native };
@@ -358,14 +356,15 @@ fn groups() -> impl Strategy<Value = GroupSettings> {
     ];
     let topics = proptest::collection::btree_set(names(), 1..5).prop_map(|names| names.into_iter().collect());
     prop_oneof![
-        (topics.prop_map(GroupSource::Topics), start),
-        (names().prop_map(GroupSource::Queue), Just(StartPosition::Earliest)),
+        (topics.prop_map(GroupSource::Topics), start, 1_000..=3_600_000_u64),
+        (names().prop_map(GroupSource::Queue), Just(StartPosition::Earliest), 1_000..=3_600_000_u64),
     ]
-    .prop_flat_map(|(source, start_position)| {
+    .prop_flat_map(|(source, start_position, session_timeout_millis)| {
         (1_u32..=65_536).prop_map(move |in_flight_per_consumer_max| GroupSettings {
             source: source.clone(),
             start_position,
             in_flight_per_consumer_max,
+            session_timeout_millis,
         })
     })
 }

@@ -113,7 +113,7 @@ metrics! {
     CERTIFICATE_RELOADS: Counter "pondage_certificate_reloads_total" ["outcome"]
         "Changed certificate files that came into use, and looks at files that could not be used.";
     SCRAPE_LEFT_OUT: Gauge "pondage_scrape_left_out" ["kind"]
-        "Queues, partitions of topics and cursors of groups that are led here and whose figures are left out, because there are too many of the kind.";
+        "Queues, partitions of topics, groups, their members and cursors that are led here and whose figures are left out, because there are too many of the kind.";
     QUEUE_READY: Gauge "pondage_queue_ready" ["queue"] "Messages that a consumer could get now.";
     QUEUE_UNACKED: Gauge "pondage_queue_unacked" ["queue"] "Messages that consumers hold.";
     QUEUE_SCHEDULED: Gauge "pondage_queue_scheduled" ["queue"]
@@ -141,6 +141,22 @@ metrics! {
         "Age of the oldest message that is still there, in seconds; 0 if there is none.";
     GROUP_OFFSET: Gauge "pondage_group_offset" ["group", "topic", "partition"]
         "The next offset that the group reads.";
+    GROUP_COMMITTED: Counter "pondage_group_committed_total" ["group", "topic", "partition"]
+        "Messages that the group committed.";
+    GROUP_MEMBERS: Gauge "pondage_group_members" ["group"] "Members of the group.";
+    GROUP_MEMBER_PARTITIONS: Gauge "pondage_group_member_partitions" ["group", "member"]
+        "Partitions that the member owns.";
+    GROUP_OWNED: Gauge "pondage_group_owned_partitions" ["group"] "Partitions that a member owns.";
+    GROUP_PASSING_ON: Gauge "pondage_group_passing_on_partitions" ["group"]
+        "Partitions that wait for their owner to let go of them.";
+    GROUP_ASSIGNMENT: Gauge "pondage_group_assignment_epoch" ["group"]
+        "The version of the group's assignment.";
+    GROUP_REBALANCES: Counter "pondage_group_rebalances_total" ["group"]
+        "Changes of which member is to read what.";
+    GROUP_PASSED_ON: Counter "pondage_group_passed_on_partitions_total" ["group", "cause"]
+        "Partitions that members gave up.";
+    GROUP_PAUSED: Counter "pondage_group_paused_seconds_total" ["group"]
+        "How long partitions waited for their next owner, all of them together, in seconds.";
     GROUP_LAG: Gauge "pondage_group_lag" ["group", "topic", "partition"]
         "Messages not yet committed, at most.";
     GROUP_DELAY: Gauge "pondage_group_delay_seconds" ["group", "topic", "partition"]

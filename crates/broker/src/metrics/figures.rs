@@ -4,7 +4,10 @@ use pondage_model::{
     LogTime,
     entry::{DiscardCause, MoveCause, ReleaseCause},
 };
-use pondage_node::{delivery::GroupStats, shard::StreamReport};
+use pondage_node::{
+    delivery::{GroupStats, HomeCounters, MembershipStats},
+    shard::StreamReport,
+};
 
 use super::{
     catalogue::{self, Metric},
@@ -69,8 +72,34 @@ pub(super) const PARTITION: &[Family] = &[
 ];
 
 /// Of a group in a partition. Its columns are those of [`cursor`].
-pub(super) const CURSOR: &[Family] =
-    &[one(catalogue::GROUP_OFFSET), one(catalogue::GROUP_LAG), age(catalogue::GROUP_DELAY)];
+pub(super) const CURSOR: &[Family] = &[
+    one(catalogue::GROUP_OFFSET),
+    one(catalogue::GROUP_COMMITTED),
+    one(catalogue::GROUP_LAG),
+    age(catalogue::GROUP_DELAY),
+];
+
+/// Of a group's membership. Its columns are those of [`membership`].
+pub(super) const MEMBERSHIP: &[Family] = &[
+    one(catalogue::GROUP_MEMBERS),
+    one(catalogue::GROUP_OWNED),
+    one(catalogue::GROUP_PASSING_ON),
+    one(catalogue::GROUP_ASSIGNMENT),
+    one(catalogue::GROUP_REBALANCES),
+    several(
+        catalogue::GROUP_PASSED_ON,
+        &[
+            ("cause=\"released\",", ""),
+            ("cause=\"timed-out\",", ""),
+            ("cause=\"left\",", ""),
+            ("cause=\"lost\",", ""),
+        ],
+    ),
+    Family { metric: catalogue::GROUP_PAUSED, samples: Samples::Seconds },
+];
+
+/// Of a member of a group: the partitions that it owns.
+pub(super) const MEMBER: &[Family] = &[one(catalogue::GROUP_MEMBER_PARTITIONS)];
 
 /// A queue as its shard reported it at `now`, and its consumers.
 pub(super) fn queue(report: &StreamReport, consumers: u32, now: LogTime) -> Figures {
@@ -98,8 +127,22 @@ pub(super) fn partition(report: &StreamReport, now: LogTime) -> Figures {
 
 /// A group in a partition.
 pub(super) fn cursor(group: &GroupStats, now: LogTime) -> Figures {
-    let columns = [group.offset.0, group.lag];
+    let columns = [group.offset.0, group.committed, group.lag];
     Figures { columns: columns.into(), oldest: oldest(group.oldest_age_millis, now) }
+}
+
+/// The members of a group.
+pub(super) fn membership(stats: &MembershipStats) -> Figures {
+    let MembershipStats { epoch, members, owned, passing_on, counters, .. } = stats;
+    let HomeCounters { rebalances, released, timed_out, left, lost, paused_millis } = *counters;
+    let columns =
+        [*members, *owned, *passing_on, epoch.0, rebalances, released, timed_out, left, lost, paused_millis];
+    Figures { columns: columns.into(), oldest: None }
+}
+
+/// What a member owns.
+pub(super) fn member(partitions: u64) -> Figures {
+    Figures { columns: [partitions].into(), oldest: None }
 }
 
 /// When the message came that is so old.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use pondage_model::{LogTime, Name, ShardId, StreamId, limits};
 use pondage_node::{
     delivery::Mark,
-    shard::{StatsSince, StreamReport},
+    shard::{StatsSince, StreamKind, StreamReport},
 };
 
 use super::{
@@ -21,6 +21,12 @@ pub(super) struct Streams {
     queues: Table<StreamId>,
     partitions: Table<StreamId>,
     cursors: Table<(StreamId, Name)>,
+    /// Groups, by their homes.
+    memberships: Table<StreamId>,
+    /// By home and name.
+    members: Table<(StreamId, String)>,
+    /// The names of the members of each group, as the home's shard said.
+    instances: HashMap<(ShardId, StreamId), BTreeSet<String>>,
     /// The groups that read a partition, as its shard said.
     groups: HashMap<(ShardId, StreamId), BTreeSet<Name>>,
     /// Queues that have consumers.
@@ -50,6 +56,9 @@ impl Streams {
             queues: Table::new(figures::QUEUE, shown_max),
             partitions: Table::new(figures::PARTITION, shown_max),
             cursors: Table::new(figures::CURSOR, shown_max),
+            memberships: Table::new(figures::MEMBERSHIP, shown_max),
+            members: Table::new(figures::MEMBER, shown_max),
+            instances: HashMap::new(),
             groups: HashMap::new(),
             consumed: BTreeSet::new(),
         }
@@ -60,11 +69,15 @@ impl Streams {
         self.shards.get(&shard).map(|known| known.mark)
     }
 
-    /// The stream of a shard that has one.
+    /// The stream of a shard that has one. Homes of groups are in shards that many streams share.
     pub(super) fn only_stream(&self, shard: ShardId, answer: &StatsSince) -> Option<StreamId> {
         let known = self.shards.get(&shard).into_iter().flat_map(|known| &known.streams);
         let mut all = known.copied().chain(answer.reports.iter().map(|report| report.stream));
         let first = all.next()?;
+        let is_home = |report: &StreamReport| report.kind == StreamKind::Home;
+        if self.memberships.has(&first) || answer.reports.iter().any(is_home) {
+            return None;
+        }
         all.all(|stream| stream == first).then_some(first)
     }
 
@@ -112,11 +125,34 @@ impl Streams {
     }
 
     fn report(&mut self, shard: ShardId, report: &StreamReport, consumers: u32, now: LogTime) {
-        let StreamReport { stream, name, partition, is_queue, stats, .. } = report;
-        if *is_queue {
-            let labels = format!("queue=\"{name}\"");
-            return self.queues.set(*stream, shard, &labels, figures::queue(report, consumers, now));
+        match report.kind {
+            StreamKind::Queue => {
+                let labels = format!("queue=\"{}\"", report.name);
+                self.queues.set(report.stream, shard, &labels, figures::queue(report, consumers, now));
+            }
+            StreamKind::Partition => self.partition(shard, report, now),
+            StreamKind::Home => self.membership(shard, report),
         }
+    }
+
+    fn membership(&mut self, shard: ShardId, report: &StreamReport) {
+        let StreamReport { stream, name, stats, .. } = report;
+        let Some(membership) = &stats.membership else { return };
+        let labels = format!("group=\"{name}\"");
+        self.memberships.set(*stream, shard, &labels, figures::membership(membership));
+        let instances: BTreeSet<String> = membership.shares.keys().cloned().collect();
+        let before = self.instances.insert((shard, *stream), instances.clone());
+        for instance in before.into_iter().flatten().filter(|instance| !instances.contains(instance)) {
+            self.members.remove(&(*stream, instance), shard);
+        }
+        for (instance, share) in &membership.shares {
+            let labels = format!("group=\"{name}\",member=\"{}\"", escaped(instance));
+            self.members.set((*stream, instance.clone()), shard, &labels, figures::member(*share));
+        }
+    }
+
+    fn partition(&mut self, shard: ShardId, report: &StreamReport, now: LogTime) {
+        let StreamReport { stream, name, partition, stats, .. } = report;
         let labels = format!("partition=\"{partition}\",topic=\"{name}\"");
         self.partitions.set(*stream, shard, &labels, figures::partition(report, now));
         let groups: BTreeSet<Name> = stats.groups.iter().map(|group| group.group.clone()).collect();
@@ -140,34 +176,49 @@ impl Streams {
         for group in self.groups.remove(&(shard, stream)).into_iter().flatten() {
             self.cursors.remove(&(stream, group), shard);
         }
+        self.memberships.remove(&stream, shard);
+        for instance in self.instances.remove(&(shard, stream)).into_iter().flatten() {
+            self.members.remove(&(stream, instance), shard);
+        }
     }
 
     /// What there is more than is shown, by kind.
-    pub(super) fn left_out(&self) -> [(&'static str, usize); 3] {
+    pub(super) fn left_out(&self) -> [(&'static str, usize); 5] {
         [
             ("queue", self.queues.left_out()),
             ("partition", self.partitions.left_out()),
             ("cursor", self.cursors.left_out()),
+            ("group", self.memberships.left_out()),
+            ("member", self.members.left_out()),
         ]
     }
 
     /// Adds everything as text.
     pub(super) fn write(&self, out: &mut String) {
-        let Self { shards, queues, partitions, cursors, .. } = self;
+        let Self { shards, queues, partitions, cursors, memberships, members, .. } = self;
         let now = |shard| time_of(shards, shard);
         queues.write(now, out);
         partitions.write(now, out);
         cursors.write(now, out);
+        memberships.write(now, out);
+        members.write(now, out);
     }
 
     /// Adds everything, compressed.
     pub(super) fn deflate(&mut self, deflater: &mut Deflater, document: &mut Document) {
-        let Self { shards, queues, partitions, cursors, .. } = self;
+        let Self { shards, queues, partitions, cursors, memberships, members, .. } = self;
         let now = |shard| time_of(shards, shard);
         queues.deflate(now, deflater, document);
         partitions.deflate(now, deflater, document);
         cursors.deflate(now, deflater, document);
+        memberships.deflate(now, deflater, document);
+        members.deflate(now, deflater, document);
     }
+}
+
+/// A label's value in the text format of Prometheus: whatever clients call themselves.
+fn escaped(value: &str) -> String {
+    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn time_of(shards: &BTreeMap<ShardId, Known>, shard: ShardId) -> LogTime {

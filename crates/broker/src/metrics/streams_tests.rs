@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
 
-use pondage_model::{Epoch, GroupEpoch, Offset, wire::Wire};
-use pondage_node::delivery::{Counters, GroupStats, Leading, ShardState, StreamStats};
+use pondage_model::{AssignmentEpoch, Epoch, GroupEpoch, Offset, wire::Wire};
+use pondage_node::delivery::{
+    Counters, GroupStats, HomeCounters, Leading, MembershipStats, ShardState, StreamStats,
+};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
 
 use super::{super::gzip::gunzip, *};
@@ -23,15 +25,35 @@ fn report(stream: u64, seed: u64) -> StreamReport {
         group: Name::new(&format!("group-{index}")).expect("valid"),
         epoch: GroupEpoch(1),
         offset: Offset(seed + index),
+        committed: seed * 3,
         lag: seed,
         oldest_age_millis: age(seed + index),
     };
-    let is_queue = !stream.is_multiple_of(4);
+    let kind = match stream % 8 {
+        0 | 4 => StreamKind::Partition,
+        5 => StreamKind::Home,
+        _ => StreamKind::Queue,
+    };
+    let membership = || MembershipStats {
+        epoch: AssignmentEpoch(seed + 50),
+        members: seed + 51,
+        owned: seed + 52,
+        passing_on: seed + 53,
+        shares: (0..=seed % 3).map(|index| (format!("pod \"{index}\""), seed + index)).collect(),
+        counters: HomeCounters {
+            rebalances: seed + 54,
+            released: seed + 55,
+            timed_out: seed + 56,
+            left: seed + 57,
+            lost: seed + 58,
+            paused_millis: seed * 500,
+        },
+    };
     StreamReport {
         stream: StreamId(stream),
         name: Name::new(&format!("stream-{stream}")).expect("valid"),
         partition: u32::try_from(stream).expect("small"),
-        is_queue,
+        kind,
         stats: StreamStats {
             ready: seed * 100 + 1,
             unacked: seed * 100 + 2,
@@ -39,10 +61,12 @@ fn report(stream: u64, seed: u64) -> StreamReport {
             moving: seed * 100 + 4,
             held: seed * 100 + 5,
             dead_lettered: 0,
+            settled: 0,
             oldest_age_millis: age(seed),
             start: Offset(seed),
             end: Offset(seed * 2),
-            groups: if is_queue { Vec::new() } else { (0..seed % 3).map(group).collect() },
+            groups: (0..seed % 3).filter(|_| kind == StreamKind::Partition).map(group).collect(),
+            membership: (kind == StreamKind::Home).then(|| membership().into()),
         },
         counters: Counters::from_bytes(numbers.into()).expect("14 numbers"),
     }
@@ -85,7 +109,7 @@ fn families(text: &str) -> BTreeMap<String, Vec<String>> {
 #[test]
 fn every_figure_has_its_name() {
     let mut streams = Streams::new(10);
-    let all = BTreeMap::from([(1, report(1, 7)), (4, report(4, 5))]);
+    let all = BTreeMap::from([(1, report(1, 7)), (4, report(4, 5)), (5, report(5, 3))]);
     let consumers = HashMap::from([(StreamId(1), 9)]);
     streams.learn(BTreeMap::from([(ShardId(1), everything(&all, NOW))]), &consumers);
     let text = plain(&streams);
@@ -108,8 +132,20 @@ fn every_figure_has_its_name() {
         "pondage_topic_published_total{partition=\"4\",topic=\"stream-4\"} 520",
         "pondage_topic_oldest_age_seconds{partition=\"4\",topic=\"stream-4\"} 7.5",
         "pondage_group_offset{group=\"group-1\",partition=\"4\",topic=\"stream-4\"} 6",
+        "pondage_group_committed_total{group=\"group-1\",partition=\"4\",topic=\"stream-4\"} 15",
         "pondage_group_lag{group=\"group-1\",partition=\"4\",topic=\"stream-4\"} 5",
         "pondage_group_delay_seconds{group=\"group-1\",partition=\"4\",topic=\"stream-4\"} 0",
+        "pondage_group_assignment_epoch{group=\"stream-5\"} 53",
+        "pondage_group_members{group=\"stream-5\"} 54",
+        "pondage_group_owned_partitions{group=\"stream-5\"} 55",
+        "pondage_group_passing_on_partitions{group=\"stream-5\"} 56",
+        "pondage_group_rebalances_total{group=\"stream-5\"} 57",
+        "pondage_group_passed_on_partitions_total{cause=\"released\",group=\"stream-5\"} 58",
+        "pondage_group_passed_on_partitions_total{cause=\"timed-out\",group=\"stream-5\"} 59",
+        "pondage_group_passed_on_partitions_total{cause=\"left\",group=\"stream-5\"} 60",
+        "pondage_group_passed_on_partitions_total{cause=\"lost\",group=\"stream-5\"} 61",
+        "pondage_group_paused_seconds_total{group=\"stream-5\"} 1.5",
+        "pondage_group_member_partitions{group=\"stream-5\",member=\"pod \\\"0\\\"\"} 3",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
@@ -150,26 +186,30 @@ fn every_figure_has_its_name() {
 
 #[test]
 fn beyond_the_cap_things_are_left_out_and_counted_until_there_is_room() {
-    let mut streams = Streams::new(70);
+    let mut streams = Streams::new(60);
     let mut all: BTreeMap<u64, StreamReport> = (0..STREAMS).map(|id| (id, report(id, 2))).collect();
     let tell = |streams: &mut Streams, all: &BTreeMap<u64, StreamReport>| {
         streams.learn(BTreeMap::from([(ShardId(1), everything(all, NOW))]), &HashMap::new());
         let text = compressed(streams);
         assert_eq!(text, plain(streams));
         let count = |family: &str| text.lines().filter(|line| line.starts_with(family)).count();
-        [count("pondage_queue_held{"), count("pondage_topic_end_offset{"), count("pondage_group_lag{")]
+        let firsts =
+            ["queue_held", "topic_end_offset", "group_lag", "group_members", "group_member_partitions"];
+        firsts.map(|name| count(&format!("pondage_{name}{{")))
     };
-    assert_eq!(tell(&mut streams, &all), [70, 50, 70]);
-    assert_eq!(streams.left_out(), [("queue", 80), ("partition", 0), ("cursor", 30)]);
+    assert_eq!(tell(&mut streams, &all), [60, 50, 60, 25, 60]);
+    let left_out = |streams: &Streams| streams.left_out().map(|(_, count)| count);
+    assert_eq!(streams.left_out().map(|(kind, _)| kind), ["queue", "partition", "cursor", "group", "member"]);
+    assert_eq!(left_out(&streams), [65, 0, 40, 0, 15]);
     // Those that were shown go, so that others are.
     all.retain(|id, _| *id >= 100);
-    assert_eq!(tell(&mut streams, &all), [70, 25, 50]);
-    assert_eq!(streams.left_out(), [("queue", 5), ("partition", 0), ("cursor", 0)]);
+    assert_eq!(tell(&mut streams, &all), [60, 25, 50, 13, 39]);
+    assert_eq!(left_out(&streams), [2, 0, 0, 0, 0]);
     all.retain(|id, _| *id >= 150);
-    assert_eq!(tell(&mut streams, &all), [38, 12, 24]);
-    assert_eq!(streams.left_out().map(|(_, count)| count), [0, 0, 0]);
+    assert_eq!(tell(&mut streams, &all), [32, 12, 24, 6, 18]);
+    assert_eq!(left_out(&streams), [0; 5]);
     all.clear();
-    assert_eq!(tell(&mut streams, &all), [0, 0, 0]);
+    assert_eq!(tell(&mut streams, &all), [0; 5]);
     assert_eq!(plain(&streams), "", "a metric without samples is not described");
 }
 

@@ -29,6 +29,8 @@ pub(super) struct Family {
 pub(super) enum Samples {
     /// The next columns, one for each of these: labels in front of the row's own and behind them.
     Columns(&'static [(&'static str, &'static str)]),
+    /// The next column, which counts milliseconds, as seconds.
+    Seconds,
     /// The age of the row's oldest message.
     Age,
 }
@@ -37,6 +39,7 @@ impl Samples {
     const fn columns(self) -> usize {
         match self {
             Self::Columns(columns) => columns.len(),
+            Self::Seconds => 1,
             Self::Age => 0,
         }
     }
@@ -93,7 +96,9 @@ impl<K: Clone + Eq + Hash> Table<K> {
         for (family, pieces) in self.families.iter().zip(&mut self.pieces) {
             let next = column + family.samples.columns();
             let is_same = match family.samples {
-                Samples::Columns(_) => row.figures.columns[column..next] == figures.columns[column..next],
+                Samples::Columns(_) | Samples::Seconds => {
+                    row.figures.columns[column..next] == figures.columns[column..next]
+                }
                 Samples::Age => row.figures.oldest == figures.oldest,
             };
             if !is_same {
@@ -139,6 +144,11 @@ impl<K: Clone + Eq + Hash> Table<K> {
                 *piece = None;
             }
         }
+    }
+
+    /// Whether it is known.
+    pub(super) fn has(&self, key: &K) -> bool {
+        self.places.contains_key(key)
     }
 
     /// How many things are known and not shown.
@@ -215,6 +225,9 @@ impl<K: Clone + Eq + Hash> Table<K> {
                     let age = figures.oldest.map(|oldest| now(row.shard).millis_since(oldest));
                     let _ = writeln!(out, "{name}{{{labels}}} {}", seconds(age));
                 }
+                Samples::Seconds => {
+                    let _ = writeln!(out, "{name}{{{labels}}} {}", seconds(Some(figures.columns[column])));
+                }
                 Samples::Columns(columns) => {
                     for ((before, behind), value) in columns.iter().zip(&figures.columns[column..]) {
                         let _ = writeln!(out, "{name}{{{before}{labels}{behind}}} {value}");
@@ -225,7 +238,7 @@ impl<K: Clone + Eq + Hash> Table<K> {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "an age in milliseconds is far below 2^53")]
+#[expect(clippy::cast_precision_loss, reason = "times in milliseconds are far below 2^53")]
 fn seconds(millis: Option<u64>) -> f64 {
     millis.unwrap_or(0) as f64 / 1_000.0
 }

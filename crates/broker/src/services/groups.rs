@@ -39,6 +39,13 @@ impl<D: Disk> v1::groups_server::Groups for Services<D> {
         self.served(Method::Join, begin).await
     }
 
+    async fn get_members(
+        &self,
+        request: tonic::Request<v1::GetMembersRequest>,
+    ) -> Result<Response<v1::GetMembersResponse>, Status> {
+        self.served(Method::GetMembers, self.members(request.into_inner())).await
+    }
+
     async fn get_offsets(
         &self,
         request: tonic::Request<v1::GetOffsetsRequest>,
@@ -108,7 +115,7 @@ impl<D: Disk> Services<D> {
     }
 
     async fn move_cursors(&self, request: v1::SetOffsetsRequest) -> Result<v1::SetOffsetsResponse, Refusal> {
-        let SetOffsets { group, topic, seeks } = SetOffsets::try_from(request)?;
+        let SetOffsets { group, topic, seeks, dry_run } = SetOffsets::try_from(request)?;
         let start = self.group_start(&group, &topic).await?;
         let route = self.topic(&topic)?;
         let mut places = Vec::with_capacity(seeks.len());
@@ -125,10 +132,19 @@ impl<D: Disk> Services<D> {
             if !(start..=end).contains(&offset) {
                 return Err(Refusal::OutOfRange { offset, start, end });
             }
-            moves.push((*place, stands.committed.is_some(), offset));
+            moves.push((*place, stands, offset));
         }
-        for (place, known, offset) in moves {
-            self.seek(place, &group, known, offset).await?;
+        if dry_run {
+            let moved = moves.into_iter().map(|(_, stands, offset)| GroupPartition {
+                committed: Some(offset),
+                lag: stands.end.0 - offset.0,
+                delay_millis: 0,
+                ..stands
+            });
+            return Ok(v1::SetOffsetsResponse { partitions: moved.map(v1::GroupPartition::from).collect() });
+        }
+        for (place, stands, offset) in moves {
+            self.seek(place, &group, stands.committed.is_some(), offset).await?;
         }
         let partitions = self.stand(&group, start, &places).await?;
         Ok(v1::SetOffsetsResponse {
@@ -186,6 +202,7 @@ impl<D: Disk> Services<D> {
                 end,
                 lag: known.lag,
                 delay_millis: known.oldest_age_millis.unwrap_or(0),
+                committed_messages: known.committed,
             },
             None => {
                 let first = self.resolve(place, group_start, Progress { start, end }).await?;
@@ -199,6 +216,7 @@ impl<D: Disk> Services<D> {
                     end,
                     lag,
                     delay_millis: oldest.unwrap_or(0),
+                    committed_messages: 0,
                 }
             }
         })

@@ -1,23 +1,24 @@
 //! The join stream: a member of a group as long as it lasts.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use pondage_model::{
-    AssignmentEpoch, Name, Refusal, ShardId, StreamId, limits::SESSION_MILLIS_DEFAULT,
-    membership::GroupMember, settings::GroupSource,
+    AssignmentEpoch, MemberId, Name, Refusal, ShardId, StreamId, membership::GroupMember,
+    settings::GroupSource,
 };
 use pondage_node::{
-    delivery::{ConsumerId, Held, Notice, Request},
+    delivery::{ConsumerId, Held, MemberReport, MembershipReport, Notice, Request},
     disk::Disk,
 };
 use pondage_protocol::{
-    members::{JoinStep, JoinSteps, OwnedPartition},
+    members::{JoinStep, JoinSteps, Member, Membership, OwnedPartition},
     v1::{self, join_response},
 };
 use tokio::sync::watch;
 use tonic::Streaming;
 
 use super::{Services, edge::refusal_of, outbound::Outbound, partition_of, session::End};
+use crate::remote::{RemoteAnswer, RemoteRequest};
 
 /// How long a partition that a member owns may take to be known here by its name.
 const NAME_PAUSE: Duration = Duration::from_millis(50);
@@ -74,6 +75,53 @@ impl<D: Disk> Services<D> {
         drop(out.send(response(last)).await);
     }
 
+    /// Who the members of a group are, and what they own.
+    pub(super) async fn members(
+        &self,
+        request: v1::GetMembersRequest,
+    ) -> Result<v1::GetMembersResponse, Refusal> {
+        let group = Name::new(&request.group)?;
+        let (stream, shard) = self.handle().group(&group).await?.home;
+        let asked = RemoteRequest::Membership { shard, stream };
+        let RemoteAnswer::Membership(report) = self.handle().ask_leader(asked).await? else {
+            return Err(Refusal::Interrupted);
+        };
+        Ok(self.membership(stream, report).into())
+    }
+
+    fn membership(&self, home: StreamId, report: MembershipReport) -> Membership {
+        let mut shares: BTreeMap<MemberId, (Vec<OwnedPartition>, u32)> = BTreeMap::new();
+        for (partition, ownership) in report.partitions {
+            let is_to_pass_on = ownership.is_to_pass_on();
+            if let Some(owner) = ownership.owner {
+                let held = Held { partition, since: owner.since, is_to_pass_on };
+                // Of a topic that is gone the group hears in a moment.
+                shares.entry(owner.member).or_default().0.extend(self.owned(home, &held));
+            }
+            if let Some(next) = ownership.target.filter(|_| is_to_pass_on) {
+                shares.entry(next).or_default().1 += 1;
+            }
+        }
+        let members = report.members.into_iter().map(|MemberReport { id, instance, is_connected }| {
+            let (partitions, awaited) = shares.remove(&id).unwrap_or_default();
+            Member { id, instance, is_connected, partitions, awaited }
+        });
+        Membership { epoch: report.epoch, members: members.collect() }
+    }
+
+    /// A partition by its name, once that is known here.
+    fn owned(&self, home: StreamId, held: &Held) -> Option<OwnedPartition> {
+        let route = self.handle().route_of(held.partition)?;
+        let partition = route.partitions.iter().position(|(stream, _)| *stream == held.partition)?;
+        Some(OwnedPartition {
+            topic: route.name.clone(),
+            partition: u32::try_from(partition).ok()?,
+            since: held.since,
+            revoked: held.is_to_pass_on,
+            home,
+        })
+    }
+
     async fn be_member(
         &self,
         inbound: Inbound,
@@ -88,12 +136,7 @@ impl<D: Disk> Services<D> {
             found = self.handle().group(&group) => found,
         };
         let (home, shard) = match found {
-            Ok(route) if matches!(route.settings.source, GroupSource::Topics(_)) => route.home,
-            Ok(_) => {
-                let what =
-                    format!("group {group} is on a queue: consume the queue, which shares its messages out");
-                return Refusal::InvalidArgument { what }.into();
-            }
+            Ok(route) => route.home,
             Err(refusal) => return refusal.into(),
         };
         let (consumer, notices) = match self.handle().join(shard, home, member).await {
@@ -155,30 +198,28 @@ impl<D: Disk> Session<'_, D> {
 
     /// Tells what the member owns; whether all of it could be named.
     async fn tell(&self, notice: &Notice) -> Result<bool, End> {
-        let named: Vec<_> = notice.held.iter().filter_map(|held| self.named(held)).collect();
+        let named = notice.held.iter().filter_map(|held| self.services.owned(self.home, held));
+        let named: Vec<_> = named.map(v1::OwnedPartition::from).collect();
         let is_whole = named.len() == notice.held.len();
         if is_whole {
+            // Of a group that is gone there is nothing to tell; it ends in a moment.
+            let Some(group) = self.services.handle().known_group(&self.group) else { return Ok(false) };
+            let settings = &group.settings;
+            let queue = match &settings.source {
+                GroupSource::Queue(queue) => queue.to_string(),
+                GroupSource::Topics(_) => String::new(),
+            };
             let assignment = v1::Assignment {
                 epoch: notice.epoch.0,
                 partitions: named,
-                session_timeout_millis: SESSION_MILLIS_DEFAULT,
+                session_timeout_millis: settings.session_timeout_millis,
+                queue,
+                in_flight_per_consumer_max: settings.in_flight_per_consumer_max,
             };
             let step = join_response::Step::Assignment(assignment);
             self.out.send(response(step)).await?;
         }
         Ok(is_whole)
-    }
-
-    fn named(&self, held: &Held) -> Option<v1::OwnedPartition> {
-        let route = self.services.handle().route_of(held.partition)?;
-        let partition = route.partitions.iter().position(|(stream, _)| *stream == held.partition)?;
-        Some(v1::OwnedPartition {
-            topic: route.name.to_string(),
-            partition: u32::try_from(partition).ok()?,
-            since: held.since.0,
-            revoked: held.is_to_pass_on,
-            home: self.home.0,
-        })
     }
 
     async fn release(&self, released: Vec<OwnedPartition>) -> Result<(), End> {

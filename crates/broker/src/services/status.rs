@@ -61,6 +61,7 @@ impl<D: Disk> Services<D> {
             status.scheduled = stats.scheduled + stats.held;
             status.moving = stats.moving;
             status.dead_lettered = stats.dead_lettered;
+            status.settled = stats.settled;
             status.oldest_age_millis = stats.oldest_age_millis.unwrap_or(0);
             status.consumers = *consumers;
         }

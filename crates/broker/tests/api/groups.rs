@@ -8,12 +8,16 @@ fn get(group: &str, topic: &str) -> v1::GetOffsetsRequest {
 }
 
 fn set(seeks: &[(u32, At)]) -> v1::SetOffsetsRequest {
+    seek(seeks, false)
+}
+
+fn seek(seeks: &[(u32, At)], dry_run: bool) -> v1::SetOffsetsRequest {
     let seek = |(partition, at): &(u32, At)| v1::Seek {
         partition: *partition,
         to: Some(v1::StartAt { at: Some(*at) }),
     };
     let seeks = seeks.iter().map(seek).collect();
-    v1::SetOffsetsRequest { group: "billing".to_owned(), topic: "events".to_owned(), seeks }
+    v1::SetOffsetsRequest { group: "billing".to_owned(), topic: "events".to_owned(), seeks, dry_run }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,6 +34,13 @@ async fn cursors_are_seen_and_moved() {
         places.iter().map(|at| (at.partition, at.committed_offset, at.end_offset, at.lag)).collect()
     };
     assert_eq!(stand(&places), [(0, None, 0, 0), (1, None, 3, 3)]);
+
+    let tried = seek(&[(1, At::Offset(2))], true);
+    let tried = unwrap(cluster.groups.set_offsets(tried).await).expect("it could be").partitions;
+    assert_eq!(stand(&tried), [(1, Some(2), 3, 1)]);
+    let places =
+        unwrap(cluster.groups.get_offsets(get("billing", "events")).await).expect("known").partitions;
+    assert_eq!(stand(&places), [(0, None, 0, 0), (1, None, 3, 3)], "nothing has moved");
 
     let moved =
         unwrap(cluster.groups.set_offsets(set(&[(1, At::Offset(2))])).await).expect("moved").partitions;

@@ -79,6 +79,15 @@ fn source(owned: &v1::OwnedPartition) -> Source {
     })
 }
 
+/// The members: names, whether they are connected, how many partitions they have and wait for.
+async fn members(cluster: &mut Cluster, group: &str) -> Vec<(String, bool, usize, u32)> {
+    let asked = v1::GetMembersRequest { group: group.to_owned() };
+    let found = cluster.groups.get_members(asked).await.expect("known").into_inner().members;
+    let shown =
+        |member: v1::Member| (member.instance, member.connected, member.partitions.len(), member.awaited);
+    found.into_iter().map(shown).collect()
+}
+
 async fn commit(consumer: &mut Consumer, partition: u32, offset: u64) -> Option<v1::Error> {
     let commit = v1::ConsumeCommit { request_id: 1, partition, offset };
     consumer.step(consume_request::Step::Commit(commit)).await;
@@ -116,6 +125,8 @@ async fn a_partition_passes_on_when_its_owner_lets_go_and_goes_on_where_it_stood
     assert_eq!(second.owns(|_| true).await, [], "nobody has let go of anything");
     let revoked = first.owns(|owned| owned.iter().any(|owned| owned.revoked)).await;
     assert_eq!(revoked.iter().filter(|owned| owned.revoked).count(), 1);
+    let pod = |id, partitions, awaited| (format!("pod-{id}"), true, partitions, awaited);
+    assert_eq!(members(&mut cluster, "billing").await, [pod(1, 2, 0), pod(2, 0, 1)]);
     first.release(&revoked).await;
     let taken = second.owns(|owned| owned.len() == 1).await;
     let mut reader = cluster.consume(source(&taken[0]), 100).await;
@@ -147,6 +158,23 @@ async fn a_partition_passes_on_when_its_owner_lets_go_and_goes_on_where_it_stood
     }
     assert_eq!(second.next().await, None);
     first.owns(|owned| owned.len() == 2 && owned.iter().all(|owned| !owned.revoked)).await;
+    assert_eq!(members(&mut cluster, "billing").await, [pod(1, 2, 0)]);
+    let (_, metrics) = get(cluster.broker.http_address, "/metrics").await;
+    for line in [
+        "pondage_group_members{group=\"billing\"} 1",
+        "pondage_group_member_partitions{group=\"billing\",member=\"pod-1\"} 2",
+        "pondage_group_passed_on_partitions_total{cause=\"released\",group=\"billing\"} 1",
+        "pondage_group_passed_on_partitions_total{cause=\"left\",group=\"billing\"} 1",
+        "pondage_group_rebalances_total{group=\"billing\"} 3",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} is not in\n{metrics}");
+    }
+    let committed =
+        |partition| format!("pondage_group_committed_total{{group=\"billing\",partition=\"{partition}\"");
+    for partition in 0..2 {
+        let line = metrics.lines().find(|line| line.starts_with(&committed(partition))).expect("it is there");
+        assert!(line.ends_with(" 3"), "all was committed once: {line}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -220,14 +248,36 @@ async fn a_claim_that_no_assignment_stands_behind_harms_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_group_on_a_queue_has_nothing_to_share_out() {
+async fn a_group_on_a_queue_says_what_to_consume_and_knows_who_does() {
     let mut cluster = Cluster::start().await;
     cluster.queue("orders").await;
     let source = v1::group_spec::Source::Queue("orders".to_owned());
-    let spec = v1::GroupSpec { source: Some(source), ..v1::GroupSpec::default() };
+    let spec = v1::GroupSpec {
+        source: Some(source),
+        in_flight_per_consumer_max: Some(7),
+        session_timeout_millis: Some(2_000),
+        ..v1::GroupSpec::default()
+    };
     cluster.apply("packers", v1::resource_spec::Spec::Group(spec)).await.expect("applied");
-    let mut member = Member::join(&mut cluster, "packers", 1).await;
-    assert_eq!(member.error().await.code, Code::InvalidArgument.as_str());
+    let mut joined = Vec::new();
+    for id in [1, 2] {
+        let mut member = Member::join(&mut cluster, "packers", id).await;
+        let Some(join_response::Step::Assignment(told)) = member.next().await else { panic!("not told") };
+        assert_eq!((told.queue.as_str(), told.in_flight_per_consumer_max), ("orders", 7));
+        assert_eq!((told.partitions, told.session_timeout_millis), (vec![], 2_000));
+        joined.push(member);
+    }
+    let pod = |id, is_connected| (format!("pod-{id}"), is_connected, 0, 0);
+    assert_eq!(members(&mut cluster, "packers").await, [pod(1, true), pod(2, true)]);
+    let (_, metrics) = get(cluster.broker.http_address, "/metrics").await;
+    assert!(metrics.contains("pondage_group_members{group=\"packers\"} 2"), "{metrics}");
+    // Who is lost is a member for its session, as the group was made.
+    drop(joined.remove(0));
+    let began = std::time::Instant::now();
+    while members(&mut cluster, "packers").await != [pod(2, true)] {
+        assert!(began.elapsed() < PATIENCE, "it is given up");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -49,6 +49,11 @@ pub(super) fn queue(settings: &QueueSettings) -> Result<(), Refusal> {
 
 pub(super) fn group(settings: &GroupSettings) -> Result<(), Refusal> {
     in_flight(settings.in_flight_per_consumer_max)?;
+    let (session, least, most) =
+        (settings.session_timeout_millis, limits::SESSION_MILLIS_MIN, limits::SESSION_MILLIS_MAX);
+    require((least..=most).contains(&session), || {
+        format!("sessionTimeout: {least} ms to {most} ms, not {session} ms")
+    })?;
     let GroupSource::Topics(topics) = &settings.source else { return Ok(()) };
     let max = limits::TOPICS_PER_GROUP_MAX;
     require((1..=max).contains(&topics.len()), || format!("topics: 1 to {max}, not {}", topics.len()))?;

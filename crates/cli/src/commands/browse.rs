@@ -6,11 +6,12 @@ use clap::Args;
 use pondage_client::{BrowseRange, Browsed, Client, TopicMessage};
 use pondage_model::{Name, Offset};
 
-use super::{offsets::chosen, remark};
+use super::remark;
 use crate::{
     completion,
     connect::Connection,
     exit::{Exit, Failure, Result},
+    places::chosen,
     render::{
         message::{MessageForm, Shown},
         text::counted,

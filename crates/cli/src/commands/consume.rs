@@ -1,15 +1,15 @@
 //! `pondage consume`.
 
 mod exec;
+mod group;
 mod intake;
 mod options;
 mod queue;
 mod topic;
 
 use clap::Args;
-use pondage_client::ResourceKind;
-use pondage_client::StartAt;
-use pondage_model::{Name, limits};
+use pondage_client::{Client, ResourceKind, Settings, StartAt};
+use pondage_model::{Name, limits, settings::GroupSource};
 use std::time::Duration;
 
 pub(crate) use options::Settle;
@@ -17,7 +17,7 @@ pub(crate) use options::Settle;
 use crate::{
     completion,
     connect::Connection,
-    exit::{Exit, Result},
+    exit::{Exit, Failure, Result},
     places::{parse_duration, parse_start},
     render::message::MessageForm,
 };
@@ -37,11 +37,11 @@ Examples:
   pondage consume orders --exec ./work.sh --concurrency 8
   pondage consume orders-dead --until-end -o json > dead.ndjson
   pondage consume flights --from -15m                       # everybody reads all of it
-  pondage consume flights --group departures-board -o value")]
+  pondage consume --group departures-board -o value         # the members of a group share it")]
 pub(crate) struct Consume {
     /// A topic or queue
-    #[arg(value_name = "TARGET", add = completion::targets())]
-    pub(crate) target: Name,
+    #[arg(value_name = "TARGET", required_unless_present = "group", add = completion::targets())]
+    pub(crate) target: Option<Name>,
 
     /// End after so many messages
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = "Until when")]
@@ -63,12 +63,15 @@ pub(crate) struct Consume {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Queues")]
     pub(crate) lease: Option<Duration>,
 
-    /// Read for this consumer group: begin where it stands, and commit
-    #[arg(short, long, value_name = "GROUP", add = completion::names_of(ResourceKind::Group), help_heading = "Topics")]
+    /// Join this consumer group, which shares its partitions out to its members: begin where it stands, and commit
+    #[arg(short, long, value_name = "GROUP", add = completion::names_of(ResourceKind::Group), help_heading = "Groups")]
     pub(crate) group: Option<Name>,
 
-    /// Where to begin: earliest, latest, an offset, a time (2026-01-31T10:00:00Z) or a time ago (-15m). In a group only
-    /// where it has not been yet
+    /// What the group knows this consumer by [default: the name of its pod or machine]
+    #[arg(long, value_name = "NAME", requires = "group", help_heading = "Groups")]
+    pub(crate) member: Option<String>,
+
+    /// Where to begin: earliest, latest, an offset, a time (2026-01-31T10:00:00Z) or a time ago (-15m)
     #[arg(long, value_name = "PLACE", value_parser = parse_start, allow_hyphen_values = true, help_heading = "Topics")]
     pub(crate) from: Option<StartAt>,
 
@@ -101,13 +104,75 @@ impl Consume {
 
     pub(crate) async fn run(&self, connection: &Connection) -> Result<Exit> {
         let client = connection.client().await?;
-        let location = client.locate(self.target.as_str()).await?;
-        if location.is_topic {
-            self.check_topic()?;
-            topic::consume(self, &client, location.partitions).await
-        } else {
-            self.check_queue()?;
-            queue::consume(self, &client).await
+        match (&self.group, &self.target) {
+            (Some(group), _) => self.join(&client, group).await,
+            (None, Some(target)) => {
+                let location = client.locate(target.as_str()).await?;
+                if location.is_topic {
+                    self.check_topic(&format!("{target} is a topic"))?;
+                    topic::consume(self, &client, target, location.partitions).await
+                } else {
+                    self.check_queue(target)?;
+                    queue::consume(self, &client, target, limits::CREDIT_MAX).await
+                }
+            }
+            (None, None) => Err(Failure::usage("which topic or queue?")),
         }
+    }
+
+    /// Consumes for a group, whatever that reads.
+    async fn join(&self, client: &Client, group: &Name) -> Result<Exit> {
+        match &self.source(client, group).await? {
+            GroupSource::Topics(topics) => {
+                self.check_group(group, topics)?;
+                group::consume(self, client, group, topics).await
+            }
+            GroupSource::Queue(queue) => {
+                if self.target.as_ref().is_some_and(|target| target != queue) {
+                    return Err(Failure::usage(format!("group {group} consumes queue {queue}")));
+                }
+                self.check_queue(queue)?;
+                let mut attendance = client.attend(group.as_str(), &self.member())?;
+                let share = attendance.share().await?;
+                let consumed = queue::consume(self, client, queue, share.in_flight_max).await;
+                // Whether the group heard of it or not, the messages have their verdicts.
+                drop(attendance.leave().await);
+                consumed
+            }
+        }
+    }
+
+    /// What a group reads. Settings are for administrators, and a consumer needs no certificate: it says what it expects,
+    /// and the group refuses it if that is something else.
+    async fn source(&self, client: &Client, group: &Name) -> Result<GroupSource> {
+        let resource = match client.get(ResourceKind::Group, group.as_str()).await {
+            Ok(resource) => resource,
+            Err(error) if error.code() == "NOT_AUTHORIZED" => {
+                let Some(target) = &self.target else {
+                    return Err(Failure::from(error)
+                        .help(format!("name what the group reads: pondage consume TARGET --group {group}")));
+                };
+                let is_topic = client.locate(target.as_str()).await?.is_topic;
+                let target = target.clone();
+                return Ok(if is_topic {
+                    GroupSource::Topics(vec![target])
+                } else {
+                    GroupSource::Queue(target)
+                });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        match resource.settings {
+            Settings::Group(settings) => Ok(settings.source),
+            _ => Err(Failure::failed(format!("{group} is no group"))),
+        }
+    }
+
+    /// What a group knows this consumer by: what it says, its pod, or its machine.
+    fn member(&self) -> String {
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let kernel = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        let host = || variable("POD_NAME").or_else(|| variable("HOSTNAME")).or_else(kernel);
+        self.member.clone().or_else(host).map(|name| name.trim().to_owned()).unwrap_or_default()
     }
 }

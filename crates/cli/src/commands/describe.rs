@@ -100,7 +100,8 @@ impl Describe {
     }
 }
 
-fn described(kind: ResourceKind, view: &View) -> Result<String> {
+/// A resource with everything that is known of it, for people.
+pub(crate) fn described(kind: ResourceKind, view: &View) -> Result<String> {
     let resource = &view.resource;
     let settings: String = document::spec_yaml(resource)?.lines().map(|line| format!("  {line}\n")).collect();
     let mut text = format!(
@@ -124,8 +125,11 @@ fn described(kind: ResourceKind, view: &View) -> Result<String> {
             if let Some(queue) = &view.queue {
                 section("Queue", rows::streams(ResourceKind::Queue, &[*queue]));
             }
+            if !view.members().is_empty() {
+                section("Members", rows::members(view.members()));
+            }
             if !view.places.is_empty() {
-                section("Cursors", rows::places(&view.places));
+                section("Cursors", rows::places(&view.places, view.members()));
             }
         }
     }

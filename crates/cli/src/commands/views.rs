@@ -30,12 +30,6 @@ pub(crate) async fn get(client: &Client, kind: ResourceKind, name: &str) -> Resu
     Ok(complete(client, resource).await?.unwrap_or(fallback))
 }
 
-/// Where a group stands in all topics that it reads.
-pub(crate) async fn group_places(client: &Client, group: &str) -> Result<Vec<TopicPlaces>> {
-    let resource = client.get(ResourceKind::Group, group).await?;
-    Ok(places(client, &resource).await?)
-}
-
 async fn places(client: &Client, group: &Resource) -> Result<Vec<TopicPlaces>, ClientError> {
     let Settings::Group(settings) = &group.settings else { return Ok(Vec::new()) };
     let GroupSource::Topics(topics) = &settings.source else { return Ok(Vec::new()) };
@@ -50,13 +44,20 @@ async fn places(client: &Client, group: &Resource) -> Result<Vec<TopicPlaces>, C
 async fn complete(client: &Client, resource: Resource) -> Result<Option<View>> {
     let mut view = View::of(resource);
     let Settings::Group(settings) = &view.resource.settings else { return Ok(Some(view)) };
-    let completed = match &settings.source {
-        GroupSource::Topics(_) => places(client, &view.resource).await.map(|places| view.places = places),
-        GroupSource::Queue(queue) => client.get(ResourceKind::Queue, queue.as_str()).await.map(|queue| {
-            view.queue = queue.streams.unwrap_or_default().first().copied();
-        }),
+    let name = view.resource.name.as_str();
+    let places_or_queue = async {
+        match &settings.source {
+            GroupSource::Topics(_) => places(client, &view.resource).await.map(|places| (places, None)),
+            GroupSource::Queue(queue) => {
+                let queue = client.get(ResourceKind::Queue, queue.as_str()).await?;
+                Ok((Vec::new(), queue.streams.unwrap_or_default().first().copied()))
+            }
+        }
     };
-    match completed {
+    let (found, membership) = tokio::join!(places_or_queue, client.get_members(name));
+    // What else is known is worth showing without it.
+    view.membership = membership.ok();
+    match found.map(|(places, queue)| (view.places, view.queue) = (places, queue)) {
         Ok(()) => Ok(Some(view)),
         Err(error) if error.is(Code::NotFound) => Ok(None),
         Err(error) => Err(error.into()),

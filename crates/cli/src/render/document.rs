@@ -1,7 +1,9 @@
 //! Resources as YAML and JSON: what a file would say, and what the cluster reports of it.
 
-use pondage_client::{Cluster, GroupPartition, Resource, Settings, StreamStatus};
-use pondage_model::Name;
+use pondage_client::{
+    Cluster, GroupPartition, Member, Membership, OwnedPartition, Resource, Settings, StreamStatus,
+};
+use pondage_model::{Name, Offset};
 use pondage_resources::{ConsumerGroup, Queue, Resource as Spec, Topic};
 use serde::Serialize;
 
@@ -10,6 +12,9 @@ use crate::exit::{Failure, Result};
 /// A group's place in one topic.
 pub(crate) type TopicPlaces = (Name, Vec<GroupPartition>);
 
+/// Cursors in one topic that were moved: where each was, and where it is.
+pub(crate) type TopicMoves = (Name, Vec<(Option<Offset>, GroupPartition)>);
+
 /// A resource and everything that is known of it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct View {
@@ -17,14 +22,21 @@ pub(crate) struct View {
     pub(crate) resource: Resource,
     /// Groups over topics: where they stand.
     pub(crate) places: Vec<TopicPlaces>,
+    /// Groups: who reads for them, unless their home can't be asked.
+    pub(crate) membership: Option<Membership>,
     /// Groups over a queue: the queue's stream.
     pub(crate) queue: Option<StreamStatus>,
 }
 
 impl View {
     /// A resource of which nothing more is known.
-    pub(crate) const fn of(resource: Resource) -> Self {
-        Self { resource, places: Vec::new(), queue: None }
+    pub(crate) fn of(resource: Resource) -> Self {
+        Self { resource, places: Vec::new(), membership: None, queue: None }
+    }
+
+    /// Who reads for a group.
+    pub(crate) fn members(&self) -> &[Member] {
+        self.membership.as_ref().map_or(&[], |membership| &membership.members)
     }
 
     /// The status of its streams.
@@ -76,7 +88,45 @@ struct Status {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     streams: Vec<Stream>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    members: Vec<MemberDocument>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     topics: Vec<GroupTopic>,
+}
+
+/// A member of a group.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MemberDocument {
+    id: String,
+    instance: String,
+    connected: bool,
+    partitions: Vec<MemberPartition>,
+    awaited: u32,
+}
+
+#[derive(Serialize)]
+struct MemberPartition {
+    topic: String,
+    partition: u32,
+    /// The member is to let go of it.
+    revoked: bool,
+}
+
+impl From<&Member> for MemberDocument {
+    fn from(member: &Member) -> Self {
+        let partition = |owned: &OwnedPartition| MemberPartition {
+            topic: owned.topic.to_string(),
+            partition: owned.partition,
+            revoked: owned.revoked,
+        };
+        Self {
+            id: member.id.to_string(),
+            instance: member.instance.clone(),
+            connected: member.is_connected,
+            partitions: member.partitions.iter().map(partition).collect(),
+            awaited: member.awaited,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -121,6 +171,7 @@ struct Place {
     end_offset: u64,
     lag: u64,
     delay_millis: u64,
+    committed_messages: u64,
     group_epoch: u64,
 }
 
@@ -133,6 +184,7 @@ impl From<&GroupPartition> for Place {
             end_offset: place.end.get(),
             lag: place.lag,
             delay_millis: place.delay_millis,
+            committed_messages: place.committed_messages,
             group_epoch: place.epoch.get(),
         }
     }
@@ -176,6 +228,7 @@ impl From<&View> for Document {
                 revision: resource.revision.get(),
                 lag: is_group.then(|| view.lag()),
                 delay_millis: is_group.then(|| view.delay_millis()),
+                members: view.members().iter().map(MemberDocument::from).collect(),
                 streams: view.streams().iter().map(|status| stream(status, is_queue)).collect(),
                 topics: topics.collect(),
             },
@@ -222,18 +275,51 @@ pub(crate) fn spec_yaml(resource: &Resource) -> Result<String> {
     }
 }
 
-/// A group's places for programs.
-pub(crate) fn places_json(group: &str, topics: &[TopicPlaces]) -> Result<String> {
+/// The members of a group for programs.
+pub(crate) fn membership_json(group: &Name, membership: &Membership) -> Result<String> {
     #[derive(Serialize)]
-    struct Places<'a> {
-        group: &'a str,
-        topics: Vec<GroupTopic>,
+    #[serde(rename_all = "camelCase")]
+    struct Document {
+        group: String,
+        assignment_epoch: u64,
+        members: Vec<MemberDocument>,
     }
-    let topics = topics.iter().map(|(topic, places)| GroupTopic {
-        topic: topic.to_string(),
-        partitions: places.iter().map(Place::from).collect(),
-    });
-    to_json(&Places { group, topics: topics.collect() })
+    to_json(&Document {
+        group: group.to_string(),
+        assignment_epoch: membership.epoch.get(),
+        members: membership.members.iter().map(MemberDocument::from).collect(),
+    })
+}
+
+/// Moved cursors for programs.
+pub(crate) fn moves_json(group: &str, topics: &[TopicMoves], dry_run: bool) -> Result<String> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Document<'a> {
+        group: &'a str,
+        dry_run: bool,
+        topics: Vec<Topic<'a>>,
+    }
+    #[derive(Serialize)]
+    struct Topic<'a> {
+        topic: &'a str,
+        partitions: Vec<Moved>,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Moved {
+        previous_offset: Option<u64>,
+        #[serde(flatten)]
+        place: Place,
+    }
+    let moved = |(before, place): &(Option<Offset>, GroupPartition)| Moved {
+        previous_offset: before.map(Offset::get),
+        place: place.into(),
+    };
+    let topics = topics
+        .iter()
+        .map(|(topic, moves)| Topic { topic: topic.as_str(), partitions: moves.iter().map(moved).collect() });
+    to_json(&Document { group, dry_run, topics: topics.collect() })
 }
 
 #[derive(Serialize)]
@@ -299,7 +385,7 @@ mod tests {
     use super::*;
     use pondage_model::{
         GroupEpoch, Offset, Revision, Uuid,
-        settings::{GroupSettings, GroupSource, QueueSettings, StartPosition, TopicSettings},
+        settings::{GroupSettings, GroupSource, QueueSettings, TopicSettings},
     };
 
     fn name(text: &str) -> Name {
@@ -323,12 +409,9 @@ mod tests {
             end: Offset(9),
             lag: 5,
             delay_millis: 70,
+            committed_messages: 4,
         };
-        let group = GroupSettings {
-            source: GroupSource::Topics(vec![name("flights")]),
-            start_position: StartPosition::Earliest,
-            in_flight_per_consumer_max: 10,
-        };
+        let group = GroupSettings::of(GroupSource::Topics(vec![name("flights")]));
         vec![
             View::of(resource("flights", Settings::Topic(TopicSettings::default()), Some(vec![status; 2]))),
             View::of(resource("orders", Settings::Queue(QueueSettings::default()), Some(vec![status]))),

@@ -1,13 +1,19 @@
 //! The tables of resources: is it well, and how far behind is it?
 
-use pondage_client::{Cluster, ResourceKind, Settings, StreamStatus};
-use pondage_model::settings::{DeletionPolicy, GroupSource, Placement};
+use std::collections::BTreeMap;
+
+use pondage_client::{Cluster, Member, ResourceKind, Settings, StreamStatus};
+use pondage_model::{
+    Name, Offset,
+    settings::{DeletionPolicy, GroupSource, Placement},
+};
 
 use super::{
-    document::{TopicPlaces, View},
+    document::{TopicMoves, TopicPlaces, View},
     table::{Column, number, table, text},
-    text::{age, bytes},
+    text::{Lines, age, bytes, shown},
 };
+use crate::places::in_runs;
 
 /// A table of resources of one kind.
 pub(crate) fn resources(kind: ResourceKind, views: &[View], is_wide: bool) -> String {
@@ -90,7 +96,7 @@ fn queue(view: &View) -> Vec<String> {
     let sum = |count: fn(&StreamStatus) -> u64| streams.iter().map(count).sum::<u64>();
     // Without a leader nothing is known, and a row of zeros would say that the queue is empty.
     let is_led = !streams.is_empty() && streams.iter().all(|stream| stream.leader.is_some());
-    let figure = |count: u64| if is_led { count.to_string() } else { "?".to_owned() };
+    let figure = |count: u64| if is_led { count.to_string() } else { unknown() };
     let waiting = sum(|stream| stream.ready + stream.unacked + stream.scheduled + stream.moving);
     vec![
         view.resource.name.to_string(),
@@ -110,8 +116,15 @@ fn queue(view: &View) -> Vec<String> {
     ]
 }
 
-const GROUP: [Column; 6] =
-    [text("NAME"), text("READS"), number("LAG"), text("DELAY"), number("IN-FLIGHT-MAX"), number("REVISION")];
+const GROUP: [Column; 7] = [
+    text("NAME"),
+    text("READS"),
+    number("MEMBERS"),
+    number("LAG"),
+    text("DELAY"),
+    number("IN-FLIGHT-MAX"),
+    number("REVISION"),
+];
 
 /// Topics of a group that its row names; it counts the others.
 const TOPICS_SHOWN: usize = 3;
@@ -133,6 +146,7 @@ fn group(view: &View) -> Vec<String> {
     vec![
         view.resource.name.to_string(),
         reads,
+        view.membership.as_ref().map_or_else(unknown, |membership| membership.members.len().to_string()),
         lag.to_string(),
         if lag == 0 { String::new() } else { age(view.delay_millis()) },
         settings.in_flight_per_consumer_max.to_string(),
@@ -197,11 +211,83 @@ pub(crate) fn streams(kind: ResourceKind, streams: &[StreamStatus]) -> String {
     table(&columns, rows.collect())
 }
 
-/// A table of a group's places.
-pub(crate) fn places(topics: &[TopicPlaces]) -> String {
+/// What people call a member.
+fn called(member: &Member) -> String {
+    if member.instance.is_empty() {
+        return member.id.to_string();
+    }
+    shown(member.instance.as_bytes(), Lines::One)
+}
+
+/// What is not known, where a zero would say that there is none.
+fn unknown() -> String {
+    "?".to_owned()
+}
+
+/// A table of a group's members.
+pub(crate) fn members(members: &[Member]) -> String {
+    let columns = [
+        text("MEMBER"),
+        text("STATE"),
+        number("PARTITIONS"),
+        number("REVOKED"),
+        number("AWAITED"),
+        text("READS"),
+        text("ID"),
+    ];
+    let rows = members.iter().map(|member| {
+        let mut topics: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
+        for owned in &member.partitions {
+            topics.entry(owned.topic.as_str()).or_default().push(owned.partition);
+        }
+        let reads = topics.into_iter().map(|(topic, mut partitions)| {
+            partitions.sort_unstable();
+            format!("{topic}/{}", in_runs(&partitions))
+        });
+        vec![
+            called(member),
+            if member.is_connected { "CONNECTED" } else { "AWAY" }.to_owned(),
+            member.partitions.len().to_string(),
+            member.partitions.iter().filter(|owned| owned.revoked).count().to_string(),
+            member.awaited.to_string(),
+            reads.collect::<Vec<_>>().join(" "),
+            member.id.to_string(),
+        ]
+    });
+    table(&columns, rows.collect())
+}
+
+/// A table of moved cursors.
+pub(crate) fn moves(topics: &[TopicMoves]) -> String {
+    let columns = [text("TOPIC"), number("PARTITION"), number("FROM"), number("TO"), number("LAG")];
+    let offset = |offset: Option<Offset>| offset.map(|offset| offset.to_string()).unwrap_or_default();
+    let rows = topics.iter().flat_map(|(topic, moves)| {
+        moves.iter().map(move |(before, place)| {
+            vec![
+                topic.to_string(),
+                place.partition.to_string(),
+                offset(*before),
+                offset(place.committed),
+                place.lag.to_string(),
+            ]
+        })
+    });
+    table(&columns, rows.collect())
+}
+
+/// A table of a group's places, and who reads there.
+pub(crate) fn places(topics: &[TopicPlaces], members: &[Member]) -> String {
+    let owned = |member: &'_ Member| {
+        let name = called(member);
+        let keys = member.partitions.iter().map(|owned| (owned.topic.clone(), owned.partition));
+        keys.map(|key| (key, name.clone())).collect::<Vec<_>>()
+    };
+    let owners: BTreeMap<(Name, u32), String> = members.iter().flat_map(owned).collect();
+    let owner = |topic: &Name, partition| owners.get(&(topic.clone(), partition)).cloned();
     let columns = [
         text("TOPIC"),
         number("PARTITION"),
+        text("MEMBER"),
         number("COMMITTED"),
         number("START"),
         number("END"),
@@ -214,6 +300,7 @@ pub(crate) fn places(topics: &[TopicPlaces]) -> String {
             vec![
                 topic.to_string(),
                 place.partition.to_string(),
+                owner(topic, place.partition).unwrap_or_default(),
                 place.committed.map(|offset| offset.to_string()).unwrap_or_default(),
                 place.start.to_string(),
                 place.end.to_string(),

@@ -1,7 +1,7 @@
-use pondage_client::{GroupPartition, Resource};
+use pondage_client::{GroupPartition, Membership, OwnedPartition, Resource};
 use pondage_model::{
-    BrokerId, GroupEpoch, Name, Offset, Revision, Uuid,
-    settings::{GroupSettings, QueueSettings, StartPosition, TopicSettings},
+    AssignmentEpoch, BrokerId, GroupEpoch, MemberId, Name, Offset, Revision, StreamId, Uuid,
+    settings::{GroupSettings, QueueSettings, TopicSettings},
 };
 
 use super::*;
@@ -73,9 +73,8 @@ lost        ?        ?          ?     ?  -               ?
 fn groups_show_what_they_read_and_how_far_behind_they_are() {
     let names = ["a", "b", "c", "d"].map(|name| Name::new(name).expect("valid"));
     let settings = GroupSettings {
-        source: GroupSource::Topics(names.to_vec()),
-        start_position: StartPosition::Earliest,
         in_flight_per_consumer_max: 7,
+        ..GroupSettings::of(GroupSource::Topics(names.to_vec()))
     };
     let place = GroupPartition {
         partition: 0,
@@ -85,22 +84,78 @@ fn groups_show_what_they_read_and_how_far_behind_they_are() {
         end: Offset(3),
         lag: 3,
         delay_millis: 5_000,
+        committed_messages: 0,
     };
+    let member = |id, instance: &str, is_connected, partitions: &[u32], awaited| Member {
+        id: MemberId(Uuid([id; 16])),
+        instance: instance.to_owned(),
+        is_connected,
+        partitions: partitions.iter().map(|partition| owned(&names[0], *partition)).collect(),
+        awaited,
+    };
+    let members = vec![
+        member(1, "pod-0", true, &[3, 0, 4], 0),
+        member(2, "", false, &[], 1),
+        member(3, "\x1b[2J", true, &[], 0),
+    ];
     let behind = View {
         places: vec![(names[0].clone(), vec![place, GroupPartition { partition: 1, ..place }])],
+        membership: Some(Membership { epoch: AssignmentEpoch(3), members }),
         ..view("board", Settings::Group(settings), Vec::new())
     };
     let expected = "\
-NAME   READS                       LAG  DELAY
-board  topic/a,topic/b,topic/c,+1    6  5s
+NAME   READS                       MEMBERS  LAG  DELAY
+board  topic/a,topic/b,topic/c,+1        3    6  5s
 ";
     assert_eq!(resources(ResourceKind::Group, std::slice::from_ref(&behind), false), expected);
     let expected = "\
-TOPIC  PARTITION  COMMITTED  START  END  LAG  DELAY  EPOCH
-a              0          -      0    3    3  5s         0
-a              1          -      0    3    3  5s         0
+TOPIC  PARTITION  MEMBER  COMMITTED  START  END  LAG  DELAY  EPOCH
+a              0  pod-0           -      0    3    3  5s         0
+a              1  -               -      0    3    3  5s         0
 ";
-    assert_eq!(places(&behind.places), expected);
+    assert_eq!(places(&behind.places, behind.members()), expected);
+    let shown = super::members(behind.members());
+    let (one, two) = (Uuid([1; 16]), Uuid([2; 16]));
+    for line in [
+        format!(
+            "pod-0                                 CONNECTED           3        1        0  a/0,3-4  {one}"
+        ),
+        format!("{two}  AWAY                0        0        1  -        {two}"),
+    ] {
+        assert!(shown.contains(&line), "{line} in\n{shown}");
+    }
+    assert!(shown.contains("\\u{1b}[2J"), "no name may act on the terminal: {shown}");
+}
+
+fn owned(topic: &Name, partition: u32) -> OwnedPartition {
+    OwnedPartition {
+        topic: topic.clone(),
+        partition,
+        since: AssignmentEpoch(1),
+        revoked: partition == 4,
+        home: StreamId(9),
+    }
+}
+
+#[test]
+fn moved_cursors_show_where_they_were() {
+    let place = GroupPartition {
+        partition: 3,
+        committed: Some(Offset(7)),
+        epoch: GroupEpoch(2),
+        start: Offset(0),
+        end: Offset(9),
+        lag: 2,
+        delay_millis: 0,
+        committed_messages: 0,
+    };
+    let moved = vec![(Name::new("a").expect("valid"), vec![(None, place), (Some(Offset(8)), place)])];
+    let expected = "\
+TOPIC  PARTITION  FROM  TO  LAG
+a              3     -   7    2
+a              3     8   7    2
+";
+    assert_eq!(moves(&moved), expected);
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn names_that_exist_are_offered() {
         (&["get", "queue", "ord"][..], vec!["orders", "orders-dead"]),
         (&["describe", "topics", ""], vec!["flights"]),
         (&["publish", "fl"], vec!["flights"]),
-        (&["offsets", "get", "b"], vec!["board"]),
+        (&["groups", "describe", "b"], vec!["board"]),
         (&["purge", "orders-"], vec!["orders-dead"]),
         (&["get", "qu"], vec!["queues"]),
         (&["cluster", "drain", ""], vec!["1"]),

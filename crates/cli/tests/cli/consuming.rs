@@ -149,28 +149,77 @@ fn a_group_goes_on_behind_what_its_command_accepted() {
     place.run(&args).failed(1, &expected);
     place.run(&args).failed(1, &expected);
     assert_eq!(lines(&place.path("read.log")), ["a", "b", "bad", "bad"]);
-    let places = place.json(&["offsets", "get", "board", "-o", "json"]);
-    assert_eq!(places["topics"][0]["partitions"][2]["committedOffset"], 2);
+    let group = place.json(&["groups", "describe", "board", "-o", "json"]);
+    assert_eq!(group["status"]["topics"][0]["partitions"][2]["committedOffset"], 2);
 }
 
 #[test]
-fn whoever_is_overtaken_in_a_group_stops_with_the_reason() {
+fn the_members_of_a_group_share_its_topic_and_pass_it_on() {
     let place = Place::with_resources();
-    let log = place.path("first");
-    let mut command = place.pondage(&["consume", "flights", "--group", "board", "-o", "value"]);
-    command.stdout(std::fs::File::create(&log).expect("writable"));
-    let first = Place::spawn(command);
-    place.run_with(&["publish", "flights", "--partition", "0"], "a\n").ok();
-    eventually("the first one reads", || lines(&log) == ["a"]);
-    let mut second = Place::spawn(place.pondage(&["consume", "flights", "--group", "board", "--limit", "1"]));
-    let epoch = || {
-        place.json(&["offsets", "get", "board", "-o", "json"])["topics"][0]["partitions"][0]["groupEpoch"]
-            .clone()
+    let member = |name: &str| {
+        let mut command = place.pondage(&["consume", "--group", "board", "--member", name, "-o", "value"]);
+        command.stdout(std::fs::File::create(place.path(name)).expect("writable"));
+        Place::spawn(command)
     };
-    eventually("the second one takes over", || epoch() == 2);
-    place.run_with(&["publish", "flights", "--partition", "0"], "b\n").ok();
-    assert_eq!(second.ended().code(), Some(0));
-    let (status, _, err) = first.output();
-    assert_eq!(status.code(), Some(1), "{err}");
-    assert!(err.contains("help: stop"), "{err}");
+    let shares = || {
+        let members = place.json(&["groups", "members", "board", "-o", "json"])["members"].clone();
+        let share = |member: &serde_json::Value| {
+            let count = member["partitions"].as_array().map_or(0, Vec::len);
+            (member["instance"].as_str().unwrap_or_default().to_owned(), count)
+        };
+        let mut shares: Vec<_> = members.as_array().into_iter().flatten().map(share).collect();
+        shares.sort();
+        shares
+    };
+    let first = member("first");
+    eventually("the first one has all", || shares() == [("first".to_owned(), 3)]);
+    let mut second = member("second");
+    eventually("they share", || {
+        let shares = shares();
+        shares.len() == 2 && shares.iter().all(|(_, share)| (1..=2).contains(share))
+    });
+    for partition in ["0", "1", "2"] {
+        place.run_with(&["publish", "flights", "--partition", partition], &format!("{partition}\n")).ok();
+    }
+    let read = || [lines(&place.path("first")), lines(&place.path("second"))].concat();
+    let all = |mut read: Vec<String>| {
+        read.sort();
+        read
+    };
+    eventually("each message is read once", || all(read()) == ["0", "1", "2"]);
+    assert!(!lines(&place.path("first")).is_empty() && !lines(&place.path("second")).is_empty());
+
+    second.signal(Signal::INT);
+    assert_eq!(second.ended().code(), Some(130));
+    eventually("the first one has all again", || shares() == [("first".to_owned(), 3)]);
+    place.run_with(&["publish", "flights", "--key", "k"], "more\n").ok();
+    eventually("it reads on", || lines(&place.path("first")).last().is_some_and(|last| last == "more"));
+    assert_eq!(all(read()).len(), 4, "nothing came twice");
+
+    // Whoever runs goes on from where the group is moved to.
+    let before = lines(&place.path("first")).len();
+    let err = place.run(&["groups", "reset-offsets", "board", "--to", "earliest"]).err;
+    assert!(err.contains("group board goes on from there, with 1 member"), "{err}");
+    eventually("it reads all again", || lines(&place.path("first")).len() == before + 4);
+    drop(first);
+}
+
+#[test]
+fn a_group_says_what_it_has_no_use_for() {
+    let place = Place::with_resources();
+    for (args, said) in [
+        (&["consume", "orders", "--group", "board"][..], "group board reads flights"),
+        (&["consume", "--group", "board", "--from", "latest"], "reset-offsets board"),
+        (&["consume", "--group", "board", "--partition", "1"], "leave --partition out"),
+        (&["consume", "--group", "board", "--settle", "reject"], "--settle is for queues"),
+        (&["groups", "reset-offsets", "board", "orders", "--to", "1"], "it reads flights"),
+        (
+            &["groups", "reset-offsets", "board", "flights", "--to", "1", "--partition", "3"],
+            "allowed: 0 to 2",
+        ),
+    ] {
+        place.run(args).failed(2, &[said]);
+    }
+    place.run(&["consume", "--group", "nobody"]).failed(3, &["nobody"]);
+    place.run(&["groups", "members", "nobody"]).failed(3, &["nobody"]);
 }

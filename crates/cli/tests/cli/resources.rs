@@ -37,7 +37,8 @@ group/board        created
         queues.starts_with("NAME         READY  UNACKED  SCHEDULED  DEAD  OLDEST  CONSUMERS\n"),
         "{queues}"
     );
-    assert!(place.ok(&["get", "groups"]).contains("board  topic/flights    0  -"));
+    assert!(place.ok(&["get", "groups"]).contains("board  topic/flights        0    0  -"));
+    assert_eq!(place.ok(&["groups", "list"]), place.ok(&["get", "groups"]));
     assert_eq!(place.ok(&["get", "all", "-o", "name"]).lines().count(), 4);
     assert!(place.ok(&["get", "cluster"]).contains("127.0.0.1:"));
     assert!(place.ok(&["get", "queue/orders", "-o", "wide"]).contains("orders-dead"));
@@ -112,7 +113,7 @@ fn every_end_has_its_exit_code() {
         (&["get", "queue", "orderz"][..], 3, &["error: no queue \"orderz\"", "help: "][..]),
         (&["consume", "nowhere"], 3, &["nowhere"]),
         (&["publish", "nowhere"], 3, &["nowhere"]),
-        (&["offsets", "get", "nobody"], 3, &["nobody"]),
+        (&["groups", "describe", "nobody"], 3, &["nobody"]),
         (&["get", "tipics"], 2, &["topics, queues"]),
         (&["publish", "../orders"], 2, &["a name has"]),
         (&["consume", "orders", "--from", "latest"], 2, &["--from is for topics"]),
@@ -145,14 +146,33 @@ fn a_group_s_cursors_can_be_seen_and_moved() {
     assert_eq!(lag(&place), 0);
     assert_eq!(place.ok(&["consume", "flights", "--group", "board", "--until-end", "-o", "value"]), "");
 
-    let table = place.ok(&["offsets", "set", "board", "flights", "--to", "1", "--partition", "1"]);
-    assert!(table.contains("flights          1          1"), "{table}");
-    let places = place.json(&["offsets", "get", "board", "flights", "-o", "json"]);
-    assert_eq!(places["topics"][0]["partitions"][1]["lag"], 2);
+    let reset = ["groups", "reset-offsets", "board", "flights", "--to", "1", "--partition", "1"];
+    let table = place.ok(&[&reset[..], &["--dry-run"]].concat());
+    assert!(table.contains("flights          1     3   1    2"), "{table}");
+    assert_eq!(lag(&place), 0, "nothing was moved");
+    assert_eq!(place.ok(&reset), table);
+    let group = place.json(&["groups", "describe", "board", "-o", "json"]);
+    let partition = &group["status"]["topics"][0]["partitions"][1];
+    assert_eq!((&partition["lag"], &partition["committedMessages"]), (&2.into(), &3.into()));
     assert_eq!(place.ok(&["consume", "flights", "-g", "board", "--until-end", "-o", "value"]), "b\nc\n");
-    place.ok(&["offsets", "set", "board", "flights", "--to", "-1h"]);
+    place.ok(&["groups", "reset-offsets", "board", "--to", "-1h"]);
     assert_eq!(lag(&place), 3);
-    place.run(&["offsets", "set", "board", "flights", "--to", "99"]).failed(1, &["outside"]);
+    place.run(&["groups", "reset-offsets", "board", "--to", "99"]).failed(1, &["outside"]);
+}
+
+#[test]
+fn rates_are_shown_of_what_comes_and_goes() {
+    let place = Place::with_resources();
+    place.run_with(&["publish", "orders"], "a\nb\n").ok();
+    let table = place.ok(&["top", "queues", "-n", "1", "--interval", "100ms"]);
+    let row = table.lines().find(|line| line.contains("orders ")).map(|line| line.split_whitespace());
+    let row: Vec<_> = row.into_iter().flatten().take(5).collect();
+    assert_eq!(row, ["queue", "orders", "0.0", "0.0", "2"], "{table}");
+    let stats = place.json(&["stats", "-o", "json", "--interval", "100ms"]);
+    let names: Vec<_> =
+        stats["items"].as_array().expect("a list").iter().map(|item| item["name"].clone()).collect();
+    assert_eq!(names, ["board", "orders", "orders-dead", "flights"]);
+    place.run(&["stats", "cluster"]).failed(2, &["allowed: topics, queues, groups, all"]);
 }
 
 #[test]

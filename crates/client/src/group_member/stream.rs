@@ -1,6 +1,6 @@
 //! A join stream: where a member hears what it owns.
 
-use pondage_model::{Name, Outcome, Refusal, Uuid};
+use pondage_model::{Name, Outcome, Refusal, Uuid, limits};
 use pondage_protocol::{Failure, members::OwnedPartition, v1};
 use tokio::{
     sync::mpsc,
@@ -10,6 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use v1::{groups_client::GroupsClient, join_request::Step as Request, join_response::Step as Response};
 
+use super::QueueShare;
 use crate::{Client, ClientError, brokers::Broker, client::OPEN_TIMEOUT, consume_stream::lost};
 
 /// Steps that wait for the connection.
@@ -33,6 +34,8 @@ pub(super) struct JoinStream {
 pub(super) enum Heard {
     /// All that the member owns.
     Owned(Vec<OwnedPartition>),
+    /// What its group consumes.
+    Consumes(QueueShare),
     /// It has left.
     Left,
 }
@@ -67,6 +70,12 @@ impl JoinStream {
     pub(super) async fn next(&mut self) -> Result<Heard, ClientError> {
         while let Some(response) = self.responses.message().await? {
             match response.step {
+                Some(Response::Assignment(assignment)) if !assignment.queue.is_empty() => {
+                    return Ok(Heard::Consumes(QueueShare {
+                        queue: Name::new(&assignment.queue)?,
+                        in_flight_max: assignment.in_flight_per_consumer_max.clamp(1, limits::CREDIT_MAX),
+                    }));
+                }
                 Some(Response::Assignment(assignment)) => {
                     let owned = assignment.partitions.into_iter().map(TryInto::try_into);
                     return Ok(Heard::Owned(owned.collect::<Result<_, Refusal>>()?));

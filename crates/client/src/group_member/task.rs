@@ -2,23 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pondage_model::{Name, Outcome, Uuid};
+use pondage_model::{Name, Outcome};
 use pondage_protocol::{consume::Assigned, members::OwnedPartition};
 use tokio::{
     sync::{oneshot, watch},
     task::{Id, JoinError, JoinSet},
-    time::{Instant, sleep_until, timeout},
+    time::timeout,
 };
 
 use super::{
     MemberError,
+    finder::{Finder, hear},
+    other_kind,
     partition::{Context, Partition},
     stream::{Heard, Identity, JoinStream},
 };
-use crate::{Client, ClientError, brokers::Broker, retry::Waits};
-
-/// Hints that are followed before a pause: brokers that know different leaders must not be asked in turns without end.
-const HINTS_MAX: u32 = 3;
+use crate::ClientError;
 
 type Key = (Name, u32);
 
@@ -40,63 +39,8 @@ pub(super) struct Task {
     finder: Finder,
 }
 
-/// Where the group's home is looked for.
-struct Finder {
-    client: Client,
-    hinted: Option<Broker>,
-    hints: u32,
-    waits: Waits,
-    not_before: Instant,
-}
-
-impl Finder {
-    fn new(client: Client) -> Self {
-        let waits = Waits::new(client.options());
-        Self { client, hinted: None, hints: 0, waits, not_before: Instant::now() }
-    }
-
-    /// Who is asked next: the one that led when it was heard of last, else any.
-    fn next(&self) -> Broker {
-        self.hinted.clone().unwrap_or_else(|| self.client.brokers().current())
-    }
-
-    async fn join(&mut self, identity: &Identity) -> Result<(JoinStream, Heard), ClientError> {
-        sleep_until(self.not_before).await;
-        let broker = self.next();
-        let joined = JoinStream::open(&self.client, &broker, identity).await;
-        match &joined {
-            Ok(_) => {
-                (self.hints, self.hinted) = (0, Some(broker));
-                self.waits.reset();
-            }
-            Err(error) => self.failed(&broker, error),
-        }
-        joined
-    }
-
-    fn failed(&mut self, broker: &Broker, error: &ClientError) {
-        let hint = error.leader().filter(|hint| !hint.address.is_empty());
-        self.hinted = hint.and_then(|hint| self.client.brokers().at(&hint.address).ok());
-        self.hints += 1;
-        if self.hinted.is_some() && self.hints <= HINTS_MAX {
-            return;
-        }
-        self.hints = 0;
-        if error.is_of_broker() {
-            self.client.brokers().pass_over(broker);
-        }
-        self.not_before = Instant::now() + self.waits.next();
-    }
-}
-
 impl Task {
-    pub(super) fn new(
-        context: Context,
-        id: Uuid,
-        instance: String,
-        owned: watch::Sender<BTreeSet<Key>>,
-    ) -> Self {
-        let identity = Identity { group: context.group.clone(), id, instance };
+    pub(super) fn new(context: Context, identity: Identity, owned: watch::Sender<BTreeSet<Key>>) -> Self {
         let finder = Finder::new(context.client.clone());
         Self {
             context,
@@ -127,13 +71,12 @@ impl Task {
                         stream = joined.or(stream);
                         self.told = owned.into_iter().map(|owned| (key_of(&owned), owned)).collect();
                     }
-                    Ok((_, Heard::Left)) => break Ok(()),
-                    Err(error) if error.retriable() => {
-                        if stream.take().is_some() {
-                            // Where to go on is known, or not; the member has its session timeout.
-                            self.finder.failed(&self.finder.next(), &error);
-                        }
+                    Ok((joined, Heard::Consumes(_))) => {
+                        stream = joined.or(stream);
+                        break Err(other_kind(&self.identity.group, "a queue: attend it, or work for it").into());
                     }
+                    Ok((_, Heard::Left)) => break Ok(()),
+                    Err(error) if error.retriable() => self.finder.lost(&mut stream, &error),
                     Err(error) => break Err(error.into()),
                 },
             }
@@ -225,16 +168,4 @@ const fn assigned_by(owned: &OwnedPartition) -> Assigned {
 
 fn key_of(owned: &OwnedPartition) -> Key {
     (owned.topic.clone(), owned.partition)
-}
-
-/// What the group says next; on a new stream if there is none.
-async fn hear(
-    stream: &mut Option<JoinStream>,
-    finder: &mut Finder,
-    identity: &Identity,
-) -> Result<(Option<JoinStream>, Heard), ClientError> {
-    match stream {
-        Some(stream) => stream.next().await.map(|heard| (None, heard)),
-        None => finder.join(identity).await.map(|(stream, heard)| (Some(stream), heard)),
-    }
 }

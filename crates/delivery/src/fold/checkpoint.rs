@@ -17,8 +17,8 @@ use super::{
     stream::{Kind, Stream},
 };
 
-/// The version of the encoding.
-const VERSION: u8 = 1;
+/// The version of the encoding. (1 was the same without the counted commits of groups.)
+const VERSION: u8 = 2;
 
 impl ShardState {
     /// The state as pages of at most [`CHECKPOINT_PAGE_BYTES_MAX`] bytes, at least one.

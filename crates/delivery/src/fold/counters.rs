@@ -57,6 +57,11 @@ impl Counters {
         self.dead_lettered.iter().sum()
     }
 
+    /// Messages that are done, one way or another.
+    pub(super) fn settled_in_all(&self) -> u64 {
+        self.accepted + self.discarded.iter().sum::<u64>() + self.dead_lettered_in_all()
+    }
+
     fn numbers(&mut self) -> impl Iterator<Item = &mut u64> {
         [&mut self.published, &mut self.granted, &mut self.accepted]
             .into_iter()

@@ -20,11 +20,11 @@ use pondage_model::{Body, Entry, MoveSeq, Position, StreamId, entry::Move};
 
 pub use counters::Counters;
 pub(crate) use ended::Ended;
-pub use home::{Home, Owner, Ownership};
+pub use home::{Home, HomeCounters, Owner, Ownership};
 pub(crate) use producers::Verdict;
 pub use queue::Queue;
 pub(crate) use queue::offsets;
-pub use stats::{GroupStats, StreamStats};
+pub use stats::{GroupStats, MembershipStats, StreamStats};
 pub use stream::{Kind, Stream};
 pub use survey::{MessageState, SurveyRun};
 pub use topic::{Group, Topic};

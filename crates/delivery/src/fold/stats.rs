@@ -1,8 +1,11 @@
 //! How a stream stands: what a scaler, a dashboard and a person ask.
 
-use pondage_model::{GroupEpoch, LogTime, Name, Offset};
+use std::collections::BTreeMap;
+
+use pondage_model::{AssignmentEpoch, GroupEpoch, LogTime, Name, Offset};
 
 use super::{
+    home::{Home, HomeCounters},
     message::HELD,
     queue::Queue,
     stream::{Kind, Stream},
@@ -23,6 +26,8 @@ pub struct StreamStats {
     pub held: u64,
     /// Messages that a dead-letter queue took over, ever.
     pub dead_lettered: u64,
+    /// Messages that left a queue, ever: accepted, discarded or taken over by a dead-letter queue.
+    pub settled: u64,
     /// About how long the oldest message waits that is not settled and not delayed, in milliseconds.
     pub oldest_age_millis: Option<u64>,
     /// The first message that may still be read.
@@ -31,6 +36,8 @@ pub struct StreamStats {
     pub end: Offset,
     /// The cursors of a topic's partition.
     pub groups: Vec<GroupStats>,
+    /// The members of a consumer group, of its home.
+    pub membership: Option<Box<MembershipStats>>,
 }
 
 impl StreamStats {
@@ -38,6 +45,44 @@ impl StreamStats {
     #[must_use]
     pub fn backlog(&self) -> u64 {
         self.ready + self.unacked + self.scheduled + self.moving + self.held
+    }
+}
+
+/// Who reads for a group.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MembershipStats {
+    /// The version of the assignment.
+    pub epoch: AssignmentEpoch,
+    /// How many members there are.
+    pub members: u64,
+    /// Partitions that a member owns.
+    pub owned: u64,
+    /// Of those, partitions whose owner is to let go of them.
+    pub passing_on: u64,
+    /// How many partitions each member owns, by what people know it by; members of one name are taken together.
+    pub shares: BTreeMap<String, u64>,
+    /// What happened so far.
+    pub counters: HomeCounters,
+}
+
+impl From<&Home> for MembershipStats {
+    fn from(home: &Home) -> Self {
+        let mut stats = Self { epoch: home.epoch(), counters: *home.counters(), ..Self::default() };
+        let mut names = BTreeMap::new();
+        for (member, instance) in home.members() {
+            stats.members += 1;
+            stats.shares.entry(instance.to_owned()).or_default();
+            names.insert(member, instance);
+        }
+        for (_, ownership) in home.partitions() {
+            let Some(name) = ownership.owner.and_then(|owner| names.get(&owner.member)) else { continue };
+            stats.owned += 1;
+            stats.passing_on += u64::from(ownership.is_to_pass_on());
+            if let Some(share) = stats.shares.get_mut(*name) {
+                *share += 1;
+            }
+        }
+        stats
     }
 }
 
@@ -50,6 +95,8 @@ pub struct GroupStats {
     pub epoch: GroupEpoch,
     /// The next message to read.
     pub offset: Offset,
+    /// Messages that its owners committed, ever; moving the cursor by hand does not count.
+    pub committed: u64,
     /// Messages not yet committed.
     pub lag: u64,
     /// About how long the first of them waits, in milliseconds.
@@ -65,6 +112,7 @@ impl Stream {
     pub fn stats(&self, now: LogTime) -> StreamStats {
         let mut stats = StreamStats { start: self.start(), end: self.end, ..StreamStats::default() };
         stats.dead_lettered = self.counters.dead_lettered_in_all();
+        stats.settled = self.counters.settled_in_all();
         match &self.kind {
             Kind::Queue(queue) => self.count_queue(queue, now, &mut stats),
             Kind::Topic(topic) => {
@@ -77,13 +125,14 @@ impl Stream {
                             group: name.clone(),
                             epoch: group.epoch,
                             offset: group.offset,
+                            committed: group.committed,
                             lag: self.end.0.saturating_sub(first.0),
                             oldest_age_millis: self.age(first, now),
                         }
                     })
                     .collect();
             }
-            Kind::Home(_) => {}
+            Kind::Home(home) => stats.membership = Some(Box::new(home.into())),
         }
         stats
     }

@@ -157,7 +157,12 @@ impl Stream {
                 Kind::Queue(queue) => apply_to_queue(queue, entry, body, &mut self.counters)?,
                 Kind::Topic(topic) => apply_to_topic(topic, body, self.end)?,
                 Kind::Home(home) => match body {
-                    Body::Membership(membership) => home.apply(membership)?,
+                    Body::Membership(membership) => {
+                        let StreamSettings::Home(settings) = &self.open.settings else {
+                            return Err("a group with other settings than a group's");
+                        };
+                        home.apply(membership, time, settings.session_timeout_millis)?;
+                    }
                     _ => return Err("an entry that groups do not have"),
                 },
             },

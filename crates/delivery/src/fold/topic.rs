@@ -17,8 +17,10 @@ pub struct Group {
     pub epoch: GroupEpoch,
     /// The next message to read.
     pub offset: Offset,
+    /// Messages that its owners committed, ever.
+    pub committed: u64,
 }
-wire_struct!(Group { epoch, offset });
+wire_struct!(Group { epoch, offset, committed });
 
 /// One partition of a topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,11 +60,13 @@ impl Topic {
     }
 
     pub(crate) fn claim(&mut self, cursor: &Cursor, end: Offset) -> Result<(), &'static str> {
-        let newer = self.groups.get(&cursor.group).is_none_or(|group| group.epoch < cursor.epoch);
-        if !newer || cursor.offset > end {
+        let before = self.groups.get(&cursor.group);
+        if before.is_some_and(|group| group.epoch >= cursor.epoch) || cursor.offset > end {
             return Err("a claim has a new epoch and an offset inside the stream");
         }
-        self.groups.insert(cursor.group.clone(), Group { epoch: cursor.epoch, offset: cursor.offset });
+        let committed = before.map_or(0, |group| group.committed);
+        let Cursor { epoch, offset, .. } = *cursor;
+        self.groups.insert(cursor.group.clone(), Group { epoch, offset, committed });
         Ok(())
     }
 
@@ -71,6 +75,7 @@ impl Topic {
         if group.epoch != cursor.epoch || cursor.offset < group.offset || cursor.offset > end {
             return Err("a commit is its owner's, goes forward and not beyond the end");
         }
+        group.committed += cursor.offset.0 - group.offset.0;
         group.offset = cursor.offset;
         Ok(())
     }

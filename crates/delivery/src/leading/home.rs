@@ -10,10 +10,11 @@ use pondage_model::{
     limits::{INSTANCE_BYTES_MAX, MEMBERS_PER_GROUP_MAX, MEMBERSHIP_CHANGES_MAX, REBALANCE_MILLIS_MAX},
     membership::{GroupMember, HandOverCause, LeaveCause, Membership, MembershipChange, StreamRun},
     settings::{HomeSettings, StreamSettings},
+    wire_struct,
 };
 
 use super::{ConsumerId, Decision, Draft, Leading, Reply, assign::assign, work::Work};
-use crate::fold::{Home, ShardState, Stream};
+use crate::fold::{Home, Ownership, ShardState, Stream};
 
 /// What a member has of its group, as its connection is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +41,30 @@ pub struct Held {
     /// Whether it is to stop reading and say when it is done with what it has.
     pub is_to_pass_on: bool,
 }
+
+/// The members of a group, for people who ask.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MembershipReport {
+    /// The version of the assignment.
+    pub epoch: AssignmentEpoch,
+    /// The members, by id.
+    pub members: Vec<MemberReport>,
+    /// The partitions that somebody owns or is to own, ascending.
+    pub partitions: Vec<(StreamId, Ownership)>,
+}
+wire_struct!(MembershipReport { epoch, members, partitions });
+
+/// One member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberReport {
+    /// Its id.
+    pub id: MemberId,
+    /// What people know it by.
+    pub instance: String,
+    /// Whether its connection stands; else it is given up unless it comes back.
+    pub is_connected: bool,
+}
+wire_struct!(MemberReport { id, instance, is_connected });
 
 /// What a leader knows of a group beside the fold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -199,6 +224,24 @@ impl Leading {
         notices
     }
 
+    /// Who the members of a group are and what they own, as far as it is decided; none if the stream is no home.
+    #[must_use]
+    pub fn membership(&self, id: StreamId) -> Option<MembershipReport> {
+        let (home, _) = home_of(&self.state, id)?;
+        let attendance = self.work.get(&id).map(|work| &work.attendance);
+        let is_connected = |member| attendance.is_some_and(|known| known.connections.contains_key(&member));
+        let members = home.members().map(|(id, instance)| MemberReport {
+            id,
+            instance: instance.to_owned(),
+            is_connected: is_connected(id),
+        });
+        Some(MembershipReport {
+            epoch: home.epoch(),
+            members: members.collect(),
+            partitions: home.partitions().collect(),
+        })
+    }
+
     fn home(&self, id: StreamId) -> Result<&Home, Refusal> {
         let no_home = || Refusal::InvalidArgument { what: "only consumer groups have members".to_owned() };
         home_of(&self.state, id).map(|(home, _)| home).ok_or_else(no_home)
@@ -213,9 +256,9 @@ impl Attendance {
         let mut after = home.clone();
         self.give_up(&after, settings, now, &mut changes);
         if was_changed || !changes.is_empty() {
-            foresee(&mut after, &changes);
+            foresee(&mut after, &changes, settings, now);
             let targets = targets(&after, settings);
-            foresee(&mut after, &targets);
+            foresee(&mut after, &targets, settings, now);
             changes.extend(targets);
         }
         let timed_out = self.time_out(&after, now);
@@ -302,9 +345,10 @@ fn targets(home: &Home, settings: &HomeSettings) -> Vec<MembershipChange> {
 }
 
 /// Applies what is decided and not yet logged.
-fn foresee(home: &mut Home, changes: &[MembershipChange]) {
+fn foresee(home: &mut Home, changes: &[MembershipChange], settings: &HomeSettings, now: LogTime) {
     let foreseen = Membership { epoch: home.epoch().next(), changes: changes.to_vec() };
-    home.apply(&foreseen).expect("what is decided follows from what is");
+    home.apply(&foreseen, now, settings.session_timeout_millis)
+        .expect("what is decided follows from what is");
 }
 
 fn change(id: StreamId, home: &Home, changes: Vec<MembershipChange>) -> Draft {

@@ -27,7 +27,7 @@ use pondage_model::{
 };
 
 pub use changes::{Changed, Mark};
-pub use home::{Held, Notice};
+pub use home::{Held, MemberReport, MembershipReport, Notice};
 pub use request::{ConsumerId, Decision, Dispatch, Draft, Reply, Request, Settled, Verdict};
 
 use crate::fold::{

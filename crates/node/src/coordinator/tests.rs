@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use pondage_model::{
     Epoch, Name, Position, Refusal, ShardId, StreamId, Uuid,
-    settings::{GroupSettings, GroupSource, QueueSettings, StartPosition, StreamSettings, TopicSettings},
+    settings::{GroupSettings, GroupSource, QueueSettings, StreamSettings, TopicSettings},
 };
 use pondage_storage::{Faults, HostileDisk, LogOptions, LogWriter};
 
@@ -58,9 +58,7 @@ fn queue(ack_timeout_millis: u64) -> AdminRequest {
 
 fn group() -> AdminRequest {
     let source = GroupSource::Topics(vec![name("log")]);
-    let settings =
-        GroupSettings { source, start_position: StartPosition::Earliest, in_flight_per_consumer_max: 1 };
-    AdminRequest::ApplyGroup(name("readers"), settings)
+    AdminRequest::ApplyGroup(name("readers"), GroupSettings::of(source))
 }
 
 fn delete(kind: ResourceKind, of: &str) -> AdminRequest {

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use pondage_delivery::{Changed, Draft, Mark, Request, ShardState, Stream};
+use pondage_delivery::{Changed, Draft, Kind, Mark, Request, ShardState, Stream};
 use pondage_model::{
     Body, LogTime, Name, Refusal, StreamId,
     planted::{self, Fault},
 };
 
 use super::{
-    Ensure, RequestId, ShardEffect, ShardReply, ShardRequest, StatsSince, StreamReport,
+    Ensure, RequestId, ShardEffect, ShardReply, ShardRequest, StatsSince, StreamKind, StreamReport,
     machine::{Broken, Shard, State},
 };
 use crate::Now;
@@ -42,13 +42,18 @@ impl Shard {
             }
             ShardRequest::Stats(streams) => self.stats(log_time, streams.as_deref()),
             ShardRequest::StatsSince(known) => self.stats_since(log_time, known),
+            ShardRequest::Membership(stream) => {
+                let State::Leading(led) = &self.state else { unreachable!("checked above") };
+                match led.leading.membership(stream) {
+                    Some(report) => ShardReply::Membership(report),
+                    None => ShardReply::Refused(no_stream(stream)),
+                }
+            }
             ShardRequest::Survey { stream, from, count } => {
                 let State::Leading(led) = &self.state else { unreachable!("checked above") };
                 match led.leading.state().stream(stream) {
                     Some(found) => ShardReply::Survey(found.survey(log_time, from, count)),
-                    None => {
-                        ShardReply::Refused(Refusal::NotFound { kind: "stream", name: stream.to_string() })
-                    }
+                    None => ShardReply::Refused(no_stream(stream)),
                 }
             }
             ShardRequest::Flush => {
@@ -177,7 +182,7 @@ impl Shard {
     fn follow(&mut self, stream: StreamId, reader: super::ReaderId) -> ShardReply {
         let State::Leading(led) = &self.state else { unreachable!("the caller checked") };
         let Some(found) = led.committed.stream(stream) else {
-            return ShardReply::Refused(Refusal::NotFound { kind: "stream", name: stream.to_string() });
+            return ShardReply::Refused(no_stream(stream));
         };
         let (start, end) = (found.start(), found.end());
         self.readers.entry(stream).or_default().insert(reader, (start, end));
@@ -190,10 +195,12 @@ fn found<'a>(state: &'a ShardState, streams: &'a [StreamId]) -> impl Iterator<It
     streams.iter().filter_map(|id| Some((*id, state.stream(*id)?)))
 }
 
-/// Figures of streams. The home of a group holds no messages, and has none.
 fn reports<'a>(streams: impl Iterator<Item = (StreamId, &'a Stream)>, now: LogTime) -> Vec<StreamReport> {
-    let with_messages = streams.filter(|(_, found)| found.home().is_none());
-    with_messages.map(|(id, found)| report(id, found, now)).collect()
+    streams.map(|(id, found)| report(id, found, now)).collect()
+}
+
+fn no_stream(stream: StreamId) -> Refusal {
+    Refusal::NotFound { kind: "stream", name: stream.to_string() }
 }
 
 fn report(stream: StreamId, found: &Stream, now: LogTime) -> StreamReport {
@@ -201,7 +208,11 @@ fn report(stream: StreamId, found: &Stream, now: LogTime) -> StreamReport {
         stream,
         name: found.open.name.clone(),
         partition: found.open.partition,
-        is_queue: found.queue().is_some(),
+        kind: match found.kind() {
+            Kind::Queue(_) => StreamKind::Queue,
+            Kind::Topic(_) => StreamKind::Partition,
+            Kind::Home(_) => StreamKind::Home,
+        },
         stats: found.stats(now),
         counters: *found.counters(),
     }
@@ -219,6 +230,7 @@ const fn may_append(request: &ShardRequest) -> bool {
         ShardRequest::Delivery(_) | ShardRequest::Ensure { .. } | ShardRequest::Flush => true,
         ShardRequest::Stats(_)
         | ShardRequest::StatsSince(_)
+        | ShardRequest::Membership(_)
         | ShardRequest::Survey { .. }
         | ShardRequest::Follow { .. }
         | ShardRequest::Unfollow { .. } => false,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use pondage_model::{
     LogTime, Name, Refusal, limits,
-    settings::{GroupSettings, GroupSource, QueueSettings, StartPosition},
+    settings::{GroupSettings, GroupSource, StartPosition},
 };
 
 use crate::{
@@ -31,15 +31,21 @@ impl TryFrom<v1::GroupSpec> for GroupSettings {
                 GroupSource::Topics(names)
             }
         };
-        let in_flight =
-            spec.in_flight_per_consumer_max.unwrap_or(QueueSettings::default().in_flight_per_consumer_max);
+        let default = Self::of(source);
+        let in_flight = spec.in_flight_per_consumer_max.unwrap_or(default.in_flight_per_consumer_max);
+        let session = spec.session_timeout_millis.unwrap_or(default.session_timeout_millis);
         Ok(Self {
-            source,
+            source: default.source,
             start_position: spec.start_position.map(StartPosition::try_from).transpose()?.unwrap_or_default(),
             in_flight_per_consumer_max: within(
                 "in_flight_per_consumer_max",
                 in_flight,
                 1..=limits::CREDIT_MAX,
+            )?,
+            session_timeout_millis: within(
+                "session_timeout_millis",
+                session,
+                limits::SESSION_MILLIS_MIN..=limits::SESSION_MILLIS_MAX,
             )?,
         })
     }
@@ -57,6 +63,7 @@ impl From<GroupSettings> for v1::GroupSpec {
             source: Some(source),
             start_position: Some(settings.start_position.into()),
             in_flight_per_consumer_max: Some(settings.in_flight_per_consumer_max),
+            session_timeout_millis: Some(settings.session_timeout_millis),
         }
     }
 }

@@ -35,6 +35,8 @@ pub struct StreamStatus {
     pub consumers: u32,
     /// Bytes of the messages as stored.
     pub bytes: u64,
+    /// Messages that left a queue, ever.
+    pub settled: u64,
 }
 
 impl From<StreamStatus> for v1::StreamStatus {
@@ -54,6 +56,7 @@ impl From<StreamStatus> for v1::StreamStatus {
             oldest_age_millis: status.oldest_age_millis,
             consumers: status.consumers,
             bytes: status.bytes,
+            settled: status.settled,
         }
     }
 }
@@ -75,6 +78,7 @@ impl From<v1::StreamStatus> for StreamStatus {
             oldest_age_millis: status.oldest_age_millis,
             consumers: status.consumers,
             bytes: status.bytes,
+            settled: status.settled,
         }
     }
 }

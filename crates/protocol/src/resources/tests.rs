@@ -9,7 +9,12 @@ fn name(text: &str) -> Name {
 }
 
 fn group(source: GroupSource, start_position: StartPosition) -> Settings {
-    Settings::Group(GroupSettings { source, start_position, in_flight_per_consumer_max: 7 })
+    Settings::Group(GroupSettings {
+        source,
+        start_position,
+        in_flight_per_consumer_max: 7,
+        session_timeout_millis: 8_000,
+    })
 }
 
 #[test]
@@ -66,6 +71,7 @@ fn settings_survive_the_wire() {
                 oldest_age_millis: 12,
                 consumers: 13,
                 bytes: 14,
+                settled: 15,
             }]),
         };
         assert_eq!(Resource::try_from(v1::Resource::from(resource.clone())), Ok(resource));
@@ -154,6 +160,10 @@ fn a_refusal_names_the_field_and_what_it_may_hold() {
         (groups(topics(&[])), "topics.names: empty"),
         (groups(topics(&["a", "a"])), "topics.names: one is named twice"),
         (groups(topics(&["a", ".."])), "a name has"),
+        (
+            groups(v1::GroupSpec { session_timeout_millis: Some(999), ..topics(&["a"]) }),
+            "session_timeout_millis",
+        ),
         (
             groups(v1::GroupSpec { start_position: Some(v1::GroupStart::default()), ..topics(&["a"]) }),
             "start_position: allowed",

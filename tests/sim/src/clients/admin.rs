@@ -4,7 +4,7 @@
 use pondage_model::{
     Name, Refusal, StreamId,
     refusal::{Code, Outcome},
-    settings::{Backoff, GroupSettings, GroupSource, Placement, QueueSettings, StartPosition, TopicSettings},
+    settings::{Backoff, GroupSettings, GroupSource, Placement, QueueSettings, TopicSettings},
 };
 use pondage_node::{
     coordinator::{AdminReply, AdminRequest, ResourceKind},
@@ -70,9 +70,8 @@ fn beginning(step: usize) -> Option<AdminRequest> {
         4 => AdminRequest::ApplyGroup(
             name(GROUP),
             GroupSettings {
-                source: GroupSource::Topics(vec![name(TOPIC)]),
-                start_position: StartPosition::Earliest,
                 in_flight_per_consumer_max: 100,
+                ..GroupSettings::of(GroupSource::Topics(vec![name(TOPIC)]))
             },
         ),
         _ => return None,

@@ -7,7 +7,7 @@ mod shards;
 
 use pondage_model::{
     BrokerId, Incarnation, Name, Refusal, Uuid,
-    settings::{DeletionPolicy, GroupSettings, GroupSource, QueueSettings, StartPosition, TopicSettings},
+    settings::{DeletionPolicy, GroupSettings, GroupSource, QueueSettings, TopicSettings},
 };
 
 use crate::{Catalog, Command, Deleted, FEATURE_LEVELS, Outcome};
@@ -113,9 +113,7 @@ fn queue(text: &str, change: impl FnOnce(&mut QueueSettings)) -> Command {
 }
 
 fn group(text: &str, source: GroupSource) -> Command {
-    let settings =
-        GroupSettings { source, start_position: StartPosition::Earliest, in_flight_per_consumer_max: 10 };
-    Command::ApplyGroup { name: name(text), settings }
+    Command::ApplyGroup { name: name(text), settings: GroupSettings::of(source) }
 }
 
 fn topics(names: &[&str]) -> GroupSource {

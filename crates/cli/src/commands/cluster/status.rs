@@ -7,7 +7,7 @@ use pondage_client::{Client, ClusterStatus, troubles};
 use tokio::time::sleep;
 
 use crate::{
-    commands::print,
+    commands::{CLEAR, print},
     connect::Connection,
     exit::{Exit, Result},
     render::cluster,
@@ -16,8 +16,6 @@ use crate::{
 
 /// The time between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Clears a terminal and goes to its upper left corner.
-const CLEAR: &str = "\u{1b}[2J\u{1b}[H";
 
 /// Show the brokers and shards: is everything led, and copied as it should be?
 #[derive(Args, Debug)]

@@ -4,6 +4,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 
 use clap::ValueEnum;
 use pondage_client::ClientError;
+use pondage_model::Name;
 
 use super::Consume;
 use crate::{
@@ -31,10 +32,8 @@ pub(crate) enum Settle {
 
 impl Consume {
     /// Options that a topic has no use for.
-    pub(super) fn check_topic(&self) -> Result<()> {
-        let target = &self.target;
-        let wrong =
-            |option: &str| Err(Failure::usage(format!("{option} is for queues; {target} is a topic")));
+    pub(super) fn check_topic(&self, why: &str) -> Result<()> {
+        let wrong = |option: &str| Err(Failure::usage(format!("{option} is for queues; {why}")));
         match self {
             Self { settle: Some(_), .. } => wrong("--settle"),
             Self { lease: Some(_), .. } => wrong("--lease"),
@@ -43,13 +42,32 @@ impl Consume {
         }
     }
 
+    /// Options that a group on topics has no use for.
+    pub(super) fn check_group(&self, group: &Name, topics: &[Name]) -> Result<()> {
+        self.check_topic(&format!("group {group} reads topics"))?;
+        if self.from.is_some() {
+            let failure = Failure::usage(format!("group {group} begins where it stands; leave --from out"));
+            return Err(failure.help(format!("`pondage groups reset-offsets {group} --to PLACE` moves it")));
+        }
+        if !self.partitions.is_empty() {
+            let text = format!("group {group} shares its partitions out itself; leave --partition out");
+            return Err(Failure::usage(text));
+        }
+        let names: Vec<_> = topics.iter().map(Name::as_str).collect();
+        match &self.target {
+            Some(target) if topics != std::slice::from_ref(target) => {
+                let failure = Failure::usage(format!("group {group} reads {}", names.join(", ")));
+                Err(failure.help(format!("pondage consume --group {group}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Options that a queue has no use for.
-    pub(super) fn check_queue(&self) -> Result<()> {
-        let target = &self.target;
+    pub(super) fn check_queue(&self, target: &Name) -> Result<()> {
         let wrong =
             |option: &str| Err(Failure::usage(format!("{option} is for topics; {target} is a queue")));
         match self {
-            Self { group: Some(_), .. } => wrong("--group"),
             Self { from: Some(_), .. } => wrong("--from"),
             Self { partitions, .. } if !partitions.is_empty() => wrong("--partition"),
             Self { settle: Some(Settle::None), limit: None, .. } => {
@@ -165,19 +183,41 @@ mod tests {
             ("t --settle none", false, false),
             ("t --settle none --limit 5", false, true),
             ("t --lease 5s", false, true),
-            ("t --group g", true, false),
+            ("t --group g", true, true),
             ("t --from -15m", true, false),
             ("t --from latest --partition 1 --partition 2", true, false),
         ] {
             let consume = parse(line).expect(line);
-            assert_eq!(consume.check_topic().is_ok(), topic, "{line}");
-            assert_eq!(consume.check_queue().is_ok(), queue, "{line}");
+            let target = consume.target.clone().expect(line);
+            assert_eq!(consume.check_topic("it is a topic").is_ok(), topic, "{line}");
+            assert_eq!(consume.check_queue(&target).is_ok(), queue, "{line}");
         }
         for line in
             ["", "t --limit 0", "t --follow --until-end", "t --concurrency 2", "t --exec x --settle reject"]
         {
             assert!(parse(line).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn options_fit_what_a_group_reads() {
+        let names = |texts: &[&str]| texts.iter().map(|text| Name::new(text).expect("valid")).collect();
+        let one: Vec<Name> = names(&["t"]);
+        let two: Vec<Name> = names(&["t", "u"]);
+        for (line, of_one, of_two) in [
+            ("t --group g", true, false),
+            ("--group g --member pod-0 --limit 3", true, true),
+            ("u --group g", false, false),
+            ("--group g --from latest", false, false),
+            ("--group g --partition 1", false, false),
+            ("--group g --lease 3s", false, false),
+        ] {
+            let consume = parse(line).expect(line);
+            let group = consume.group.clone().expect(line);
+            assert_eq!(consume.check_group(&group, &one).is_ok(), of_one, "{line}");
+            assert_eq!(consume.check_group(&group, &two).is_ok(), of_two, "{line}");
+        }
+        assert!(parse("t --member pod-0").is_err(), "only groups have members");
     }
 
     #[test]

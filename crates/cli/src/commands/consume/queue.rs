@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use pondage_client::{Client, ClientError, ConsumerOptions, ResourceKind, Settings, Verdict};
-use pondage_model::limits;
+use pondage_model::{Name, limits};
 use tokio::{sync::watch, time::sleep};
 
 use super::{
@@ -26,19 +26,25 @@ const GATHERED: u32 = 1_000;
 /// How long nothing comes before the queue is asked whether there is anything.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// Consumes until the limit, the end, or a signal.
-pub(super) async fn consume(options: &Consume, client: &Client) -> Result<Exit> {
-    let queue = options.target.as_str();
-    let lease = lease(options, client).await?;
+/// Consumes until the limit, the end, or a signal, and holds at most so many messages.
+pub(super) async fn consume(
+    options: &Consume,
+    client: &Client,
+    queue: &Name,
+    in_flight_max: u32,
+) -> Result<Exit> {
+    let queue = queue.as_str();
+    let lease = lease(options, client, queue).await?;
     let intake = if options.limit.is_some() {
         Intake::Polls(Polls::new(client.clone(), queue, options.lease))
     } else {
-        let credit = if options.exec.is_some() { options.concurrency } else { CREDIT };
+        let credit = if options.exec.is_some() { options.concurrency } else { CREDIT }.min(in_flight_max);
         Intake::Stream(client.consumer(queue, ConsumerOptions { credit, lease: options.lease }).await?)
     };
     let mut session = Session {
         options,
         client,
+        queue,
         intake,
         signals: Signals::new()?,
         left: options.limit.unwrap_or(u64::MAX),
@@ -56,12 +62,12 @@ pub(super) async fn consume(options: &Consume, client: &Client) -> Result<Exit> 
 }
 
 /// How long leases last: what was asked for, or the queue's time.
-async fn lease(options: &Consume, client: &Client) -> Result<Duration> {
+async fn lease(options: &Consume, client: &Client, queue: &str) -> Result<Duration> {
     let least = Duration::from_millis(limits::LEASE_MILLIS_MIN);
     if let Some(lease) = options.lease {
         return Ok(lease.max(least));
     }
-    let queue = match client.get(ResourceKind::Queue, options.target.as_str()).await {
+    let queue = match client.get(ResourceKind::Queue, queue).await {
         Ok(queue) => queue,
         // Settings are for administrators, and a consumer needs no certificate: renewing too often does no harm.
         Err(error) if error.code() == "NOT_AUTHORIZED" => return Ok(least),
@@ -85,6 +91,7 @@ enum Event<T> {
 struct Session<'a> {
     options: &'a Consume,
     client: &'a Client,
+    queue: &'a str,
     intake: Intake,
     signals: Signals,
     /// Messages that may still be taken.
@@ -145,7 +152,7 @@ impl Session<'_> {
     }
 
     fn shown<'a>(&'a self, leased: &'a Leased) -> Shown<'a> {
-        Shown::leased(self.options.target.as_str(), &leased.message)
+        Shown::leased(self.queue, &leased.message)
     }
 
     /// The message and those that are here already, as many as may be taken.
@@ -175,7 +182,7 @@ impl Session<'_> {
 
     /// Runs a command for each message, several at once.
     async fn run(&mut self, command: &str, lease: Duration) -> Result<Exit> {
-        let work = Work { command, target: self.options.target.as_str(), lease };
+        let work = Work { command, target: self.queue, lease };
         let (stop, stopped) = watch::channel(false);
         let mut running = FuturesUnordered::new();
         let ended = loop {
@@ -233,7 +240,7 @@ impl Session<'_> {
     /// Whether the queue had nothing to deliver twice in a row: what it granted just before the first time it was
     /// asked has arrived by the second.
     async fn is_drained(&mut self) -> Result<bool> {
-        let queue = self.client.get(ResourceKind::Queue, self.options.target.as_str()).await?;
+        let queue = self.client.get(ResourceKind::Queue, self.queue).await?;
         let is_empty = queue.streams.unwrap_or_default().iter().all(|stream| stream.ready == 0);
         Ok(std::mem::replace(&mut self.was_empty, is_empty) && is_empty)
     }

@@ -21,7 +21,7 @@ use pondage_client::{
 };
 use pondage_model::{
     Name,
-    settings::{GroupSettings, GroupSource, StartPosition, TopicSettings},
+    settings::{GroupSettings, GroupSource, TopicSettings},
 };
 use tokio::{
     task::JoinHandle,
@@ -131,11 +131,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<()> {
 async fn declare(client: &Client, partitions: u32) -> Result<()> {
     let topic = TopicSettings { partitions, ..TopicSettings::default() };
     client.apply(Name::new(TOPIC)?, Settings::Topic(topic)).await?;
-    let group = GroupSettings {
-        source: GroupSource::Topics(vec![Name::new(TOPIC)?]),
-        start_position: StartPosition::Earliest,
-        in_flight_per_consumer_max: 1_000,
-    };
+    let group = GroupSettings::of(GroupSource::Topics(vec![Name::new(TOPIC)?]));
     client.apply(Name::new(GROUP)?, Settings::Group(group)).await?;
     Ok(())
 }

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use pondage_client::{Client, Message, Options, Settings, StartAt};
 use pondage_model::{
     Name, Offset,
-    settings::{GroupSettings, GroupSource, QueueSettings, StartPosition, TopicSettings},
+    settings::{GroupSettings, GroupSource, QueueSettings, TopicSettings},
 };
 use tokio::{task::JoinSet, time::sleep};
 
@@ -142,11 +142,7 @@ async fn make(client: &Client, arguments: &Arguments) -> Result<()> {
     .await?;
     at_once(client, groups, move |client, number| async move {
         let (group, source) = (format!("group-{number:04}"), topic(number % topics));
-        let settings = GroupSettings {
-            source: GroupSource::Topics(vec![Name::new(&source)?]),
-            start_position: StartPosition::Earliest,
-            in_flight_per_consumer_max: 100,
-        };
+        let settings = GroupSettings::of(GroupSource::Topics(vec![Name::new(&source)?]));
         client.apply(Name::new(&group)?, Settings::Group(settings)).await?;
         let seeks: Vec<_> =
             (0..partitions).map(|partition| (partition, StartAt::Offset(Offset::ZERO))).collect();
