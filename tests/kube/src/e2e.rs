@@ -6,11 +6,15 @@ mod declared;
 mod faults;
 mod hostile;
 mod install;
+mod pictures;
 mod rollout;
 mod shop;
 mod watched;
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Result, ensure};
 
@@ -57,17 +61,26 @@ pub enum Wanted {
     From(String),
 }
 
-/// Runs scenarios; where nobody wants anything, for `idle`.
+/// What differs from run to run.
+#[derive(Clone, Debug, Default)]
+pub struct Habits {
+    /// How long nobody is to want anything.
+    pub idle: Duration,
+    /// Where the dashboards are drawn, if they are.
+    pub pictures: Option<PathBuf>,
+}
+
+/// Runs scenarios.
 ///
 /// # Errors
 /// If the cluster does not come up, or a scenario fails: the rest builds on it.
-pub fn run(pondage: &Path, traffic: &Path, wanted: &Wanted, idle: Duration) -> Result<usize> {
+pub fn run(pondage: &Path, traffic: &Path, wanted: &Wanted, habits: Habits) -> Result<usize> {
     let steps = Steps::begin();
     let cluster = Cluster::up_as(Plan { nodes: 3, eviction_seconds: None })?;
     cluster.load(&Image::pondage(shop::IMAGE, pondage).also_called(shop::NEXT_IMAGE))?;
     cluster.load(&Image::new(shop::TRAFFIC, &["/traffic"]).user(65_532).file(traffic, "traffic"))?;
     steps.say("three nodes are up and have the images");
-    let shop = Shop::new(cluster, idle);
+    let shop = Shop::new(cluster, habits);
     let mut passed = 0;
     // What others build on is always done.
     let mut is_reached = false;

@@ -44,6 +44,15 @@ pub struct Prometheus<'a> {
     programs: PathBuf,
 }
 
+/// A series over some time.
+#[derive(Clone, Debug)]
+pub struct Series {
+    /// Its labels.
+    pub labels: Value,
+    /// Seconds since 1970, and values.
+    pub points: Vec<(f64, f64)>,
+}
+
 impl<'a> Prometheus<'a> {
     /// Starts one with a configuration as users have it, but for how often it looks. It finds services by their names, as
     /// a pod does.
@@ -98,6 +107,31 @@ impl<'a> Prometheus<'a> {
             Ok(one["value"][1].as_str().with_context(|| format!("no value: {one}"))?.parse()?)
         };
         series.iter().map(|one| Ok((one["metric"].clone(), value(one)?))).collect()
+    }
+
+    /// What an expression was from `begin` to `end`, both in seconds since 1970.
+    ///
+    /// # Errors
+    /// If it does not answer, or not to the question.
+    pub fn query_range(&self, expression: &str, begin: u64, end: u64) -> Result<Vec<Series>> {
+        let promtool = self.programs.join("promtool").display().to_string();
+        let server = format!("http://{ADDRESS}");
+        let (begin, end) = (format!("--start={begin}"), format!("--end={end}"));
+        let question = ["query", "range", "-o", "json", &begin, &end, "--step=2s", &server, expression];
+        let said = self.cluster.exec(NODE, &promtool, &question)?;
+        let series: Vec<Value> = serde_json::from_str(&said).with_context(|| said.clone())?;
+        let point = |point: &Value| -> Result<(f64, f64)> {
+            let (at, value) = (point[0].as_f64(), point[1].as_str());
+            Ok((at.context("no time")?, value.context("no value")?.parse()?))
+        };
+        let read = |one: &Value| -> Result<Series> {
+            let points = one["values"].as_array().into_iter().flatten().map(point);
+            let points: Vec<_> = points.collect::<Result<_>>()?;
+            // A ratio of nothing to nothing is no number, and shown as nothing.
+            let points = points.into_iter().filter(|(_, value)| value.is_finite()).collect();
+            Ok(Series { labels: one["metric"].clone(), points })
+        };
+        series.iter().map(read).collect()
     }
 
     /// Waits until an expression is one number.

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use clap::Parser;
 use pondage_kube_tests::{
     cluster::serve_if_called,
-    e2e::{self, Wanted},
+    e2e::{self, Habits, Wanted},
 };
 
 /// Installs Pondage in a cluster of three nodes and tries everything that is promised there
@@ -26,6 +26,9 @@ struct Arguments {
     /// Seconds in which nobody wants anything, and the operator is to do nothing
     #[arg(long, default_value_t = 60)]
     idle: u64,
+    /// Draw the dashboards into this folder as the scenario of Prometheus shows them, which takes two minutes longer
+    #[arg(long, value_name = "FOLDER")]
+    pictures: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -38,7 +41,8 @@ fn main() -> ExitCode {
         (None, Some(from)) => Wanted::From(from),
         (None, None) => Wanted::All,
     };
-    match e2e::run(&arguments.pondage, &traffic, &wanted, Duration::from_secs(arguments.idle)) {
+    let habits = Habits { idle: Duration::from_secs(arguments.idle), pictures: arguments.pictures };
+    match e2e::run(&arguments.pondage, &traffic, &wanted, habits) {
         Ok(passed) => {
             println!("test result: ok. {passed} passed; 0 failed; 0 ignored");
             ExitCode::SUCCESS

@@ -23,7 +23,7 @@ pub(super) fn quiet_while_idle(shop: &Shop) -> Result<String> {
     sleep(SETTLE);
     let audit = shop.cluster.audit()?;
     let before = audit.end()?;
-    sleep(shop.idle);
+    sleep(shop.habits.idle);
     let mut calls: BTreeMap<(String, String), u32> = BTreeMap::new();
     for call in audit.since(before)? {
         if is_operator(&call.user.username) {
@@ -33,7 +33,7 @@ pub(super) fn quiet_while_idle(shop: &Shop) -> Result<String> {
     // The end of a watch is noted when the server ends it, which it does now and then.
     let others: Vec<_> =
         calls.iter().filter(|((verb, resource), _)| resource != "leases" && verb != "watch").collect();
-    let seconds = shop.idle.as_secs();
+    let seconds = shop.habits.idle.as_secs();
     ensure!(others.is_empty(), "in {seconds} idle seconds: {others:?}");
     let leases: u32 =
         calls.iter().filter(|((_, resource), _)| resource == "leases").map(|(_, count)| count).sum();

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use super::Habits;
 use crate::{cluster::Cluster, command::wait_until};
 
 /// The image of Pondage.
@@ -20,8 +21,7 @@ pub(super) const RELEASE: &str = "main";
 /// A Kubernetes cluster with one installation of Pondage.
 pub(super) struct Shop {
     pub(super) cluster: Cluster,
-    /// How long nobody is to want anything.
-    pub(super) idle: Duration,
+    pub(super) habits: Habits,
 }
 
 /// What an application said at its end.
@@ -33,8 +33,8 @@ pub(super) struct Said {
 }
 
 impl Shop {
-    pub(super) const fn new(cluster: Cluster, idle: Duration) -> Self {
-        Self { cluster, idle }
+    pub(super) const fn new(cluster: Cluster, habits: Habits) -> Self {
+        Self { cluster, habits }
     }
 
     /// Something in the repository.
@@ -226,6 +226,16 @@ impl Shop {
 
     /// Runs `pondage` with these arguments in a pod, against the cluster, as an administrator.
     pub(super) fn pondage(&self, name: &str, arguments: &[&str]) -> Result<String> {
+        self.start_pondage(name, arguments)?;
+        let said = self.finish(name, Duration::from_secs(90))?;
+        if !said.succeeded {
+            bail!("pondage {}: {}", arguments.join(" "), said.log);
+        }
+        Ok(said.log)
+    }
+
+    /// Starts the same and does not wait for its end.
+    pub(super) fn start_pondage(&self, name: &str, arguments: &[&str]) -> Result<()> {
         let server = Self::server();
         let access = [
             "--server",
@@ -238,12 +248,7 @@ impl Shop {
             "/trust/tls.key",
         ];
         let trust = json!({ "secret": { "name": format!("{RELEASE}-admin-tls") } });
-        self.run(name, IMAGE, &[arguments, &access].concat(), &trust, None)?;
-        let said = self.finish(name, Duration::from_secs(90))?;
-        if !said.succeeded {
-            bail!("pondage {}: {}", arguments.join(" "), said.log);
-        }
-        Ok(said.log)
+        self.run(name, IMAGE, &[arguments, &access].concat(), &trust, None)
     }
 
     /// A figure that the operator says of itself.

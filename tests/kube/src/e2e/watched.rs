@@ -1,11 +1,18 @@
 //! What Prometheus makes of everything.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    thread::sleep,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::shop::{NAMESPACE, RELEASE, Shop, is_ready, manifest};
+use super::{
+    pictures,
+    shop::{NAMESPACE, RELEASE, Shop, is_ready, manifest},
+};
 use crate::{command::wait_until, prometheus::Prometheus};
 
 /// How long a figure may take to be scraped.
@@ -49,21 +56,80 @@ pub(super) fn prometheus_knows(shop: &Shop) -> Result<String> {
     prometheus.wait(lag, 400.0, SOON)?;
     read(&["--until-end"])?;
     prometheus.wait(lag, 0.0, SOON)?;
+    prometheus.wait("sum(pondage_group_committed_total{group=\"watchers\"})", 500.0, SOON)?;
+    shop.start_pondage("member", &["consume", "--group", "watchers", "--member", "watcher-0"])?;
+    prometheus.wait("pondage_group_member_partitions{member=\"watcher-0\"}", 2.0, SOON)?;
     let panels = dashboards_show_something(shop, &prometheus)?;
+    shop.kubectl(&["delete", "pod", "member", "--wait=true"])?;
+    prometheus.wait("sum(pondage_group_members{group=\"watchers\"})", 0.0, SOON)?;
     prometheus.stop()?;
     Ok(format!(
-        "4 pods found; backlog 300 and 200, lag 400 and 0 as they were; {panels} queries of panels answered"
+        "4 pods found; backlog 300 and 200, lag 400 and 0 as they were; a member seen and gone; {panels} queries of panels answered"
     ))
 }
 
 /// Every query of every panel has an answer while messages flow.
 fn dashboards_show_something(shop: &Shop, prometheus: &Prometheus<'_>) -> Result<usize> {
+    let begin = seconds_since_1970()?;
+    let count = if shop.habits.pictures.is_some() { "150000" } else { "30000" };
     for (pod, command) in [("consumer", "consume"), ("publisher", "publish")] {
-        shop.start(pod, 1, &["--queue", "watched", "--count", "30000", command])?;
+        shop.start(pod, 1, &["--queue", "watched", "--count", count, command])?;
     }
     // Nobody was refused anything before.
     let refused = shop.pondage("administrator", &["consume", "nowhere", "--until-end"]);
     ensure!(refused.is_err(), "there is no queue `nowhere`");
+    let dashboards = dashboards()?;
+    let mut count = 0;
+    for (name, dashboard) in &dashboards {
+        for panel in dashboard["panels"].as_array().into_iter().flatten() {
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                let expression = filled_in(target["expr"].as_str().context("a query")?);
+                wait_until(&expression, SOON, || Ok(!prometheus.query(&expression)?.is_empty()))
+                    .with_context(|| format!("{name}: {} shows nothing", panel["title"]))?;
+                count += 1;
+            }
+        }
+    }
+    if let Some(folder) = &shop.habits.pictures {
+        members_come_and_go(shop)?;
+        let end = seconds_since_1970()?;
+        pictures::draw(prometheus, &dashboards, (begin, end), &filled_in, folder)?;
+    }
+    for pod in ["publisher", "consumer"] {
+        let said = shop.finish(pod, Duration::from_secs(300))?;
+        ensure!(said.succeeded, "{}", said.log);
+    }
+    Ok(count)
+}
+
+/// Something to see: a topic that is written and read, by members that share it for a while.
+fn members_come_and_go(shop: &Shop) -> Result<()> {
+    shop.start("to-topic", 1, &["--queue", "watched-events", "--count", "100000", "publish"])?;
+    sleep(Duration::from_secs(30));
+    shop.start_pondage("member-2", &["consume", "--group", "watchers", "--member", "watcher-1"])?;
+    sleep(Duration::from_secs(40));
+    shop.kubectl(&["delete", "pod", "member-2", "--wait=true"])?;
+    sleep(Duration::from_secs(30));
+    let published = shop.finish("to-topic", Duration::from_secs(300))?;
+    ensure!(published.succeeded, "{}", published.log);
+    Ok(())
+}
+
+/// The dashboards of the chart, by name.
+fn dashboards() -> Result<Vec<(String, Value)>> {
+    let folder = Shop::file("charts/pondage/monitoring/dashboards");
+    let mut dashboards = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| folder.clone())? {
+        let path = entry?.path();
+        let name = path.file_stem().context("a name")?.to_string_lossy().into_owned();
+        dashboards.push((name, serde_json::from_str(&fs::read_to_string(&path)?)?));
+    }
+    dashboards.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(dashboards)
+}
+
+/// A query as Grafana asks it when everything is chosen.
+fn filled_in(expression: &str) -> String {
     let variables = [
         ("$namespace", NAMESPACE),
         ("$cluster", RELEASE),
@@ -71,27 +137,11 @@ fn dashboards_show_something(shop: &Shop, prometheus: &Prometheus<'_>) -> Result
         ("$group", ".*"),
         ("$__rate_interval", "20s"),
     ];
-    let mut count = 0;
-    let folder = Shop::file("charts/pondage/monitoring/dashboards");
-    for entry in fs::read_dir(&folder).with_context(|| folder.clone())? {
-        let path = entry?.path();
-        let dashboard: Value = serde_json::from_str(&fs::read_to_string(&path)?)?;
-        for panel in dashboard["panels"].as_array().into_iter().flatten() {
-            for target in panel["targets"].as_array().into_iter().flatten() {
-                let expression = target["expr"].as_str().context("a query")?.to_owned();
-                let expression =
-                    variables.iter().fold(expression, |text, (name, value)| text.replace(name, value));
-                wait_until(&expression, SOON, || Ok(!prometheus.query(&expression)?.is_empty()))
-                    .with_context(|| format!("{}: {} shows nothing", path.display(), panel["title"]))?;
-                count += 1;
-            }
-        }
-    }
-    for pod in ["publisher", "consumer"] {
-        let said = shop.finish(pod, Duration::from_secs(120))?;
-        ensure!(said.succeeded, "{}", said.log);
-    }
-    Ok(count)
+    variables.iter().fold(expression.to_owned(), |text, (name, value)| text.replace(name, value))
+}
+
+fn seconds_since_1970() -> Result<u64> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())
 }
 
 /// The kind as far as our monitors use it; the Prometheus operator itself is not here.
