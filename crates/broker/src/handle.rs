@@ -27,6 +27,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use crate::{
     consensus::{ConsensusNode, InitialiseError},
     coordinator_task::AdminMessage,
+    cursors::Cursors,
     directory::Directory,
     leaders::{Leader, Leaders},
     metrics::Metrics,
@@ -114,6 +115,7 @@ struct Shared<D: Disk> {
     next_id: AtomicU64,
     producers: Mutex<std::ops::Range<u64>>,
     metrics: Metrics,
+    cursors: Cursors,
     leaders: Arc<Leaders>,
     remote: OnceLock<Arc<dyn Remote>>,
 }
@@ -157,6 +159,7 @@ impl<D: Disk> Handle<D> {
             next_id: AtomicU64::new(1),
             producers: Mutex::new(0..0),
             metrics,
+            cursors: Cursors::default(),
             leaders: Arc::default(),
             remote: OnceLock::new(),
         }))
@@ -580,6 +583,11 @@ impl<D: Disk> Handle<D> {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// The cursors that sessions here rest on.
+    pub(crate) fn cursors(&self) -> &Cursors {
+        &self.0.cursors
     }
 
     /// The broker can't go on: everything that waits for the disk has an unknown outcome.

@@ -13,6 +13,7 @@
 mod clocks;
 pub mod consensus;
 mod coordinator_task;
+mod cursors;
 mod directory;
 mod disk_threads;
 mod handle;

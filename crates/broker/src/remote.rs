@@ -368,8 +368,18 @@ impl<D: Disk> Handle<D> {
                 delivery::Request::Seek { stream, group, offset }
             }
         };
+        let cursor = match &ask {
+            delivery::Request::Claim { stream, group, .. }
+            | delivery::Request::Seek { stream, group, .. } => Some((*stream, group.clone())),
+            _ => None,
+        };
         Ok(match self.deliver(shard, ask).await? {
-            delivery::Reply::Claimed { epoch, offset } => RemoteAnswer::Claimed { epoch, offset },
+            delivery::Reply::Claimed { epoch, offset } => {
+                if let Some((stream, group)) = cursor {
+                    self.cursors().moved(stream, &group, epoch);
+                }
+                RemoteAnswer::Claimed { epoch, offset }
+            }
             _ => RemoteAnswer::Done,
         })
     }
@@ -442,7 +452,7 @@ mod tests {
             is_connected: true,
         };
         let since = AssignmentEpoch(4);
-        let owner = Some(Owner { member: member.id, since });
+        let owner = Some(Owner { member: member.id, since, at: LogTime(6) });
         let membership = MembershipReport {
             epoch: AssignmentEpoch(5),
             partitions: vec![(stream, Ownership { owner, target: None })],

@@ -1,7 +1,7 @@
 //! The state as bytes, for checkpoints. `docs/decisions/0001-one-voter-catalog.md` says when they are written.
 //!
 //! ```text
-//! version (1 byte, 2) · revision · cluster? · brokers · shards · topics · queues · groups
+//! version (1 byte, 3) · revision · cluster? · brokers · shards · topics · queues · groups
 //! next broker, shard, stream, producer · changes · revision of the latest dropped change
 //! ```
 //!
@@ -24,8 +24,9 @@ use crate::{
     state::Catalog,
 };
 
-/// The first byte. Another layout gets another number. (1 was the same without the homes of groups.)
-const VERSION: u8 = 2;
+/// The first byte. Another layout gets another number. (1 was without the homes of groups, 2
+/// without their session timeouts.)
+const VERSION: u8 = 3;
 
 impl Catalog {
     /// The whole state as bytes: equal states give equal bytes.

@@ -5,7 +5,7 @@ mod task;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -75,6 +75,8 @@ impl Progress {
 pub struct TopicReader {
     inbox: Arc<Inbox<TopicEvent, Progress>>,
     commands: mpsc::Sender<Command>,
+    /// Why it ended by itself.
+    ended: Arc<OnceLock<ClientError>>,
     is_grouped: bool,
     limit: Duration,
     closing: Option<oneshot::Sender<()>>,
@@ -118,8 +120,9 @@ impl TopicReader {
         let (reply, answer) = oneshot::channel();
         let asking = async {
             let closed = |outcome| ClientError::closed("reader", outcome);
+            let ended = |_| self.ended.get().cloned().unwrap_or_else(|| closed(Outcome::Definite));
             let command = Command { partition, offset, reply };
-            self.commands.send(command).await.map_err(|_| closed(Outcome::Definite))?;
+            self.commands.send(command).await.map_err(ended)?;
             answer.await.unwrap_or_else(|_| Err(closed(Outcome::Unknown)))
         };
         timeout(self.limit, asking).await.unwrap_or_else(|_| Err(Refusal::Timeout.into()))
@@ -194,19 +197,21 @@ impl Client {
         let (opened, opening) = oneshot::channel();
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let (inbox, is_grouped) = (Arc::new(Inbox::new()), claim.is_some());
+        let ended = Arc::default();
         let parts = Parts {
             topic: name,
             claim,
             options,
             partitions,
             inbox: Arc::clone(&inbox),
+            ended: Arc::clone(&ended),
             commands: receiver,
             opened,
             closing: is_closing,
         };
         let task = tokio::spawn(Task::new(self.clone(), parts).run());
         let limit = self.options().deadline;
-        let reader = TopicReader { inbox, commands, is_grouped, limit, closing: Some(closing), task };
+        let reader = TopicReader { inbox, commands, ended, is_grouped, limit, closing: Some(closing), task };
         let closed = |_| Err(ClientError::closed("reader", Outcome::Definite));
         opening.await.unwrap_or_else(closed).map(|()| reader)
     }

@@ -290,6 +290,7 @@ fn a_partition_waits_for_its_owner_but_not_for_ever() {
     group.pass(REBALANCE_MILLIS_MAX - 1);
     assert!(group.home().ownership(stream).is_to_pass_on());
     group.pass(1);
+    assert_eq!((group.home().counters().timed_out, group.home().counters().released), (1, 0));
     group.commit();
     group.act(2);
     assert_eq!(group.consumers[&2].reads.keys().copied().collect::<Vec<_>>(), [stream]);

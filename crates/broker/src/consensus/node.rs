@@ -266,6 +266,15 @@ impl ConsensusNode {
         self.0.raft.runtime_config().elect(runs);
     }
 
+    /// Whether one set of voters decides, and that is committed: while voters are being changed, two do.
+    #[cfg(test)]
+    pub(super) fn has_one_quorum(&self) -> bool {
+        let metrics = self.0.raft.metrics().borrow().clone();
+        let config = &metrics.membership_config;
+        let is_committed = config.log_id().is_none_or(|at| metrics.last_applied.is_some_and(|to| to >= at));
+        is_committed && config.membership().get_joint_config().len() == 1
+    }
+
     /// This start of the volume has its own number now. To be called before the catalog can hear of the number:
     /// until then it speaks in the name of the start before.
     pub fn numbered(&self, start: Start) {

@@ -1,6 +1,9 @@
 //! The join stream: a member of a group as long as it lasts.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use pondage_model::{
     AssignmentEpoch, MemberId, Name, Refusal, ShardId, StreamId, membership::GroupMember,
@@ -22,6 +25,8 @@ use crate::remote::{RemoteAnswer, RemoteRequest};
 
 /// How long a partition that a member owns may take to be known here by its name.
 const NAME_PAUSE: Duration = Duration::from_millis(50);
+/// How long somebody who asks for members waits for all names.
+const NAMES_PATIENCE: Duration = Duration::from_secs(3);
 
 struct Inbound {
     stream: Streaming<v1::JoinRequest>,
@@ -83,20 +88,35 @@ impl<D: Disk> Services<D> {
         let group = Name::new(&request.group)?;
         let (stream, shard) = self.handle().group(&group).await?.home;
         let asked = RemoteRequest::Membership { shard, stream };
-        let RemoteAnswer::Membership(report) = self.handle().ask_leader(asked).await? else {
-            return Err(Refusal::Interrupted);
-        };
-        Ok(self.membership(stream, report).into())
+        let until = Instant::now() + NAMES_PATIENCE;
+        loop {
+            let report = match self.handle().ask_leader(asked.clone()).await {
+                Ok(RemoteAnswer::Membership(report)) => report,
+                Ok(_) => return Err(Refusal::Interrupted),
+                // The home is gone, and with it the group.
+                Err(Refusal::NotFound { .. }) => {
+                    return Err(Refusal::NotFound { kind: "consumer group", name: group.to_string() });
+                }
+                Err(refusal) => return Err(refusal),
+            };
+            if let Some(membership) = self.membership(stream, report) {
+                return Ok(membership.into());
+            }
+            if Instant::now() > until {
+                return Err(Refusal::Busy { what: "partitions that have no name here yet" });
+            }
+            tokio::time::sleep(NAME_PAUSE).await;
+        }
     }
 
-    fn membership(&self, home: StreamId, report: MembershipReport) -> Membership {
+    /// None if partitions can't be named yet.
+    fn membership(&self, home: StreamId, report: MembershipReport) -> Option<Membership> {
         let mut shares: BTreeMap<MemberId, (Vec<OwnedPartition>, u32)> = BTreeMap::new();
         for (partition, ownership) in report.partitions {
             let is_to_pass_on = ownership.is_to_pass_on();
             if let Some(owner) = ownership.owner {
                 let held = Held { partition, since: owner.since, is_to_pass_on };
-                // Of a topic that is gone the group hears in a moment.
-                shares.entry(owner.member).or_default().0.extend(self.owned(home, &held));
+                shares.entry(owner.member).or_default().0.push(self.owned(home, &held)?);
             }
             if let Some(next) = ownership.target.filter(|_| is_to_pass_on) {
                 shares.entry(next).or_default().1 += 1;
@@ -106,7 +126,7 @@ impl<D: Disk> Services<D> {
             let (partitions, awaited) = shares.remove(&id).unwrap_or_default();
             Member { id, instance, is_connected, partitions, awaited }
         });
-        Membership { epoch: report.epoch, members: members.collect() }
+        Some(Membership { epoch: report.epoch, members: members.collect() })
     }
 
     /// A partition by its name, once that is known here.
@@ -203,7 +223,10 @@ impl<D: Disk> Session<'_, D> {
         let is_whole = named.len() == notice.held.len();
         if is_whole {
             // Of a group that is gone there is nothing to tell; it ends in a moment.
-            let Some(group) = self.services.handle().known_group(&self.group) else { return Ok(false) };
+            let group = self.services.handle().known_group(&self.group);
+            let Some(group) = group.filter(|group| group.home == (self.home, self.shard)) else {
+                return Ok(false);
+            };
             let settings = &group.settings;
             let queue = match &settings.source {
                 GroupSource::Queue(queue) => queue.to_string(),

@@ -1,7 +1,7 @@
 use pondage_model::Code;
 use pondage_protocol::v1::{self, start_at::At};
 
-use crate::harness::{Cluster, batch, publish, unwrap};
+use crate::harness::{Cluster, batch, publish, topic_source, unwrap, values};
 
 fn get(group: &str, topic: &str) -> v1::GetOffsetsRequest {
     v1::GetOffsetsRequest { group: group.to_owned(), topic: topic.to_owned() }
@@ -18,6 +18,27 @@ fn seek(seeks: &[(u32, At)], dry_run: bool) -> v1::SetOffsetsRequest {
     };
     let seeks = seeks.iter().map(seek).collect();
     v1::SetOffsetsRequest { group: "billing".to_owned(), topic: "events".to_owned(), seeks, dry_run }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_messages_hears_that_its_cursor_is_another_s_or_was_moved() {
+    let mut cluster = Cluster::start().await;
+    cluster.topic("events", 2).await;
+    cluster.group("billing", "events").await;
+    cluster.group("shipping", "events").await;
+    let mut bystander = cluster.consume(topic_source("events", Some("shipping")), 10).await;
+    bystander.started().await;
+    let mut first = cluster.consume(topic_source("events", Some("billing")), 10).await;
+    first.started().await;
+    let mut second = cluster.consume(topic_source("events", Some("billing")), 10).await;
+    second.started().await;
+    assert_eq!(first.end().await.code, Code::Fenced.as_str());
+    let latest = At::Edge(v1::StartEdge::Latest.into());
+    unwrap(cluster.groups.set_offsets(set(&[(1, latest)])).await).expect("moved");
+    assert_eq!(second.end().await.code, Code::Fenced.as_str());
+    // Another group's cursor is its own affair.
+    cluster.publish("events", &["a"]).await;
+    assert_eq!(values(&bystander.take(1).await), ["a"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -182,6 +182,17 @@ impl Consumer {
         }
     }
 
+    /// The error that ends the stream, whatever came before it.
+    pub(crate) async fn end(&mut self) -> v1::Error {
+        loop {
+            match self.next().await {
+                Some(consume_response::Step::Error(error)) => return error,
+                Some(_) => {}
+                None => panic!("it ended without an error"),
+            }
+        }
+    }
+
     /// Deliveries until so many messages are there.
     pub(crate) async fn take(&mut self, messages: usize) -> Vec<Got> {
         let mut taken = Vec::new();

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     future::pending,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -60,6 +60,7 @@ pub(super) struct Task {
     options: ReaderOptions,
     commit_interval: Option<Duration>,
     inbox: Arc<Inbox<TopicEvent, Progress>>,
+    ended: Arc<OnceLock<ClientError>>,
     commands: mpsc::Receiver<Command>,
     /// Told once: every partition is read, or why that can't be.
     opened: Option<oneshot::Sender<Result<(), ClientError>>>,
@@ -96,6 +97,7 @@ pub(super) struct Parts {
     pub(super) options: ReaderOptions,
     pub(super) partitions: BTreeSet<u32>,
     pub(super) inbox: Arc<Inbox<TopicEvent, Progress>>,
+    pub(super) ended: Arc<OnceLock<ClientError>>,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) opened: oneshot::Sender<Result<(), ClientError>>,
     pub(super) closing: oneshot::Receiver<()>,
@@ -103,7 +105,7 @@ pub(super) struct Parts {
 
 impl Task {
     pub(super) fn new(client: Client, parts: Parts) -> Self {
-        let Parts { topic, claim, options, partitions, inbox, commands, opened, closing } = parts;
+        let Parts { topic, claim, options, partitions, inbox, ended, commands, opened, closing } = parts;
         let (ear, said) = mpsc::channel(STEPS);
         let waits = Waits::new(client.options());
         let open_until = Instant::now() + client.options().deadline;
@@ -114,6 +116,7 @@ impl Task {
             claim,
             options,
             inbox,
+            ended,
             commands,
             opened: Some(opened),
             open_until,
@@ -140,8 +143,17 @@ impl Task {
     /// Reads until the owner leaves or something ends the reader.
     pub(super) async fn run(mut self) {
         let end = self.serve().await;
+        if let Err(error) = &end {
+            self.ended.get_or_init(|| error.clone());
+            if error.is(Code::Fenced) {
+                // What is here and was not handed out is for whoever has the cursor now.
+                self.inbox.with(|items, _| items.clear());
+            }
+        }
+        // These were never sent.
+        let unsent = end.as_ref().err().cloned().unwrap_or_else(lost);
         for reply in std::mem::take(&mut self.waiting).into_iter().filter_map(|commit| commit.reply) {
-            let _ = reply.send(Err(lost()));
+            let _ = reply.send(Err(unsent.clone()));
         }
         for (_, reply) in std::mem::take(&mut self.in_flight).into_values() {
             drop(reply.map(|reply| reply.send(Err(lost()))));

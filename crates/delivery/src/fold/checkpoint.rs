@@ -17,7 +17,7 @@ use super::{
     stream::{Kind, Stream},
 };
 
-/// The version of the encoding. (1 was the same without the counted commits of groups.)
+/// The version of the encoding. (1 was without what groups count.)
 const VERSION: u8 = 2;
 
 impl ShardState {

@@ -64,8 +64,10 @@ pub struct Owner {
     pub member: MemberId,
     /// The assignment by which it was given: no other ownership of this partition has the same.
     pub since: AssignmentEpoch,
+    /// When that was.
+    pub at: LogTime,
 }
-wire_struct!(Owner { member, since });
+wire_struct!(Owner { member, since, at });
 
 impl HomeCounters {
     fn count_gone(&mut self, cause: LeaveCause) {
@@ -172,9 +174,11 @@ impl Home {
                     LeaveCause::Lost => LogTime(at.0.saturating_sub_unsigned(session_timeout_millis)),
                 };
                 for partition in self.touched_by(*member) {
-                    if self.ownership(partition).is_owned_by(*member) {
+                    let owner = self.ownership(partition).owner.filter(|owner| owner.member == *member);
+                    // Who was given it this moment, and is gone as well, has never had it.
+                    if let Some(owner) = owner.filter(|owner| owner.since < self.epoch) {
                         self.counters.count_gone(*cause);
-                        self.paused.entry(partition).or_insert(gone_since);
+                        self.paused.entry(partition).or_insert(gone_since.max(owner.at));
                     }
                     self.set(partition, at, |ownership| {
                         ownership.target = ownership.target.filter(|target| target != member);
@@ -215,7 +219,7 @@ impl Home {
         let mut ownership = self.ownership(partition);
         change(&mut ownership);
         let since = self.epoch;
-        ownership.owner = ownership.owner.or(ownership.target.map(|member| Owner { member, since }));
+        ownership.owner = ownership.owner.or(ownership.target.map(|member| Owner { member, since, at }));
         let Some(owner) = ownership.owner else {
             // There is nothing to remember of it but that nobody reads it.
             self.partitions.remove(&partition);

@@ -75,7 +75,8 @@ impl Topic {
         if group.epoch != cursor.epoch || cursor.offset < group.offset || cursor.offset > end {
             return Err("a commit is its owner's, goes forward and not beyond the end");
         }
-        group.committed += cursor.offset.0 - group.offset.0;
+        // What retention took was read by nobody.
+        group.committed += cursor.offset.0.saturating_sub(group.offset.max(self.start).0);
         group.offset = cursor.offset;
         Ok(())
     }

@@ -70,8 +70,10 @@ wire_struct!(MemberReport { id, instance, is_connected });
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Attendance {
     connections: BTreeMap<MemberId, Connection>,
-    /// Members without a connection: when they are given up, and why then.
+    /// Members without a connection: since when, and why they are given up in the end.
     away: BTreeMap<MemberId, (LogTime, LeaveCause)>,
+    /// How long those that were lost have, as the group said last.
+    session_timeout_millis: u64,
     /// Until when an owner may keep a partition that is to pass on.
     overdue: BTreeMap<StreamId, LogTime>,
     /// The membership or the settings changed since it was looked at last.
@@ -90,8 +92,15 @@ impl Attendance {
         if self.is_changed {
             return Some(LogTime(i64::MIN));
         }
-        let given_up = self.away.values().map(|(until, _)| *until);
+        let given_up = self.away.values().map(|away| self.given_up_at(*away));
         given_up.chain(self.overdue.values().copied()).min()
+    }
+
+    fn given_up_at(&self, (since, cause): (LogTime, LeaveCause)) -> LogTime {
+        match cause {
+            LeaveCause::Left => since,
+            LeaveCause::Lost => since.plus_millis(self.session_timeout_millis),
+        }
     }
 
     /// Whose connection it is.
@@ -172,11 +181,8 @@ impl Leading {
         let Some(member) = attendance.member(consumer) else { return Decision::reply(Reply::Done) };
         attendance.connections.remove(&member);
         // Also for one that left: should nothing be appended now, it is later.
-        let away = if lost {
-            (now.plus_millis(settings.session_timeout_millis), LeaveCause::Lost)
-        } else {
-            (now, LeaveCause::Left)
-        };
+        attendance.session_timeout_millis = settings.session_timeout_millis;
+        let away = (now, if lost { LeaveCause::Lost } else { LeaveCause::Left });
         let is_member = home.has_member(member);
         let left = (is_member && !lost)
             .then(|| change(id, home, vec![MembershipChange::Left { member, cause: LeaveCause::Left }]));
@@ -252,9 +258,10 @@ impl Attendance {
     /// What is to change by now, and until when the rest waits.
     fn look(&mut self, home: &Home, settings: &HomeSettings, now: LogTime) -> Vec<MembershipChange> {
         let was_changed = std::mem::take(&mut self.is_changed);
+        self.session_timeout_millis = settings.session_timeout_millis;
         let mut changes = Vec::new();
         let mut after = home.clone();
-        self.give_up(&after, settings, now, &mut changes);
+        self.give_up(&after, now, &mut changes);
         if was_changed || !changes.is_empty() {
             foresee(&mut after, &changes, settings, now);
             let targets = targets(&after, settings);
@@ -271,21 +278,14 @@ impl Attendance {
     }
 
     /// Members that did not come back in time.
-    fn give_up(
-        &mut self,
-        home: &Home,
-        settings: &HomeSettings,
-        now: LogTime,
-        changes: &mut Vec<MembershipChange>,
-    ) {
+    fn give_up(&mut self, home: &Home, now: LogTime, changes: &mut Vec<MembershipChange>) {
         self.away.retain(|member, _| home.has_member(*member));
         for (member, _) in home.members() {
             if !self.connections.contains_key(&member) {
-                let until = now.plus_millis(settings.session_timeout_millis);
-                self.away.entry(member).or_insert((until, LeaveCause::Lost));
+                self.away.entry(member).or_insert((now, LeaveCause::Lost));
             }
         }
-        let given_up = self.away.iter().filter(|(_, (until, _))| *until <= now);
+        let given_up = self.away.iter().filter(|(_, away)| self.given_up_at(**away) <= now);
         changes.extend(
             given_up.map(|(member, (_, cause))| MembershipChange::Left { member: *member, cause: *cause }),
         );

@@ -324,7 +324,8 @@ impl Cluster {
             tokio::time::sleep(Duration::from_millis(20)).await;
             let mut voters = broker.membership().voters;
             voters.sort_unstable();
-            if voters == wanted {
+            // Until the change is over, a majority of those before has to agree to every election.
+            if voters == wanted && broker.node.has_one_quorum() {
                 return;
             }
             assert!(Instant::now() < deadline, "{voters:?} vote, not {wanted:?}");

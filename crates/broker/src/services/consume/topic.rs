@@ -58,7 +58,32 @@ struct Reader {
     position: Offset,
     /// The group's ownership.
     epoch: Option<GroupEpoch>,
+    /// The newest ownership of the group's cursor.
+    newest: Option<watch::Receiver<GroupEpoch>>,
     caught_up: bool,
+}
+
+impl Reader {
+    /// Who owns the group's cursor, if that is somebody else by now.
+    fn overtaken(&self) -> Option<GroupEpoch> {
+        let (own, newest) = (self.epoch?, *self.newest.as_ref()?.borrow());
+        (newest > own).then_some(newest)
+    }
+
+    /// Waits until there is something to read, or the cursor is somebody else's; fails when nobody tells any more.
+    async fn changed(&mut self) -> Result<(), watch::error::RecvError> {
+        let own = self.epoch.unwrap_or(GroupEpoch(u64::MAX));
+        let overtaken = async {
+            match &mut self.newest {
+                Some(newest) => newest.wait_for(|newest| *newest > own).await.map(drop),
+                None => never().await,
+            }
+        };
+        tokio::select! {
+            changed = self.progress.changed() => changed,
+            overtaken = overtaken => overtaken,
+        }
+    }
 }
 
 /// What is left of the credit. A batch is never cut, so it may go below zero.
@@ -107,12 +132,18 @@ pub(super) async fn serve<D: Disk>(
         following.iter().map(|(place, _)| services.metrics().attached(place.stream)).collect();
     let end = match begun {
         Ok(()) => attend(services, inbound, out, &wanted, readers, credit).await,
-        Err(refusal) => End::Failed(refusal),
+        Err(refusal) => {
+            drop(readers);
+            End::Failed(refusal)
+        }
     };
     for (place, reader) in following {
         let request = ShardRequest::Unfollow { stream: place.stream, reader };
         // A shard that is gone tells nobody anything.
         drop(services.handle().ask(place.shard, request).await);
+        if let Some(group) = &wanted.group {
+            services.handle().cursors().unwatch(place.stream, group);
+        }
     }
     if end == End::Closed {
         let closed = consume_response::Step::Closed(v1::ConsumeClosed {});
@@ -152,7 +183,15 @@ async fn begin<D: Disk>(
     for place in places {
         let (id, progress) = services.handle().follow(place.shard, place.stream).await?;
         let Progress { start, end } = *progress.borrow();
-        readers.push(Reader { place, id, progress, position: start, epoch: None, caught_up: false });
+        readers.push(Reader {
+            place,
+            id,
+            progress,
+            position: start,
+            epoch: None,
+            newest: None,
+            caught_up: false,
+        });
         let reader = readers.last_mut().expect("just pushed");
         let of_partition =
             wanted.starts.iter().find(|(number, _)| *number == place.partition).map(|(_, at)| *at);
@@ -164,10 +203,12 @@ async fn begin<D: Disk>(
             Some(group) => {
                 let (stream, group) = (place.stream, group.clone());
                 let owner = wanted.assignment.map(|assigned| assigned.since);
-                let claim = Request::Claim { stream, group, start: position, owner };
+                reader.newest = Some(services.handle().cursors().watch(stream, &group));
+                let claim = Request::Claim { stream, group: group.clone(), start: position, owner };
                 if let Reply::Claimed { epoch, offset } =
                     services.handle().deliver(place.shard, claim).await?
                 {
+                    services.handle().cursors().moved(stream, &group, epoch);
                     reader.epoch = Some(epoch);
                     reader.position = offset.max(start);
                 }
@@ -329,6 +370,9 @@ impl<D: Disk> Sender<D> {
     async fn run(mut self, credit: Arc<Credit>) -> End {
         loop {
             let mut sent = false;
+            if let Some(by) = self.readers.iter().find_map(Reader::overtaken) {
+                return End::Failed(Refusal::Fenced { by });
+            }
             // One chunk of each partition in turn: none waits for another's backlog.
             for index in 0..self.readers.len() {
                 match self.send_chunk(index, &credit).await {
@@ -339,7 +383,7 @@ impl<D: Disk> Sender<D> {
             if sent {
                 credit.wait().await;
             } else {
-                let changes = self.readers.iter_mut().map(|reader| Box::pin(reader.progress.changed()));
+                let changes = self.readers.iter_mut().map(|reader| Box::pin(reader.changed()));
                 let changed = async {
                     if changes.len() == 0 {
                         return never().await;
