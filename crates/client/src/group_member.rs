@@ -132,7 +132,8 @@ impl GroupMember {
     /// the group is lost at that moment, they take over after its session timeout.)
     ///
     /// # Errors
-    /// Why it had ended by itself before, unless that was told; what a handler said in the end.
+    /// Why it had ended by itself before, unless that was told; what a handler said in the end; that something was handled
+    /// which may not be committed, so that it comes again.
     pub async fn leave(mut self) -> Result<(), MemberError> {
         self.leaving.take();
         self.ended().await
@@ -177,6 +178,7 @@ impl Client {
             },
             permits: Arc::new(Semaphore::new(options.concurrency.clamp(1, Semaphore::MAX_PERMITS))),
             handler: Arc::new(handler),
+            uncommitted: Arc::default(),
         };
         let task = Task::new(context, identity, owned_sender);
         let task = tokio::spawn(task.run(is_leaving));

@@ -136,11 +136,15 @@ impl TopicReader {
         let _ = (&mut self.task).await;
     }
 
-    /// As [`Self::close`], but the message that was handed out last does not count as processed.
-    pub(crate) async fn close_without_last(mut self) {
-        self.inbox.with(|_, progress| progress.in_hand = None);
+    /// As [`Self::close`]; without `last`, the message that was handed out last does not count as processed.
+    ///
+    /// # Errors
+    /// An automatic commit did not get through, as far as that is known; or why the reader had ended by itself.
+    pub(crate) async fn finish(mut self, last: bool) -> Result<(), ClientError> {
+        self.inbox.with(|_, progress| if last { progress.asked(None) } else { progress.in_hand = None });
         self.closing.take();
         let _ = (&mut self.task).await;
+        self.ended.get().cloned().map_or(Ok(()), Err)
     }
 }
 

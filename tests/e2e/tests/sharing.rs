@@ -19,7 +19,7 @@ use pondage_model::{
     settings::{Backoff, GroupSettings, GroupSource, QueueSettings, TopicSettings},
 };
 use tempfile::TempDir;
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 
 const MESSAGES: u64 = 100;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,19 +39,26 @@ async fn counts(address: &str, queue: &str, credit: u32, pace: Pace) -> [u64; 2]
     let name = Name::new(queue).expect("valid");
     publisher.apply(name, Settings::Queue(QueueSettings::default())).await.expect("applied");
     let taken: [Arc<AtomicU64>; 2] = Default::default();
+    // Whoever is faster gets more: they begin to settle together.
+    let all_stored = Arc::new(Semaphore::new(0));
     let mut consumers = JoinSet::new();
     for taken in &taken {
         let options = ConsumerOptions { credit, ..ConsumerOptions::default() };
         let (taken, consumer) =
             (Arc::clone(taken), client().await.consumer(queue, options).await.expect("it is"));
+        let may_settle = Arc::clone(&all_stored);
         consumers.spawn(async move {
             while let Some(message) = consumer.next().await.expect("a message") {
+                drop(may_settle.acquire().await.expect("never closed"));
                 message.accept().await.expect("accepted");
                 taken.fetch_add(1, Ordering::SeqCst);
             }
         });
     }
     let read = || taken.each_ref().map(|taken| taken.load(Ordering::SeqCst));
+    if pace == Pace::OneByOne {
+        all_stored.add_permits(2);
+    }
     let until = async |count: u64| {
         while read().iter().sum::<u64>() < count {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -64,6 +71,7 @@ async fn counts(address: &str, queue: &str, credit: u32, pace: Pace) -> [u64; 2]
                 drop(sending.send(Message::new(format!("{number}"))).await.expect("sent"));
             }
             sending.flush().await.expect("stored");
+            all_stored.add_permits(2);
         }
         Pace::OneByOne => {
             for number in 0..MESSAGES {

@@ -134,7 +134,18 @@ impl Consume {
                 self.check_queue(queue)?;
                 let mut attendance = client.attend(group.as_str(), &self.member())?;
                 let share = attendance.share().await?;
-                let consumed = queue::consume(self, client, queue, share.in_flight_max).await;
+                if share.queue != *queue {
+                    drop(attendance.leave().await);
+                    return Err(Failure::usage(format!("group {group} consumes queue {}", share.queue)));
+                }
+                let consumed = tokio::select! {
+                    consumed = queue::consume(self, client, queue, share.in_flight_max) => consumed,
+                    // Such as when the group is deleted. What is not settled goes back.
+                    ended = attendance.ended() => {
+                        let ended_itself = || Failure::failed(format!("group {group} knows this consumer no more"));
+                        return Err(ended.err().map_or_else(ended_itself, Failure::from));
+                    }
+                };
                 // Whether the group heard of it or not, the messages have their verdicts.
                 drop(attendance.leave().await);
                 consumed
@@ -143,7 +154,7 @@ impl Consume {
     }
 
     /// What a group reads. Settings are for administrators, and a consumer needs no certificate: it says what it expects,
-    /// and the group refuses it if that is something else.
+    /// which is compared with what the group says.
     async fn source(&self, client: &Client, group: &Name) -> Result<GroupSource> {
         let resource = match client.get(ResourceKind::Group, group.as_str()).await {
             Ok(resource) => resource,
@@ -153,6 +164,10 @@ impl Consume {
                         .help(format!("name what the group reads: pondage consume TARGET --group {group}")));
                 };
                 let is_topic = client.locate(target.as_str()).await?.is_topic;
+                if is_topic {
+                    // It is refused if the group does not read it.
+                    client.get_offsets(group.as_str(), target.as_str()).await?;
+                }
                 let target = target.clone();
                 return Ok(if is_topic {
                     GroupSource::Topics(vec![target])

@@ -187,9 +187,17 @@ impl Members {
 impl ResetOffsets {
     async fn run(&self, client: &Client) -> Result<String> {
         let group = self.group.as_str();
+        let topics = self.topics(client).await?;
         let mut moves = Vec::new();
-        for topic in self.topics(client).await? {
-            moves.push((topic.clone(), self.reset(client, &topic).await?));
+        // Nothing moves unless all can.
+        for topic in &topics {
+            moves.push((topic.clone(), self.reset(client, topic, true).await?));
+        }
+        if !self.dry_run {
+            moves.clear();
+            for topic in &topics {
+                moves.push((topic.clone(), self.reset(client, topic, false).await?));
+            }
         }
         if !self.dry_run {
             let members = client.get_members(group).await.map_or(0, |membership| membership.members.len());
@@ -226,13 +234,18 @@ impl ResetOffsets {
     }
 
     /// Moves the cursors in a topic: where each was, and where it is.
-    async fn reset(&self, client: &Client, topic: &Name) -> Result<Vec<(Option<Offset>, Place)>> {
+    async fn reset(
+        &self,
+        client: &Client,
+        topic: &Name,
+        dry_run: bool,
+    ) -> Result<Vec<(Option<Offset>, Place)>> {
         let (group, topic) = (self.group.as_str(), topic.as_str());
         let before = client.get_offsets(group, topic).await?;
         let count = u32::try_from(before.len()).unwrap_or(u32::MAX);
         let seeks: Vec<_> =
             chosen(&self.partitions, count)?.into_iter().map(|partition| (partition, self.to)).collect();
-        let after = if self.dry_run {
+        let after = if dry_run {
             client.try_offsets(group, topic, &seeks).await?
         } else {
             client.set_offsets(group, topic, &seeks).await?

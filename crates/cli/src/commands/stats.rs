@@ -15,7 +15,10 @@ use crate::{
     exit::{Exit, Failure, Result},
     kinds::{KindArg, KindWord},
     places::parse_timeout,
-    render::activity::{Activity, Look, Order, between, shown},
+    render::{
+        activity::{Activity, Look, Order, between, shown},
+        text,
+    },
     signals::Signals,
 };
 
@@ -136,11 +139,8 @@ impl Top {
                     print(&if clears { format!("{CLEAR}{table}") } else { format!("{table}\n") })?;
                     left -= 1;
                 }
-                // Brokers come and go; what was there is still to be seen.
-                Err(failure) if matches!(failure.exit, Exit::NoConnection | Exit::Unknown) => {
-                    remark(&failure.message);
-                }
-                Err(failure) => return Err(failure),
+                // Brokers and their leaderships come and go; what was there is still to be seen.
+                Err(failure) => remark(&text::shown(failure.message.as_bytes(), text::Lines::One)),
             }
         }
         Ok(Exit::Ok)
@@ -168,11 +168,11 @@ impl<'a> Looks<'a> {
     /// What happened since the last look, and how long that was.
     async fn next(&mut self) -> Result<(Vec<Activity>, Duration)> {
         let now = Instant::now();
-        let elapsed = now - std::mem::replace(&mut self.at, now);
         let mut looks = Vec::new();
         for kind in &self.kinds {
             looks.extend(views::list(self.client, *kind).await?.iter().filter_map(Look::at));
         }
+        let elapsed = now - std::mem::replace(&mut self.at, now);
         let before = std::mem::replace(&mut self.before, looks.clone());
         Ok((between(&before, looks, elapsed, self.order), elapsed))
     }

@@ -7,6 +7,7 @@ use pondage_model::{Name, Offset};
 use pondage_resources::{ConsumerGroup, Queue, Resource as Spec, Topic};
 use serde::Serialize;
 
+use super::text::without_harm;
 use crate::exit::{Failure, Result};
 
 /// A group's place in one topic.
@@ -373,7 +374,7 @@ pub(crate) fn cluster_yaml(cluster: &Cluster) -> Result<String> {
 
 fn to_json<T: Serialize>(value: &T) -> Result<String> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Failure::failed(error.to_string()))?;
-    Ok(text + "\n")
+    Ok(without_harm(&text) + "\n")
 }
 
 fn to_yaml<T: Serialize>(value: &T) -> Result<String> {

@@ -8,7 +8,7 @@ use pondage_client::{MessageRun, ReceivedMessage, TopicMessage};
 use pondage_model::Token;
 use serde_json::{Map, Value, json};
 
-use super::text::{Lines, base64, hex, is_harmful, shown, time};
+use super::text::{Lines, base64, hex, shown, time, without_harm};
 
 /// How messages are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
@@ -175,20 +175,6 @@ fn put_bytes(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) 
         Some(Ok(text)) => object.insert(name.to_owned(), json!(text)),
         Some(Err(_)) => object.insert(format!("{name}Base64"), json!(base64(bytes.unwrap_or_default()))),
     };
-}
-
-/// JSON may carry letters above ASCII as they are, and a terminal may act on some of them.
-fn without_harm(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    for letter in json.chars() {
-        if is_harmful(letter) {
-            // All of them lie below 65,536.
-            out += &format!("\\u{:04x}", letter as u32);
-        } else {
-            out.push(letter);
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -40,6 +40,20 @@ pub(crate) fn is_harmful(letter: char) -> bool {
     letter.is_control() || turns
 }
 
+/// JSON may carry letters above ASCII as they are, and a terminal may act on some of them. Line feeds stay.
+pub(crate) fn without_harm(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for letter in json.chars() {
+        if is_harmful(letter) && letter != '\n' {
+            // All of them lie below 65,536.
+            let _ = write!(out, "\\u{:04x}", letter as u32);
+        } else {
+            out.push(letter);
+        }
+    }
+    out
+}
+
 /// A number of bytes for people: `17 B`, `12.3 MiB`.
 pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];

@@ -7,7 +7,7 @@ use pondage_protocol::settle::Verdict;
 use tokio::{
     sync::{oneshot, watch},
     task::{JoinHandle, JoinSet},
-    time::timeout,
+    time::{sleep, timeout},
 };
 
 use super::{
@@ -17,6 +17,9 @@ use super::{
     stream::{Heard, Identity},
 };
 use crate::{Client, ClientError, ConsumerOptions, QueueConsumer, QueueMessage};
+
+/// The pause before a queue is asked for again that nobody leads.
+const OPEN_AGAIN: Duration = Duration::from_millis(200);
 
 /// What a group on a queue tells its members.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,9 +37,10 @@ pub struct WorkerOptions {
     pub instance: String,
     /// Messages that are handled at once.
     pub concurrency: usize,
-    /// Messages that may be here unsettled, those that are handled among them; what the group allows, unless it says less.
+    /// Messages that may be here unsettled, those that are handled among them: as many as are handled at once, unless it
+    /// says otherwise, and never more than the group allows. The leases of those that wait here run too.
     pub prefetch: Option<u32>,
-    /// The time of a lease: how long handling a message may take; `None` takes the queue's.
+    /// The time of a lease, in which a message is to be handled; `None` takes the queue's.
     pub lease: Option<Duration>,
 }
 
@@ -132,8 +136,8 @@ impl Client {
     {
         let attendance = self.attend(group, &options.instance)?;
         let (leaving, is_leaving) = oneshot::channel();
-        let (_, owned) = watch::channel(BTreeSet::new());
-        let worker = Worker { client: self.clone(), options, handler };
+        let (owner, owned) = watch::channel(BTreeSet::new());
+        let worker = Worker { client: self.clone(), options, handler: Arc::new(handler), _owner: owner };
         let task = tokio::spawn(worker.run(attendance, is_leaving));
         Ok(GroupMember { owned, leaving: Some(leaving), task: Some(task) })
     }
@@ -159,7 +163,7 @@ async fn attend(
                 stream = joined.or(stream);
                 told.send_replace(Some(share));
             }
-            Ok((joined, Heard::Owned(_))) => {
+            Ok((joined, Heard::Owned { .. })) => {
                 stream = joined.or(stream);
                 break Err(other_kind(&identity.group, "topics: join it"));
             }
@@ -178,7 +182,9 @@ async fn attend(
 struct Worker<H> {
     client: Client,
     options: WorkerOptions,
-    handler: H,
+    handler: Arc<H>,
+    /// Partitions are not for workers; that this is there says that the member has not ended.
+    _owner: watch::Sender<BTreeSet<(Name, u32)>>,
 }
 
 impl<H, F> Worker<H>
@@ -193,26 +199,35 @@ where
     ) -> Result<(), MemberError> {
         let opened = tokio::select! {
             biased;
-            _ = &mut leaving => None,
-            opened = self.open(&mut attendance) => Some(opened?),
+            _ = &mut leaving => Ok(None),
+            opened = self.open(&mut attendance) => opened.map(Some),
         };
-        let mut end = Ok(());
-        if let Some(consumer) = opened {
-            let mut handled = JoinSet::new();
-            end = self.consume(&consumer, &mut attendance, &mut handled, leaving).await;
-            while handled.join_next().await.is_some() {}
-            consumer.close().await;
-        }
+        let end = match opened {
+            Ok(Some(consumer)) => {
+                let mut handled = JoinSet::new();
+                let end = self.consume(&consumer, &mut attendance, &mut handled, leaving).await;
+                while handled.join_next().await.is_some() {}
+                consumer.close().await;
+                end
+            }
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
         let left = attendance.leave().await;
         end.and(left).map_err(MemberError::from)
     }
 
     async fn open(&self, attendance: &mut Attendance) -> Result<QueueConsumer, ClientError> {
         let share = attendance.share().await?;
-        let credit =
-            self.options.prefetch.map_or(share.in_flight_max, |least| least.min(share.in_flight_max));
+        let at_once = u32::try_from(self.options.concurrency).unwrap_or(u32::MAX);
+        let credit = self.options.prefetch.unwrap_or(at_once).min(share.in_flight_max);
         let options = ConsumerOptions { credit: credit.max(1), lease: self.options.lease };
-        self.client.consumer(share.queue.as_str(), options).await
+        loop {
+            match self.client.consumer(share.queue.as_str(), options.clone()).await {
+                Err(error) if error.retriable() => sleep(OPEN_AGAIN).await,
+                opened => return opened,
+            }
+        }
     }
 
     /// Handles messages until it is to leave.
@@ -232,17 +247,31 @@ where
                 Some(_) = handled.join_next() => {}
                 message = consumer.next(), if has_room => {
                     let Some(message) = message? else { return Ok(()) };
-                    let message = Arc::new(message);
-                    let handling = (self.handler)(Arc::clone(&message));
-                    handled.spawn(handle(message, handling));
+                    handled.spawn(handle(Arc::clone(&self.handler), Arc::new(message)));
                 }
             }
         }
     }
 }
 
+/// A task that ends with whoever waits for it.
+struct Handling(JoinHandle<Verdict>);
+
+impl Drop for Handling {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Gives the message the verdict of its handler. One that does not hold needs nothing: the message comes again.
-async fn handle(message: Arc<QueueMessage>, handling: impl Future<Output = Verdict> + Send + 'static) {
-    let verdict = tokio::spawn(handling).await.unwrap_or(Verdict::Release { delay_millis: None });
+async fn handle<H, F>(handler: Arc<H>, message: Arc<QueueMessage>)
+where
+    H: Fn(Arc<QueueMessage>) -> F + Send + Sync + 'static,
+    F: Future<Output = Verdict> + Send + 'static,
+{
+    let handled = Arc::clone(&message);
+    // Of its own, so that a panic is its alone.
+    let mut handling = Handling(tokio::spawn(async move { handler(handled).await }));
+    let verdict = (&mut handling.0).await.unwrap_or(Verdict::Release { delay_millis: None });
     drop(message.settle(verdict).await);
 }

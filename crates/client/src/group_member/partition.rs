@@ -1,6 +1,10 @@
 //! One partition that a member reads: message by message to the handler, until it is stopped.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use pondage_model::{Code, Name};
 use pondage_protocol::consume::Assigned;
@@ -45,6 +49,8 @@ pub(super) struct Context {
     pub(super) reading: ReaderOptions,
     pub(super) permits: Arc<Semaphore>,
     pub(super) handler: Arc<dyn Handle>,
+    /// Why something was handled that may not be committed; whoever leaves is told.
+    pub(super) uncommitted: Arc<Mutex<Option<ClientError>>>,
 }
 
 /// One partition of a member.
@@ -96,7 +102,7 @@ impl Partition {
             let next = tokio::select! {
                 biased;
                 () = stopped(self.stop.clone()) => {
-                    close(reader, true).await;
+                    close(reader, true, &self.context.uncommitted).await;
                     return Ok(true);
                 }
                 next = reader.next_message() => next,
@@ -110,7 +116,7 @@ impl Partition {
             let permit = tokio::select! {
                 biased;
                 () = stopped(self.stop.clone()) => {
-                    close(reader, false).await;
+                    close(reader, false, &self.context.uncommitted).await;
                     return Ok(true);
                 }
                 permit = self.context.permits.acquire() => permit,
@@ -120,7 +126,7 @@ impl Partition {
             let handled = self.context.handler.handle(message).await;
             drop(permit);
             if let Err(error) = handled {
-                close(reader, false).await;
+                close(reader, false, &self.context.uncommitted).await;
                 let (topic, partition) = (self.topic.clone(), self.number);
                 return Err(MemberError::Handler { topic, partition, offset, error });
             }
@@ -130,13 +136,14 @@ impl Partition {
 
 /// Commits what was handled. Whoever keeps a message, and with it the reader, for longer than its handler ran, leaves
 /// that to the end of it.
-async fn close(reader: Arc<TopicReader>, last_is_handled: bool) {
-    if let Some(reader) = Arc::into_inner(reader) {
-        if last_is_handled {
-            reader.close().await;
-        } else {
-            reader.close_without_last().await;
+async fn close(reader: Arc<TopicReader>, last_is_handled: bool, uncommitted: &Mutex<Option<ClientError>>) {
+    let Some(reader) = Arc::into_inner(reader) else { return };
+    match reader.finish(last_is_handled).await {
+        // What is another's by now comes again there, whatever this one says of it.
+        Err(error) if !error.is(Code::Fenced) => {
+            uncommitted.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
         }
+        _ => {}
     }
 }
 

@@ -33,7 +33,11 @@ pub(super) struct JoinStream {
 /// What a broker says on it.
 pub(super) enum Heard {
     /// All that the member owns.
-    Owned(Vec<OwnedPartition>),
+    Owned {
+        partitions: Vec<OwnedPartition>,
+        /// Messages that it may hold uncommitted, all partitions together.
+        in_flight_max: u32,
+    },
     /// What its group consumes.
     Consumes(QueueShare),
     /// It has left.
@@ -78,7 +82,10 @@ impl JoinStream {
                 }
                 Some(Response::Assignment(assignment)) => {
                     let owned = assignment.partitions.into_iter().map(TryInto::try_into);
-                    return Ok(Heard::Owned(owned.collect::<Result<_, Refusal>>()?));
+                    return Ok(Heard::Owned {
+                        partitions: owned.collect::<Result<_, Refusal>>()?,
+                        in_flight_max: assignment.in_flight_per_consumer_max.clamp(1, limits::CREDIT_MAX),
+                    });
                 }
                 Some(Response::Left(_)) => return Ok(Heard::Left),
                 Some(Response::Error(error)) => return Err(Failure::from(error).into()),

@@ -1,6 +1,9 @@
 //! The member's task: keeps the join stream, and one task for each partition that it owns.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, PoisonError},
+};
 
 use pondage_model::{Name, Outcome};
 use pondage_protocol::{consume::Assigned, members::OwnedPartition};
@@ -33,6 +36,8 @@ pub(super) struct Task {
     owned: watch::Sender<BTreeSet<Key>>,
     /// What the group said last.
     told: BTreeMap<Key, OwnedPartition>,
+    /// Messages that it may hold uncommitted.
+    in_flight_max: u32,
     readings: BTreeMap<Key, Reading>,
     tasks: JoinSet<Result<(), MemberError>>,
     keys: BTreeMap<Id, Key>,
@@ -47,6 +52,7 @@ impl Task {
             identity,
             owned,
             told: BTreeMap::new(),
+            in_flight_max: 1,
             readings: BTreeMap::new(),
             tasks: JoinSet::new(),
             keys: BTreeMap::new(),
@@ -67,9 +73,10 @@ impl Task {
                     }
                 }
                 heard = hear(&mut stream, &mut self.finder, &self.identity) => match heard {
-                    Ok((joined, Heard::Owned(owned))) => {
+                    Ok((joined, Heard::Owned { partitions, in_flight_max })) => {
                         stream = joined.or(stream);
-                        self.told = owned.into_iter().map(|owned| (key_of(&owned), owned)).collect();
+                        self.in_flight_max = in_flight_max;
+                        self.told = partitions.into_iter().map(|owned| (key_of(&owned), owned)).collect();
                     }
                     Ok((joined, Heard::Consumes(_))) => {
                         stream = joined.or(stream);
@@ -82,8 +89,10 @@ impl Task {
             }
             self.reconcile(stream.as_ref());
         };
+        let uncommitted = Arc::clone(&self.context.uncommitted);
         let left = self.leave(stream).await;
-        end.and(left)
+        let uncommitted = uncommitted.lock().unwrap_or_else(PoisonError::into_inner).take();
+        end.and(left).and(uncommitted.map_or(Ok(()), |error| Err(error.into())))
     }
 
     /// Stops what is not owned any more, begins what is, and lets go of what is to pass on and not read.
@@ -104,16 +113,15 @@ impl Task {
         {
             self.told.retain(|key, owned| !owned.revoked || self.readings.contains_key(key));
         }
+        // Its part of what the member may hold, as long as it reads that many partitions.
+        let share = self.in_flight_max / u32::try_from(self.told.len()).unwrap_or(u32::MAX).max(1);
         for owned in begun {
             let (assigned, key) = (assigned_by(&owned), key_of(&owned));
             let (stop, stopping) = watch::channel(false);
-            let reading = Partition {
-                context: self.context.clone(),
-                topic: owned.topic,
-                number: owned.partition,
-                assigned,
-                stop: stopping,
-            };
+            let mut context = self.context.clone();
+            context.reading.credit = context.reading.credit.min(share.max(1));
+            let reading =
+                Partition { context, topic: owned.topic, number: owned.partition, assigned, stop: stopping };
             let task = self.tasks.spawn(reading.read());
             self.keys.insert(task.id(), key.clone());
             self.readings.insert(key, Reading { assigned, stop });

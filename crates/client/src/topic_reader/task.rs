@@ -46,7 +46,10 @@ enum Stage {
     Leaving,
 }
 
-/// A commit that was not sent yet; nobody waits for an automatic one.
+/// After a commit was refused that may be sent again, the pause before that.
+const COMMIT_AGAIN: Duration = Duration::from_millis(50);
+
+/// A commit; nobody waits for an automatic one.
 struct Commit {
     partition: u32,
     offset: Offset,
@@ -79,7 +82,11 @@ pub(super) struct Task {
     place_at: Instant,
     waits: Waits,
     waiting: Vec<Commit>,
-    in_flight: BTreeMap<u64, (LegId, Option<Reply>)>,
+    in_flight: BTreeMap<u64, (LegId, Commit)>,
+    /// No commit is sent before.
+    commit_from: Instant,
+    /// A stream was lost with the last commits of one who leaves.
+    lost_last: bool,
     next_request: u64,
     /// By partition, the offset behind the last message that arrived.
     next_offsets: BTreeMap<u32, Offset>,
@@ -131,6 +138,8 @@ impl Task {
             waits,
             waiting: Vec::new(),
             in_flight: BTreeMap::new(),
+            commit_from: Instant::now(),
+            lost_last: false,
             next_request: 0,
             next_offsets: BTreeMap::new(),
             caught_up: BTreeSet::new(),
@@ -143,6 +152,9 @@ impl Task {
     /// Reads until the owner leaves or something ends the reader.
     pub(super) async fn run(mut self) {
         let end = self.serve().await;
+        if let Some(error) = self.uncommitted() {
+            self.ended.get_or_init(|| error);
+        }
         if let Err(error) = &end {
             self.ended.get_or_init(|| error.clone());
             if error.is(Code::Fenced) {
@@ -155,8 +167,8 @@ impl Task {
         for reply in std::mem::take(&mut self.waiting).into_iter().filter_map(|commit| commit.reply) {
             let _ = reply.send(Err(unsent.clone()));
         }
-        for (_, reply) in std::mem::take(&mut self.in_flight).into_values() {
-            drop(reply.map(|reply| reply.send(Err(lost()))));
+        for (_, commit) in std::mem::take(&mut self.in_flight).into_values() {
+            drop(commit.reply.map(|reply| reply.send(Err(lost()))));
         }
         if let (Some(opened), Err(error)) = (self.opened.take(), &end) {
             // Whoever opened it may be gone.
@@ -199,7 +211,16 @@ impl Task {
     fn wakeup(&self) -> Option<Instant> {
         let placing = self.stage == Stage::Serving && self.locating.is_none() && !self.unplaced().is_empty();
         let opening = self.opened.is_some().then_some(self.open_until);
-        placing.then_some(self.place_at).into_iter().chain(opening).chain(self.leave_until).min()
+        let again = (!self.waiting.is_empty()).then_some(self.commit_from).filter(|at| *at > Instant::now());
+        placing.then_some(self.place_at).into_iter().chain(opening).chain(self.leave_until).chain(again).min()
+    }
+
+    /// Why an automatic commit of one who has left did not get through, as far as that is known.
+    fn uncommitted(&self) -> Option<ClientError> {
+        let sent = self.in_flight.values().map(|(_, commit)| commit);
+        let is_open = self.stage == Stage::Leaving
+            && self.waiting.iter().chain(sent).any(|commit| commit.reply.is_none());
+        (is_open || self.lost_last).then(lost)
     }
 
     fn unplaced(&self) -> Vec<u32> {
@@ -333,10 +354,16 @@ impl Task {
             }
             Response::Committed(committed) => {
                 let result = committed.error.map_or(Ok(()), |error| Err(Failure::from(error).into()));
-                let reply = self.in_flight.remove(&committed.request_id).and_then(|(_, reply)| reply);
+                let commit = self.in_flight.remove(&committed.request_id).map(|(_, commit)| commit);
                 let fenced = result.clone().err().filter(|error: &ClientError| error.is(Code::Fenced));
-                if let Some(reply) = reply {
-                    let _ = reply.send(result);
+                match commit {
+                    Some(Commit { reply: Some(reply), .. }) => drop(reply.send(result)),
+                    // Nobody else would say it again.
+                    Some(commit) if result.as_ref().is_err_and(ClientError::retriable) => {
+                        self.commit_from = Instant::now() + COMMIT_AGAIN;
+                        self.wait_again(commit);
+                    }
+                    _ => {}
                 }
                 // The partition is another's: this reader must not go on as if it were its own.
                 return fenced.map_or(Ok(()), Err);
@@ -385,29 +412,34 @@ impl Task {
     fn drop_leg(&mut self, id: LegId) {
         let Some(leg) = self.legs.remove(&id) else { return };
         let is_of_leg = |commit: &mut Commit| leg.partitions.contains(&commit.partition);
-        let waiting = self.waiting.extract_if(.., is_of_leg).filter_map(|commit| commit.reply);
+        let waiting = self.waiting.extract_if(.., is_of_leg);
         let in_flight = self.in_flight.extract_if(.., |_, (sent_on, _)| *sent_on == id);
-        for reply in waiting.chain(in_flight.filter_map(|(_, (_, reply))| reply)) {
-            let _ = reply.send(Err(lost()));
+        for commit in waiting.chain(in_flight.map(|(_, (_, commit))| commit)) {
+            match commit.reply {
+                Some(reply) => drop(reply.send(Err(lost()))),
+                None => self.lost_last |= self.stage == Stage::Leaving,
+            }
         }
     }
 
     /// Sends what can be sent: commits first, then credit, then the closes.
     fn send(&mut self) {
         let mut later = Vec::new();
-        for Commit { partition, offset, reply } in std::mem::take(&mut self.waiting) {
+        let sendable =
+            if Instant::now() < self.commit_from { Vec::new() } else { std::mem::take(&mut self.waiting) };
+        for Commit { partition, offset, reply } in sendable {
             let leg = self.legs.iter().find(|(_, leg)| leg.partitions.contains(&partition));
             let request_id = self.next_request;
             let commit = v1::ConsumeCommit { request_id, partition, offset: offset.0 };
             match leg.filter(|(_, leg)| leg.send(request(Request::Commit(commit)))) {
                 Some((id, _)) => {
                     self.next_request += 1;
-                    self.in_flight.insert(request_id, (*id, reply));
+                    self.in_flight.insert(request_id, (*id, Commit { partition, offset, reply }));
                 }
                 None => later.push(Commit { partition, offset, reply }),
             }
         }
-        self.waiting = later;
+        self.waiting.extend(later);
         for (id, leg) in &mut self.legs {
             // Credit goes back in quarters, not message by message.
             if self.stage == Stage::Serving {
@@ -440,6 +472,14 @@ impl Task {
             if let Some(leg) = self.leg_of(partition).and_then(|id| self.legs.get_mut(&id)) {
                 leg.owed = leg.owed.saturating_add(taken);
             }
+        }
+    }
+
+    /// An automatic commit is to be sent again, unless a later one waits.
+    fn wait_again(&mut self, commit: Commit) {
+        let is_later = |other: &Commit| other.partition == commit.partition && other.offset >= commit.offset;
+        if !self.waiting.iter().any(is_later) {
+            self.waiting.push(commit);
         }
     }
 

@@ -1,12 +1,15 @@
 //! Reading as a member of a consumer group. Committed is what was printed, or what its command accepted.
 
-use std::time::Duration;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use pondage_client::{Client, ClientError, GroupMember, GroupMessage, MemberError, MemberOptions};
-use pondage_model::Name;
+use pondage_model::{Name, Offset};
 use tokio::{
     sync::{mpsc, oneshot},
-    time::sleep,
+    time::{MissedTickBehavior, interval},
 };
 
 use super::{
@@ -15,7 +18,7 @@ use super::{
     options::Tally,
 };
 use crate::{
-    exit::{Exit, Result},
+    exit::{Exit, Failure, Result},
     render::message::Shown,
     signals::{Signals, or_at_once},
 };
@@ -24,8 +27,8 @@ use crate::{
 const GATHERED: usize = 1_000;
 /// How often to commit what is done. What is not is committed at the end.
 const COMMIT_EVERY: Duration = Duration::from_millis(200);
-/// How long nothing comes before it is asked whether there is anything.
-const QUIET: Duration = Duration::from_millis(200);
+/// How often it is asked whether everything is read that was there.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// A message that waits to be done; dropped, it is not.
 struct Taken {
@@ -69,6 +72,7 @@ pub(super) async fn consume(
         signals: Signals::new()?,
         left: options.limit.unwrap_or(u64::MAX),
         tally: Tally::default(),
+        ends: BTreeMap::new(),
     };
     let ended = session.read().await;
     let Session { member, taken, mut signals, tally, .. } = session;
@@ -101,26 +105,42 @@ struct Session<'a> {
     /// Messages that may still be taken.
     left: u64,
     tally: Tally,
+    /// By partition, its end when it was first looked at: what comes later is not waited for.
+    ends: BTreeMap<(Name, u32), Offset>,
 }
 
 impl Session<'_> {
     async fn read(&mut self) -> Result<Exit> {
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first one is at once.
+        look.tick().await;
         while self.left > 0 {
             let first = tokio::select! {
                 biased;
                 exit = self.signals.next() => return Ok(exit),
+                _ = look.tick(), if self.options.until_end => {
+                    let (owned, ends) = (self.member.owned(), &mut self.ends);
+                    let asked = is_at_end(self.client, self.group, self.topics, &owned, ends);
+                    let is_at_end = tokio::select! {
+                        exit = self.signals.next() => return Ok(exit),
+                        is_at_end = asked => is_at_end?,
+                    };
+                    if is_at_end {
+                        return Ok(Exit::Ok);
+                    }
+                    continue;
+                }
                 Some(taken) = self.taken.recv() => taken,
                 ended = self.member.ended() => {
                     finished(ended)?;
                     return Ok(Exit::Ok);
                 }
-                () = sleep(QUIET), if self.options.until_end => {
-                    if self.is_at_end().await? {
-                        return Ok(Exit::Ok);
-                    }
-                    continue;
-                }
             };
+            if !self.topics.contains(&first.message.topic) {
+                let (group, topic) = (self.group, &first.message.topic);
+                return Err(Failure::usage(format!("group {group} reads {topic} too; leave TARGET out")));
+            }
             let signal = match &self.options.exec {
                 None => self.print(first)?,
                 Some(command) => self.run(command, first).await?,
@@ -167,23 +187,35 @@ impl Session<'_> {
     }
 
     fn done(&mut self, taken: Taken) {
+        let Taken { message, done } = taken;
+        // The message keeps its reader; who is told to stop has to have that alone to commit all.
+        drop(message);
         // A partition that passed on does not wait for it.
-        let _ = taken.done.send(());
+        let _ = done.send(());
         self.left -= 1;
         self.tally.taken += 1;
         self.tally.accepted += 1;
     }
+}
 
-    /// Whether everything is committed that it reads; while it reads nothing, that its group reads.
-    async fn is_at_end(&self) -> Result<bool> {
-        let owned = self.member.owned();
-        for topic in self.topics {
-            let places = self.client.get_offsets(self.group.as_str(), topic.as_str()).await?;
-            let mut behind = places.iter().filter(|place| place.lag > 0);
-            if behind.any(|place| owned.is_empty() || owned.contains(&(topic.clone(), place.partition))) {
-                return Ok(false);
-            }
+/// Whether everything is committed that was there when it was first asked, in the partitions that it reads; while it
+/// reads nothing, in all that its group reads.
+async fn is_at_end(
+    client: &Client,
+    group: &Name,
+    topics: &[Name],
+    owned: &BTreeSet<(Name, u32)>,
+    ends: &mut BTreeMap<(Name, u32), Offset>,
+) -> Result<bool, ClientError> {
+    let mut is_at_end = true;
+    for topic in topics {
+        for place in client.get_offsets(group.as_str(), topic.as_str()).await? {
+            let key = (topic.clone(), place.partition);
+            let is_read = owned.is_empty() || owned.contains(&key);
+            let end = *ends.entry(key).or_insert(place.end);
+            let is_behind = place.lag > 0 && place.committed.is_none_or(|committed| committed < end);
+            is_at_end &= !(is_read && is_behind);
         }
-        Ok(true)
     }
+    Ok(is_at_end)
 }

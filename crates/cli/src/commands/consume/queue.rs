@@ -45,6 +45,7 @@ pub(super) async fn consume(
         options,
         client,
         queue,
+        in_flight_max,
         intake,
         signals: Signals::new()?,
         left: options.limit.unwrap_or(u64::MAX),
@@ -92,6 +93,8 @@ struct Session<'a> {
     options: &'a Consume,
     client: &'a Client,
     queue: &'a str,
+    /// Messages that may be asked for at once.
+    in_flight_max: u32,
     intake: Intake,
     signals: Signals,
     /// Messages that may still be taken.
@@ -111,7 +114,8 @@ impl Session<'_> {
             if self.left == 0 {
                 break Ok(Exit::Ok);
             }
-            let most = u32::try_from(self.left.min(GATHERED.into())).unwrap_or(GATHERED);
+            let most =
+                u32::try_from(self.left.min(GATHERED.into())).unwrap_or(GATHERED).min(self.in_flight_max);
             let event = tokio::select! {
                 biased;
                 exit = self.signals.next() => Event::Signal(exit),
@@ -191,7 +195,7 @@ impl Session<'_> {
             }
             let busy = u32::try_from(running.len()).unwrap_or(u32::MAX);
             let free = u64::from(self.options.concurrency.saturating_sub(busy)).min(self.left);
-            let most = u32::try_from(free).unwrap_or(u32::MAX);
+            let most = u32::try_from(free).unwrap_or(u32::MAX).min(self.in_flight_max);
             let event = tokio::select! {
                 biased;
                 exit = self.signals.next() => Event::Signal(exit),
