@@ -130,10 +130,8 @@ impl TopicReader {
 
     /// Leaves in good order. With automatic commits, everything that was handed out counts as processed and is
     /// committed first; a reader that is only dropped leaves out the last message.
-    pub async fn close(mut self) {
-        self.inbox.with(|_, progress| progress.asked(None));
-        self.closing.take();
-        let _ = (&mut self.task).await;
+    pub async fn close(self) {
+        drop(self.finish(true).await);
     }
 
     /// As [`Self::close`]; without `last`, the message that was handed out last does not count as processed.
