@@ -2,7 +2,7 @@
 
 mod support;
 
-use pondage_delivery::{Reply, Request};
+use pondage_delivery::{Reply, Request, Settled, Verdict};
 use pondage_model::{
     StreamId,
     entry::Open,
@@ -43,6 +43,20 @@ fn leases_are_told_of_before_they_are_logged() {
     watcher.look(&mut shard);
     shard.attach(QUEUE, 1, 5);
     assert_eq!(shard.tick().len(), 1);
+    assert_eq!(watcher.look(&mut shard), 1);
+}
+
+#[test]
+fn a_lease_that_only_its_holder_knew_of_is_told_of_when_it_is_renewed() {
+    let (mut shard, mut watcher) = shard();
+    shard.publish(QUEUE, 1);
+    shard.commit_all();
+    shard.attach(QUEUE, 1, 5);
+    let held = shard.tick()[0];
+    shard.crash();
+    watcher.look(&mut shard);
+    let renewed = shard.settle(&[(held.offset.0, held.lease)], Verdict::Renew { millis: 5_000 });
+    assert_eq!(renewed, [Ok(Settled::Done)]);
     assert_eq!(watcher.look(&mut shard), 1);
 }
 

@@ -110,6 +110,8 @@ impl Leading {
                     work.unlogged_renewals.insert(offset..offset + 1);
                 }
             }
+            // An earlier leader's lease may not have been known.
+            self.changes.note(id);
             self.refresh(id);
         }
         Decision::reply(Reply::Settled(results))
