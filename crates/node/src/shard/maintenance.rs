@@ -127,6 +127,8 @@ impl Shard {
 
     /// Appends a checkpoint: the leading state, which holds everything below its first page, uncommitted included.
     fn checkpoint(&mut self, log_time: LogTime) -> Result<(), Broken> {
+        // Its pages are all that some replicas will know: nothing is in them that the log does not say.
+        self.log_leases(log_time)?;
         let State::Leading(led) = &self.state else { return Ok(()) };
         self.maintenance.unfinished = Some(Checkpoint::at(self.replica.end()));
         for page in led.leading.state().checkpoint() {

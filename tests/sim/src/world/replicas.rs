@@ -101,7 +101,9 @@ impl World {
     /// The replica's promise is made durable.
     pub(super) fn persist(&mut self, host: HostId, shard: ShardId, epoch: Epoch, clients: &mut Clients) {
         let Some(up) = self.hosts[host].running.as_mut() else { return };
-        match up.promises.promise(&[(shard, epoch)]) {
+        // Each takes its own time here; a broker makes them in their order, or the last alone.
+        let promised = up.promises.get(shard).max(epoch);
+        match up.promises.promise(&[(shard, promised)]) {
             Ok(_) => self.shard(host, shard, ShardEvent::Persisted(epoch), clients),
             Err(fault) => self.fence(host, &fault.to_string(), Some(shard), clients),
         }
