@@ -13,14 +13,15 @@ use pondage_model::{
     Body, BrokerId, Entry, Epoch, Name, Offset, Refusal, Revision, ShardId, StreamId, Uuid,
     entry::{Granted, Move, Publish},
     membership::GroupMember,
+    settings::{StartPosition, StreamSettings},
 };
 use pondage_node::{
     catalog::{Catalog, Change},
-    coordinator::{AdminReply, AdminRequest, GroupRoute, Readiness, Route},
+    coordinator::{AdminReply, AdminRequest, GroupRoute, Readiness, ResourceSettings, Route},
     dead_letter::dead_letter,
     delivery::{self, ConsumerId, Notice},
     disk::Disk,
-    shard::{ReaderId, ShardEvent, ShardReply, ShardRequest},
+    shard::{Ensure, ReaderId, ShardEvent, ShardReply, ShardRequest},
 };
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -103,7 +104,7 @@ struct Shared<D: Disk> {
     directory: Directory,
     /// The volume is a copy or a backup: it is emptied when the broker has ended.
     is_stale: AtomicBool,
-    groups: RwLock<HashMap<Name, Arc<GroupRoute>>>,
+    groups: RwLock<Groups>,
     admin: mpsc::Sender<AdminMessage<D>>,
     changes: broadcast::Sender<Change>,
     /// The cluster and its consensus, of a member.
@@ -136,6 +137,28 @@ impl Routes {
         }
         if let Some(route) = route.map(Arc::new) {
             self.by_stream.extend(route.partitions.iter().map(|(stream, _)| (*stream, Arc::clone(&route))));
+            self.by_name.insert(name, route);
+        }
+    }
+}
+
+/// Groups, by name and by the streams of shared ones.
+#[derive(Debug, Default)]
+struct Groups {
+    by_name: HashMap<Name, Arc<GroupRoute>>,
+    by_share: HashMap<StreamId, Arc<GroupRoute>>,
+}
+
+impl Groups {
+    fn set(&mut self, name: Name, route: Option<GroupRoute>) {
+        if let Some(before) = self.by_name.remove(&name) {
+            for (stream, _) in before.shares.iter().flatten() {
+                self.by_share.remove(stream);
+            }
+        }
+        if let Some(route) = route.map(Arc::new) {
+            let shares = route.shares.iter().flatten();
+            self.by_share.extend(shares.map(|(stream, _)| (*stream, Arc::clone(&route))));
             self.by_name.insert(name, route);
         }
     }
@@ -223,7 +246,20 @@ impl<D: Disk> Handle<D> {
     /// A consumer group's settings, and where its members are known; none if it is not known here.
     #[must_use]
     pub fn known_group(&self, name: &Name) -> Option<Arc<GroupRoute>> {
-        read(&self.0.groups).get(name).cloned()
+        read(&self.0.groups).by_name.get(name).cloned()
+    }
+
+    /// Where a stream that gives leases lives, and for how long it gives them unless a consumer asks for another time: a
+    /// queue, or a shared group beside a partition.
+    pub(crate) fn lender(&self, stream: StreamId) -> Option<(ShardId, u64)> {
+        if let Some(route) = self.route_of(stream) {
+            let ResourceSettings::Queue(queue) = &route.settings else { return None };
+            let place = route.partitions.iter().find(|(found, _)| *found == stream);
+            return place.map(|(_, shard)| (*shard, queue.ack_timeout_millis));
+        }
+        let group = read(&self.0.groups).by_share.get(&stream).cloned()?;
+        let (_, shard) = group.shares.iter().flatten().find(|(found, _)| *found == stream)?;
+        Some((*shard, group.settings.sharing.as_ref()?.ack_timeout_millis))
     }
 
     /// As [`Self::known_group`], but sure of it: a member asks the catalog's leader before it says that there is none.
@@ -414,6 +450,19 @@ impl<D: Disk> Handle<D> {
         read.await.unwrap_or(Err(Refusal::Interrupted))
     }
 
+    /// Finds where shared groups begin whose start is a time.
+    pub(crate) fn find_begins(&self, shard: ShardId, streams: &mut [Ensure]) {
+        for ensure in streams {
+            if let Some(StreamSettings::Share(share)) = ensure.open.as_ref().map(|open| &open.settings)
+                && let StartPosition::Time(time) = share.start_position
+            {
+                // One that does not lead any more does not begin anything.
+                let reader = self.shard(shard).ok().map(|shard| shard.reader);
+                ensure.begin = reader.and_then(|reader| reader.first_since(share.partition, time));
+            }
+        }
+    }
+
     /// The first offset of a stream whose log time is at or after `time`.
     ///
     /// # Errors
@@ -523,15 +572,16 @@ impl<D: Disk> Handle<D> {
     /// Why it has to wait at its source; trying again is safe, the target knows what it has.
     pub(crate) async fn forward(
         &self,
-        shard: ShardId,
-        source: StreamId,
+        (shard, source): (ShardId, StreamId),
+        stored: StreamId,
+        group: Option<&(Name, u32)>,
         moving: Move,
     ) -> Result<(), Refusal> {
-        let entries = self.read_stream(shard, source, moving.offset, 1).await?;
-        let stored = publish_with(&entries, moving.offset)
+        let entries = self.read_stream(shard, stored, moving.offset, 1).await?;
+        let publish = publish_with(&entries, moving.offset)
             .ok_or(Refusal::CorruptBatch { what: "a moving message is not in the log" })?;
-        let name = self.stream_name(source);
-        let batch = dead_letter(&name, stored, &moving)?;
+        let name = self.stream_name(stored);
+        let batch = dead_letter(&name, group, publish, &moving)?;
         let store = RemoteRequest::Store {
             shard: moving.target_shard,
             stream: moving.target,
@@ -674,11 +724,7 @@ impl<D: Disk> Handle<D> {
     }
 
     pub(crate) fn set_group(&self, name: Name, route: Option<GroupRoute>) {
-        let mut groups = write(&self.0.groups);
-        match route {
-            Some(route) => drop(groups.insert(name, Arc::new(route))),
-            None => drop(groups.remove(&name)),
-        }
+        write(&self.0.groups).set(name, route);
     }
 
     pub(crate) fn tell(&self, change: Change) {

@@ -79,6 +79,15 @@ pub enum RemoteRequest {
         /// Where to.
         offset: Offset,
     },
+    /// Read on from an offset for a shared group.
+    Restart {
+        /// The partition's shard.
+        shard: ShardId,
+        /// The shared group's stream.
+        stream: StreamId,
+        /// Where from.
+        start: Offset,
+    },
     /// The first offset whose log time is at or after this.
     OffsetAt {
         /// The stream's shard.
@@ -103,6 +112,7 @@ wire_enum!(RemoteRequest {
     4 => Seek { shard, stream, group, offset },
     5 => OffsetAt { shard, stream, time },
     6 => Membership { shard, stream },
+    7 => Restart { shard, stream, start },
 });
 
 impl RemoteRequest {
@@ -114,6 +124,7 @@ impl RemoteRequest {
             | Self::Store { shard, .. }
             | Self::Claim { shard, .. }
             | Self::Seek { shard, .. }
+            | Self::Restart { shard, .. }
             | Self::OffsetAt { shard, .. }
             | Self::Membership { shard, .. } => *shard,
         }
@@ -364,6 +375,7 @@ impl<D: Disk> Handle<D> {
             RemoteRequest::Claim { stream, group, start, .. } => {
                 delivery::Request::Claim { stream, group, start, owner: None }
             }
+            RemoteRequest::Restart { stream, start, .. } => delivery::Request::Restart { stream, start },
             RemoteRequest::Seek { stream, group, offset, .. } => {
                 delivery::Request::Seek { stream, group, offset }
             }
@@ -419,6 +431,7 @@ mod tests {
             RemoteRequest::Claim { shard, stream, group: name(), start: Offset(u64::MAX) },
             RemoteRequest::Seek { shard, stream, group: name(), offset: Offset(5) },
             RemoteRequest::OffsetAt { shard, stream, time: LogTime(-5) },
+            RemoteRequest::Restart { shard, stream, start: Offset(6) },
             RemoteRequest::Membership { shard, stream },
         ] {
             assert_eq!(request.shard(), shard);

@@ -66,8 +66,13 @@ impl Rig {
             partition: 0,
             settings: StreamSettings::Queue(QueueSettings::default()),
         };
-        let streams =
-            vec![Ensure { stream: STREAM, open: Some(open), dead_letter: None, dropped_groups: Vec::new() }];
+        let streams = vec![Ensure {
+            stream: STREAM,
+            open: Some(open),
+            begin: None,
+            dead_letter: None,
+            dropped_groups: Vec::new(),
+        }];
         let ensured = broker.ask(SHARD, ShardRequest::Ensure { streams, complete: None }).await;
         assert!(matches!(ensured, Ok(ShardReply::Ensured)));
         Self { broker, shard, said, _folder: folder }

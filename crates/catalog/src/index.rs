@@ -47,7 +47,7 @@ impl Index {
         self.by_shard.get(&shard).map_or(0, BTreeSet::len)
     }
 
-    /// The queues that dead-letter to `name` and the groups that read it.
+    /// The queues and groups that dead-letter to `name`, and the groups that read it.
     pub(crate) fn referrers(&self, name: &Name) -> impl ExactSizeIterator<Item = &(Kind, Name)> {
         static NONE: BTreeSet<(Kind, Name)> = BTreeSet::new();
         self.referrers.get(name).unwrap_or(&NONE).iter()
@@ -99,17 +99,35 @@ impl Index {
     /// Adds a group's home and its references to what it reads; false if the id is taken.
     pub(crate) fn open_group(&mut self, group: &Group) -> bool {
         self.refer_group(group);
-        self.open(group.home, StreamOwner::Home(group.name.clone()))
+        let mut fresh = self.open(group.home, StreamOwner::Home(group.name.clone()));
+        for (topic, shares) in sources(&group.settings.source).iter().zip(&group.shares) {
+            for (partition, &place) in (0u32..).zip(shares) {
+                fresh &= self.open_share(group, topic, partition, place);
+            }
+        }
+        fresh
     }
 
-    fn refer_group(&mut self, group: &Group) {
-        for target in sources(&group.settings.source) {
+    /// Adds a shared group's stream beside a partition; false if the id is taken.
+    pub(crate) fn open_share(
+        &mut self,
+        group: &Group,
+        topic: &Name,
+        partition: u32,
+        place: StreamPlace,
+    ) -> bool {
+        let (group, topic) = (group.name.clone(), topic.clone());
+        self.open(place, StreamOwner::Share { group, topic, partition })
+    }
+
+    pub(crate) fn refer_group(&mut self, group: &Group) {
+        for target in targets(group) {
             self.refer(target, Kind::Group, &group.name);
         }
     }
 
     pub(crate) fn forget_group(&mut self, group: &Group) {
-        for target in sources(&group.settings.source) {
+        for target in targets(group) {
             self.forget(target, Kind::Group, &group.name);
         }
     }
@@ -126,6 +144,12 @@ impl Index {
             }
         }
     }
+}
+
+/// What a group refers to: what it reads, and where its dead letters go.
+fn targets(group: &Group) -> impl Iterator<Item = &Name> {
+    let dead_letter = group.settings.sharing.as_ref().and_then(|sharing| sharing.dead_letter.as_ref());
+    sources(&group.settings.source).iter().chain(dead_letter)
 }
 
 /// The topics or the queue that a group reads.

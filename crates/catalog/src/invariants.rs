@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use pondage_model::{BrokerId, Member, Revision, ShardId};
 
 use crate::{
-    rows::{Broker, Shard, ShardKind},
+    rows::{Broker, Shard, ShardKind, StreamOwner},
     state::Catalog,
 };
 
@@ -46,7 +46,7 @@ const SHARD_RULES: [(&str, ShardRule); 14] = [
     ("a shard without an epoch", epoch_is_set),
     ("a row of a later revision", row_changed_by_now),
     ("the catalog's shard", catalog_shard_is_number_zero),
-    ("a dedicated shard", dedicated_shard_has_one_stream),
+    ("a dedicated shard", dedicated_shard_has_one_stream_and_its_shares),
 ];
 
 const ROW_STEP_RULES: [(&str, RowStepRule); 4] = [
@@ -227,8 +227,11 @@ fn catalog_shard_is_number_zero(catalog: &Catalog, shard: &Shard) -> bool {
     is_catalog == (shard.id == ShardId::CATALOG) && (!is_catalog || is_bare)
 }
 
-fn dedicated_shard_has_one_stream(catalog: &Catalog, shard: &Shard) -> bool {
-    shard.kind != ShardKind::Dedicated || catalog.stream_count_of(shard.id) == 1
+fn dedicated_shard_has_one_stream_and_its_shares(catalog: &Catalog, shard: &Shard) -> bool {
+    let is_share =
+        |stream| catalog.stream(stream).is_some_and(|found| matches!(found.owner, StreamOwner::Share { .. }));
+    shard.kind != ShardKind::Dedicated
+        || catalog.streams_of(shard.id).filter(|&stream| !is_share(stream)).count() == 1
 }
 
 fn new_leader_has_a_new_epoch(before: &Shard, after: &Shard) -> bool {

@@ -156,7 +156,8 @@ impl Wish {
             StreamSettings::Queue(queue) => {
                 (false, queue.placement, queue.replicas, queue.min_in_sync_replicas)
             }
-            StreamSettings::Home(_) => return Self::home(brokers, default),
+            // A shared group lives where its partition does; nobody asks.
+            StreamSettings::Home(_) | StreamSettings::Share(_) => return Self::home(brokers, default),
         };
         Ok(Self {
             is_partition,

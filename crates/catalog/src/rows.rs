@@ -2,7 +2,7 @@
 
 use pondage_model::{
     BrokerId, Epoch, Incarnation, Member, Name, Revision, ShardId, StreamId, Uuid,
-    settings::{GroupSettings, QueueSettings, TopicSettings},
+    settings::{GroupSettings, GroupSource, QueueSettings, TopicSettings},
     wire_enum, wire_struct,
 };
 
@@ -260,8 +260,20 @@ pub struct Group {
     pub settings: GroupSettings,
     /// The stream that holds its membership: its home.
     pub home: StreamPlace,
+    /// Of a shared group: its stream beside each partition, by topic as its settings name them, then partition.
+    pub shares: Vec<Vec<StreamPlace>>,
 }
-wire_struct!(Group { name, meta, settings, home });
+wire_struct!(Group { name, meta, settings, home, shares });
+
+impl Group {
+    /// Its streams beside the partitions of a topic; none unless it is shared and reads it.
+    #[must_use]
+    pub fn shares_of(&self, topic: &Name) -> &[StreamPlace] {
+        let GroupSource::Topics(topics) = &self.settings.source else { return &[] };
+        let index = topics.iter().position(|name| name == topic);
+        index.and_then(|index| self.shares.get(index)).map_or(&[], Vec::as_slice)
+    }
+}
 
 /// What a stream is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -277,6 +289,15 @@ pub enum StreamOwner {
     Queue(Name),
     /// The home of a consumer group.
     Home(Name),
+    /// A shared group beside a partition.
+    Share {
+        /// The group.
+        group: Name,
+        /// The topic.
+        topic: Name,
+        /// From 0.
+        partition: u32,
+    },
 }
 
 /// A stream and where it lives.

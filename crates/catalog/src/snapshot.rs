@@ -1,7 +1,7 @@
 //! The state as bytes, for checkpoints. `docs/decisions/0001-one-voter-catalog.md` says when they are written.
 //!
 //! ```text
-//! version (1 byte, 3) · revision · cluster? · brokers · shards · topics · queues · groups
+//! version (1 byte, 4) · revision · cluster? · brokers · shards · topics · queues · groups
 //! next broker, shard, stream, producer · changes · revision of the latest dropped change
 //! ```
 //!
@@ -25,8 +25,8 @@ use crate::{
 };
 
 /// The first byte. Another layout gets another number. (1 was without the homes of groups, 2
-/// without their session timeouts.)
-const VERSION: u8 = 3;
+/// without their session timeouts, 3 without shared groups.)
+const VERSION: u8 = 4;
 
 impl Catalog {
     /// The whole state as bytes: equal states give equal bytes.
@@ -143,6 +143,33 @@ impl Catalog {
                 GroupSource::Queue(_) => self.queues.contains_key(name),
             };
             require(sources(source).iter().all(exists), "a group that reads nothing")?;
+            self.check_shares(group)?;
+        }
+        Ok(())
+    }
+
+    /// A shared group has a stream beside each partition that it reads, in the partition's shard.
+    fn check_shares(&self, group: &Group) -> Result<(), Malformed> {
+        let Some(sharing) = &group.settings.sharing else {
+            return require(group.shares.is_empty(), "shares of a group that is not shared");
+        };
+        let target = sharing.dead_letter.as_ref();
+        require(
+            target.is_none_or(|target| self.queues.contains_key(target)),
+            "a dead-letter queue that is none",
+        )?;
+        let GroupSource::Topics(topics) = &group.settings.source else {
+            return Err(Malformed("a shared group on a queue"));
+        };
+        require(group.shares.len() == topics.len(), "a shared group without a stream in a topic")?;
+        for (topic, shares) in topics.iter().zip(&group.shares) {
+            let partitions = self.topics.get(topic).map_or(&[][..], |topic| &topic.partitions);
+            require(shares.len() == partitions.len(), "a shared group without a stream in a partition")?;
+            for (share, partition) in shares.iter().zip(partitions) {
+                self.check_place(share.stream, share.shard)?;
+                require(share.shard == partition.shard, "a shared group away from its partition")?;
+                require(share.stream > partition.stream, "a shared group before its partition")?;
+            }
         }
         Ok(())
     }

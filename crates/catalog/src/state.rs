@@ -5,14 +5,13 @@ use std::collections::{BTreeMap, VecDeque};
 use pondage_model::{
     BrokerId, Member, Name, ProducerId, Revision, ShardId, StreamId, Uuid, limits,
     membership::StreamRun,
-    settings::{GroupSource, HomeSettings, StreamSettings},
+    settings::{GroupSource, HomeSettings, ShareSettings, StartPosition, StreamSettings},
 };
 
 use crate::{
     index::Index,
     rows::{
-        Action, Broker, Change, ClusterInfo, Group, Kind, Meta, Queue, Shard, Stream, StreamOwner,
-        StreamPlace, Topic,
+        Action, Broker, Change, ClusterInfo, Group, Kind, Meta, Queue, Shard, Stream, StreamOwner, Topic,
     },
 };
 
@@ -209,14 +208,24 @@ impl Catalog {
             }
             StreamOwner::Queue(queue) => StreamSettings::Queue(self.queue(queue)?.settings.clone()),
             StreamOwner::Home(group) => StreamSettings::Home(self.home_settings(self.group(group)?)),
+            StreamOwner::Share { group, topic, partition } => {
+                let partition = self.topic(topic)?.partitions.get(*partition as usize)?.stream;
+                let group = self.group(group)?;
+                let mut share = ShareSettings::of(&group.name, &group.settings, partition)?;
+                if partition > group.home.stream && share.start_position == StartPosition::Latest {
+                    // The partition came after the group, which has to read all of it.
+                    share.start_position = StartPosition::Earliest;
+                }
+                StreamSettings::Share(Box::new(share))
+            }
         })
     }
 
     /// What a group's home has to know: the partitions as they are now.
     fn home_settings(&self, group: &Group) -> HomeSettings {
         let topics = match &group.settings.source {
-            GroupSource::Topics(topics) => topics.as_slice(),
-            GroupSource::Queue(_) => &[],
+            GroupSource::Topics(topics) if group.settings.sharing.is_none() => topics.as_slice(),
+            GroupSource::Topics(_) | GroupSource::Queue(_) => &[],
         };
         let runs_of = |topic: &Topic| StreamRun::of(topic.partitions.iter().map(|place| place.stream));
         HomeSettings {
@@ -225,10 +234,10 @@ impl Catalog {
         }
     }
 
-    /// The homes of the groups that read a topic or queue.
-    pub fn homes_of_readers<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = StreamPlace> + 'a {
+    /// The groups that read a topic or queue, or dead-letter to it.
+    pub fn groups_of<'a>(&'a self, name: &'a Name) -> impl Iterator<Item = &'a Group> + 'a {
         let groups = self.referrers(name).filter(|(kind, _)| *kind == Kind::Group);
-        groups.filter_map(|(_, group)| self.group(group)).map(|group| group.home)
+        groups.filter_map(|(_, group)| self.group(group))
     }
 
     /// The topic of this name.
@@ -281,7 +290,7 @@ impl Catalog {
         topics.chain(self.queues().map(Resource::Queue)).chain(self.groups().map(Resource::Group))
     }
 
-    /// The queues that dead-letter to the topic or queue `name`, and the groups that read it.
+    /// The queues and groups that dead-letter to the topic or queue `name`, and the groups that read it.
     pub fn referrers(&self, name: &Name) -> impl ExactSizeIterator<Item = &(Kind, Name)> {
         self.index.referrers(name)
     }

@@ -9,7 +9,8 @@ use pondage_catalog::{
 use pondage_model::{
     Body, BrokerId, Entry, Incarnation, Name, Revision, Uuid,
     settings::{
-        DeletionPolicy, GroupSettings, GroupSource, Placement, QueueSettings, StartPosition, TopicSettings,
+        DeletionPolicy, GroupSettings, GroupSource, Placement, QueueSettings, Sharing, StartPosition,
+        TopicSettings,
     },
     wire::Wire,
 };
@@ -47,9 +48,12 @@ fn commands() -> impl Strategy<Value = Command> {
         prop::collection::vec(names(), 0..3).prop_map(GroupSource::Topics),
         names().prop_map(GroupSource::Queue),
     ];
-    let group = (source, 0..3u32, 999..3_000u64).prop_map(
-        |(source, in_flight_per_consumer_max, session_timeout_millis)| GroupSettings {
+    let sharing = prop::option::of(prop::option::of(names()))
+        .prop_map(|shared| shared.map(|dead_letter| Sharing { dead_letter, ..Sharing::default() }));
+    let group = (source, sharing, 0..3u32, 999..3_000u64).prop_map(
+        |(source, sharing, in_flight_per_consumer_max, session_timeout_millis)| GroupSettings {
             source,
+            sharing,
             start_position: StartPosition::Latest,
             in_flight_per_consumer_max,
             session_timeout_millis,

@@ -1,10 +1,12 @@
 //! A member of a consumer group: it is told which partitions it owns, and hands their messages to a handler.
 
 mod attend;
+mod consumer;
 mod finder;
 mod partition;
 mod stream;
 mod task;
+mod worker;
 
 use std::{
     collections::BTreeSet,
@@ -21,10 +23,13 @@ use tokio::{
 };
 
 use crate::{Client, ClientError, ReaderOptions, TopicMessage, TopicReader};
-pub use attend::{Attendance, QueueShare, WorkerOptions};
+pub use attend::{Attendance, GroupShare, ShareSource};
+pub use consumer::SharedConsumer;
+
 use partition::Context;
 use stream::Identity;
 use task::Task;
+pub use worker::WorkerOptions;
 
 /// How a member reads.
 #[derive(Clone, Debug)]
@@ -194,7 +199,7 @@ fn identity(group: Name, mut instance: String) -> Identity {
 
 /// The group reads something that is read in another way.
 fn other_kind(group: &Name, what: &str) -> ClientError {
-    let what = format!("group {group} is on {what}");
+    let what = format!("group {group} {what}");
     Refusal::InvalidArgument { what }.into()
 }
 

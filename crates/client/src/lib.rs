@@ -45,8 +45,8 @@ pub use admin::Watch;
 pub use client::Client;
 pub use error::ClientError;
 pub use group_member::{
-    Attendance, GroupMember, GroupMessage, HandlerError, MemberError, MemberOptions, QueueShare,
-    WorkerOptions,
+    Attendance, GroupMember, GroupMessage, GroupShare, HandlerError, MemberError, MemberOptions, ShareSource,
+    SharedConsumer, WorkerOptions,
 };
 pub use health::{Trouble, is_under_replicated, troubles};
 pub use message::{Message, QueueMessage, ReceivedMessage, TopicEvent, TopicMessage};
@@ -59,7 +59,7 @@ pub use pondage_protocol::{
         BrokerStatus, ClusterStatus, Drain, LeaderMove, MovePlan, ShardKind, ShardStatus, UncleanElection,
     },
     consume::StartAt,
-    groups::GroupPartition,
+    groups::{GroupPartition, SharedLag},
     members::{Member, Membership, OwnedPartition},
     messages::{MessageRun, MessageState},
     resources::{Resource, ResourceKind, Settings, StreamStatus},

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pondage_model::{
-    Attempt, LogTime, Offset, Refusal, Token,
+    Attempt, LogTime, Name, Offset, Refusal, Token,
     record::{Batch, Record},
 };
 use pondage_protocol::{
@@ -98,7 +98,11 @@ pub enum TopicEvent {
 /// A message of a queue under a lease, received by a single call; settle it with [`crate::Client::settle`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReceivedMessage {
-    /// Its place in the queue.
+    /// The queue, or the topic that a shared group reads.
+    pub source: Name,
+    /// The topic's partition; 0 of a queue.
+    pub partition: u32,
+    /// Its place in the queue or partition.
     pub offset: Offset,
     /// Milliseconds since the Unix epoch, by the producer's clock.
     pub timestamp_millis: i64,
@@ -116,10 +120,15 @@ pub struct ReceivedMessage {
     pub deadline: LogTime,
 }
 
-/// A message of a queue under a lease. Dropping it without a verdict lets the lease run out.
+/// A message of a queue, or of a topic for a shared group, under a lease. Dropping it without a verdict lets the lease run
+/// out.
 #[derive(Debug)]
 pub struct QueueMessage {
-    /// Its place in the queue.
+    /// The queue, or the topic.
+    pub source: Name,
+    /// The topic's partition; 0 of a queue.
+    pub partition: u32,
+    /// Its place in the queue or partition.
     pub offset: Offset,
     /// Milliseconds since the Unix epoch, by the producer's clock.
     pub timestamp_millis: i64,
@@ -140,12 +149,25 @@ pub struct QueueMessage {
 
 impl QueueMessage {
     pub(crate) fn new(message: ReceivedMessage, settler: Settler) -> Self {
-        let ReceivedMessage { offset, timestamp_millis, key, value, headers, attempt, token, deadline } =
+        let ReceivedMessage { source, partition, offset, timestamp_millis, key, value, headers, .. } =
             message;
-        Self { offset, timestamp_millis, key, value, headers, attempt, token, deadline, settler }
+        let ReceivedMessage { attempt, token, deadline, .. } = message;
+        Self {
+            source,
+            partition,
+            offset,
+            timestamp_millis,
+            key,
+            value,
+            headers,
+            attempt,
+            token,
+            deadline,
+            settler,
+        }
     }
 
-    /// Done: OK means that the message is gone, durably.
+    /// Done: OK means that the message is gone from the queue, or for the group, durably.
     ///
     /// # Errors
     /// `LEASE_LOST` if the lease is over and the message was granted again or settled otherwise.
@@ -153,7 +175,7 @@ impl QueueMessage {
         self.settle(Verdict::Accept).await
     }
 
-    /// The attempt failed: the message comes again, after `delay` or the queue's backoff.
+    /// The attempt failed: the message comes again, after `delay` or the backoff of the queue or group.
     ///
     /// # Errors
     /// As [`QueueMessage::accept`].
@@ -177,7 +199,7 @@ impl QueueMessage {
         self.settle(Verdict::Reject).await
     }
 
-    /// Still at it: extends the lease to `lease` from now, or to the queue's time. The answer carries the deadline.
+    /// Still at it: extends the lease to `lease` from now, or to the time of the queue or group. The answer carries the deadline.
     ///
     /// # Errors
     /// As [`QueueMessage::accept`].
@@ -203,6 +225,8 @@ pub(crate) fn granted(delivery: v1::Delivery) -> Result<Vec<ReceivedMessage>, Re
         if let Some(Leased { range, deadline }) = delivery.lease_of(record.offset) {
             let Record { offset, timestamp_millis, key, value, headers } = record;
             messages.push(ReceivedMessage {
+                source: delivery.source.clone(),
+                partition: delivery.partition,
                 offset,
                 timestamp_millis,
                 key,
@@ -237,7 +261,7 @@ pub(crate) fn topic_message(partition: u32, record: Record) -> TopicMessage {
 mod tests {
     use super::*;
     use pondage_model::{
-        Epoch, Lease, Name, ShardId, StreamId,
+        Epoch, Lease, ShardId, StreamId,
         entry::LeaseRange,
         record::{BatchBuilder, Compression, RecordDraft, stamp_base_offset},
     };

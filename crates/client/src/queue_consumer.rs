@@ -62,7 +62,7 @@ impl Settler {
     }
 }
 
-/// Competes with the queue's other consumers. Dropping it, or closing it, gives back what it has not settled; none
+/// Competes with the other consumers of a queue, or of a partition in a shared group. Dropping it, or closing it, gives back what it has not settled; none
 /// of that counts as a failed attempt.
 #[derive(Debug)]
 pub struct QueueConsumer {
@@ -99,14 +99,23 @@ impl Client {
         options: ConsumerOptions,
     ) -> Result<QueueConsumer, ClientError> {
         let source = Source::Queue { name: Name::new(queue)?, lease_millis: options.lease.map(millis) };
-        let stream = open_within(self, &source, options.credit).await?;
+        self.consumer_of(source, options.credit).await
+    }
+
+    /// Opens a consumer of what gives leases: a queue, or a shared group in a partition.
+    pub(crate) async fn consumer_of(
+        &self,
+        source: Source,
+        credit: u32,
+    ) -> Result<QueueConsumer, ClientError> {
+        let stream = open_within(self, &source, credit).await?;
         let inbox = Arc::new(Inbox::new());
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let (closing, is_closing) = oneshot::channel();
         let task = Task {
             client: self.clone(),
             source,
-            credit: options.credit,
+            credit,
             inbox: inbox.clone(),
             settler: Settler { commands: commands.clone(), limit: self.options().deadline },
             commands: receiver,
@@ -129,7 +138,7 @@ enum Stage {
     Left,
 }
 
-/// The queue's stream at its leader.
+/// The stream at the leader of what gives leases.
 struct Led {
     stream: ConsumeStream,
     route: Route,
@@ -137,8 +146,11 @@ struct Led {
 
 /// Opens a stream at the queue's leader. The flag says that another leader is known by now.
 async fn open(client: &Client, source: &Source, credit: u32) -> Result<Led, (ClientError, bool)> {
-    let Source::Queue { name, .. } = source else { unreachable!("a consumer of a queue") };
-    let route = client.route(name.as_str(), 0).await.map_err(|error| (error, false))?;
+    let (name, partition) = match source {
+        Source::Share { topic, partition, .. } => (topic, *partition),
+        Source::Queue { name, .. } | Source::Topic { name, .. } => (name, 0),
+    };
+    let route = client.route(name.as_str(), partition).await.map_err(|error| (error, false))?;
     match ConsumeStream::open(client, &route.broker, source.clone(), credit).await {
         Ok(stream) => Ok(Led { stream, route }),
         Err(error) => {

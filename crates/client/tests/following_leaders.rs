@@ -292,7 +292,9 @@ impl server::Messages for Node {
             };
             let topic = match start.source.expect("a source") {
                 v1::consume_start::Source::Topic(topic) => topic,
-                v1::consume_start::Source::Queue(_) => return node.lease(requests, answers).await,
+                v1::consume_start::Source::Queue(_) | v1::consume_start::Source::Share(_) => {
+                    return node.lease(requests, answers).await;
+                }
             };
             let begins = |partition: &u32| {
                 let start = topic.starts.iter().find(|start| start.partition == *partition);

@@ -66,6 +66,8 @@ pub enum Body {
     DropGroup(Name),
     /// Members of a group came or went, or partitions passed from one to another; in the group's home.
     Membership(Membership),
+    /// A shared group reads its partition from this offset on, whatever it settled before.
+    Restart(Restart),
     /// Idle producer sessions are forgotten.
     ForgetProducers(Vec<ProducerId>),
     /// Part of a checkpoint.
@@ -253,8 +255,10 @@ pub enum DiscardCause {
     Expired,
     /// An administrator purged the queue.
     Purged,
+    /// Retention took them from the topic that a shared group reads.
+    Trimmed,
 }
-wire_enum!(DiscardCause { 0 => Rejected, 1 => Expired, 2 => Purged });
+wire_enum!(DiscardCause { 0 => Rejected, 1 => Expired, 2 => Purged, 3 => Trimmed });
 
 /// A message on its way to a dead-letter queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -312,6 +316,17 @@ pub struct Cursor {
 }
 wire_struct!(Cursor { group, epoch, offset });
 
+/// Where a shared group begins in its partition, for the first time or again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restart {
+    /// The first message to deliver.
+    pub start: Offset,
+    /// Leases up to this one were given before: none of them settles anything from here on, and later ones have
+    /// greater attempts.
+    pub last: Lease,
+}
+wire_struct!(Restart { start, last });
+
 /// One of the consecutive entries that hold a checkpoint: the state of everything below the first of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckpointPage {
@@ -349,11 +364,12 @@ pub enum EntryKind {
     Command = 19,
     Voters = 20,
     Membership = 21,
+    Restart = 22,
 }
 
 impl EntryKind {
     /// Every kind.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::EpochStart,
         Self::Open,
         Self::Settings,
@@ -375,6 +391,7 @@ impl EntryKind {
         Self::Command,
         Self::Voters,
         Self::Membership,
+        Self::Restart,
     ];
 
     /// The kind with this number.
@@ -444,6 +461,7 @@ impl Body {
                 | Self::Move(_)
                 | Self::Moved(_)
                 | Self::Trim(_)
+                | Self::Restart(_)
                 | Self::Claim(_)
                 | Self::Commit(_)
                 | Self::DropGroup(_) => ITEM,
@@ -475,6 +493,7 @@ impl Body {
             Self::Command(_) => EntryKind::Command,
             Self::Voters(_) => EntryKind::Voters,
             Self::Membership(_) => EntryKind::Membership,
+            Self::Restart(_) => EntryKind::Restart,
         }
     }
 }
@@ -524,6 +543,7 @@ impl Entry {
             Body::DropGroup(name) => raw.body = name.to_bytes(),
             Body::ForgetProducers(producers) => raw.body = producers.to_bytes(),
             Body::Membership(membership) => raw.body = membership.to_bytes(),
+            Body::Restart(restart) => raw.body = restart.to_bytes(),
         }
         raw
     }
@@ -577,6 +597,7 @@ impl RawEntry {
             EntryKind::DropGroup => Body::DropGroup(Wire::from_bytes(self.body)?),
             EntryKind::ForgetProducers => Body::ForgetProducers(Wire::from_bytes(self.body)?),
             EntryKind::Membership => Body::Membership(Wire::from_bytes(self.body)?),
+            EntryKind::Restart => Body::Restart(Wire::from_bytes(self.body)?),
         };
         Ok(Entry {
             position: self.position,
@@ -662,6 +683,7 @@ mod tests {
                     MembershipChange::Left { member, cause: LeaveCause::Lost },
                 ],
             }),
+            Body::Restart(Restart { start: Offset(3), last: lease }),
         ]
     }
 
@@ -687,6 +709,6 @@ mod tests {
             }
         }
         assert_eq!(EntryKind::from_number(0), None);
-        assert_eq!(EntryKind::from_number(22), None);
+        assert_eq!(EntryKind::from_number(23), None);
     }
 }

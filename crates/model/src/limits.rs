@@ -108,6 +108,9 @@ pub const TOPICS_PER_GROUP_MAX: usize = 256;
 /// Consumer groups of one cluster.
 pub const GROUPS_MAX: usize = 100_000;
 
+/// Shared groups that read one topic: each publish is told to each of them.
+pub const SHARED_GROUPS_PER_TOPIC_MAX: usize = 64;
+
 /// Members of one consumer group.
 pub const MEMBERS_PER_GROUP_MAX: usize = 2_000;
 

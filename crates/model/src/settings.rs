@@ -1,6 +1,6 @@
 //! What people may set, as checked domain types. Defaults are those of a resource that leaves a field out.
 
-use crate::{LogTime, Name, limits, membership::StreamRun, wire_enum, wire_struct};
+use crate::{LogTime, Name, StreamId, limits, membership::StreamRun, wire_enum, wire_struct};
 
 /// How a topic's or queue's streams are put on shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -213,11 +213,36 @@ pub enum GroupSource {
 }
 wire_enum!(GroupSource { 0 => Topics(names), 1 => Queue(name) });
 
+/// How a shared group delivers: message by message, under leases, to whichever member has room. Each field is as a
+/// queue's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sharing {
+    /// As [`QueueSettings::ack_timeout_millis`].
+    pub ack_timeout_millis: u64,
+    /// As [`QueueSettings::max_deliveries`].
+    pub max_deliveries: u32,
+    /// As [`QueueSettings::backoff`].
+    pub backoff: Backoff,
+    /// As [`QueueSettings::dead_letter`]. The topic keeps the message.
+    pub dead_letter: Option<Name>,
+}
+wire_struct!(Sharing { ack_timeout_millis, max_deliveries, backoff, dead_letter });
+
+impl Default for Sharing {
+    fn default() -> Self {
+        let QueueSettings { ack_timeout_millis, max_deliveries, backoff, dead_letter, .. } =
+            QueueSettings::default();
+        Self { ack_timeout_millis, max_deliveries, backoff, dead_letter }
+    }
+}
+
 /// Settings of a consumer group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupSettings {
     /// What it reads.
     pub source: GroupSource,
+    /// Of a shared group on topics, how its messages are delivered; none where each partition has one reader.
+    pub sharing: Option<Sharing>,
     /// Where it starts.
     pub start_position: StartPosition,
     /// Unsettled or uncommitted messages that one consumer may hold.
@@ -225,7 +250,13 @@ pub struct GroupSettings {
     /// How long somebody without a connection stays a member and keeps its partitions, in milliseconds.
     pub session_timeout_millis: u64,
 }
-wire_struct!(GroupSettings { source, start_position, in_flight_per_consumer_max, session_timeout_millis });
+wire_struct!(GroupSettings {
+    source,
+    sharing,
+    start_position,
+    in_flight_per_consumer_max,
+    session_timeout_millis
+});
 
 impl GroupSettings {
     /// What a group is that says what it reads and nothing else.
@@ -233,6 +264,7 @@ impl GroupSettings {
     pub fn of(source: GroupSource) -> Self {
         Self {
             source,
+            sharing: None,
             start_position: StartPosition::default(),
             in_flight_per_consumer_max: 1_000,
             session_timeout_millis: limits::SESSION_MILLIS_DEFAULT,
@@ -249,8 +281,66 @@ pub enum StreamSettings {
     Queue(QueueSettings),
     /// The home of a consumer group: its membership.
     Home(HomeSettings),
+    /// A shared group in one partition.
+    Share(Box<ShareSettings>),
 }
-wire_enum!(StreamSettings { 0 => Topic(settings), 1 => Queue(settings), 2 => Home(settings) });
+wire_enum!(StreamSettings {
+    0 => Topic(settings),
+    1 => Queue(settings),
+    2 => Home(settings),
+    3 => Share(settings),
+});
+
+impl StreamSettings {
+    /// How messages are delivered under leases; none where they are not.
+    #[must_use]
+    pub const fn queue(&self) -> Option<&QueueSettings> {
+        match self {
+            Self::Queue(settings) => Some(settings),
+            Self::Share(share) => Some(&share.delivery),
+            Self::Topic(_) | Self::Home(_) => None,
+        }
+    }
+
+    /// The partition whose messages a shared group reads; none of any other stream.
+    #[must_use]
+    pub const fn reads(&self) -> Option<StreamId> {
+        if let Self::Share(share) = self { Some(share.partition) } else { None }
+    }
+}
+
+/// What a partition's shard has to know of a shared group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareSettings {
+    /// The group.
+    pub group: Name,
+    /// The partition; a stream of the same shard.
+    pub partition: StreamId,
+    /// Where the group starts, once.
+    pub start_position: StartPosition,
+    /// How it delivers.
+    pub delivery: QueueSettings,
+}
+wire_struct!(ShareSettings { group, partition, start_position, delivery });
+
+impl ShareSettings {
+    /// What follows from a group's settings for one partition; none where the group is not shared.
+    #[must_use]
+    pub fn of(group: &Name, settings: &GroupSettings, partition: StreamId) -> Option<Self> {
+        let Sharing { ack_timeout_millis, max_deliveries, backoff, dead_letter } =
+            settings.sharing.clone()?;
+        let in_flight_per_consumer_max = settings.in_flight_per_consumer_max;
+        let delivery = QueueSettings {
+            ack_timeout_millis,
+            max_deliveries,
+            backoff,
+            dead_letter,
+            in_flight_per_consumer_max,
+            ..QueueSettings::default()
+        };
+        Some(Self { group: group.clone(), partition, start_position: settings.start_position, delivery })
+    }
+}
 
 /// What a group's home has to know of the group.
 #[derive(Clone, Debug, PartialEq, Eq)]

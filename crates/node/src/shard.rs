@@ -23,7 +23,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use pondage_delivery as delivery;
 use pondage_model::{
-    BrokerId, Epoch, LogTime, Member, Name, Offset, Position, RawEntry, Refusal, ShardId, StreamId,
+    BrokerId, Epoch, LogTime, Member, MoveSeq, Name, Offset, Position, RawEntry, Refusal, ShardId, StreamId,
     entry::{Move, Open},
 };
 use pondage_replication::{Assignment, Batch, Finding, IsrRequest, Message};
@@ -104,6 +104,8 @@ pub enum ShardEvent {
     ForwardRefused {
         /// The stream it is to leave.
         source: StreamId,
+        /// Which move it was.
+        seq: MoveSeq,
         /// Whether the queue that it was to go to is deleted, definitely.
         gone: bool,
     },
@@ -164,6 +166,9 @@ pub struct Ensure {
     pub stream: StreamId,
     /// Open with this name and these settings, or closed.
     pub open: Option<Open>,
+    /// Of a shared group whose start is a time: the first message of that time or later, as the shell found it in the
+    /// log. Looked at only while the group has not begun.
+    pub begin: Option<Offset>,
     /// Where its dead letters go.
     pub dead_letter: Option<(ShardId, StreamId)>,
     /// Groups whose cursors are to be forgotten.
@@ -212,7 +217,7 @@ pub struct StatsSince {
 }
 
 /// What a stream is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StreamKind {
     /// A queue.
     Queue,
@@ -220,6 +225,11 @@ pub enum StreamKind {
     Partition,
     /// The home of a consumer group, which has its name.
     Home,
+    /// A shared group beside a partition of a topic, which gives it its name.
+    Share {
+        /// The group.
+        group: Name,
+    },
 }
 
 /// The figures of one stream.
@@ -323,6 +333,10 @@ pub enum ShardEffect {
     Forward {
         /// The stream it leaves.
         source: StreamId,
+        /// The stream under which the log has the message: the partition, if a shared group gives it up.
+        stored: StreamId,
+        /// The shared group that gives it up, and the partition.
+        group: Option<(Name, u32)>,
         /// Which message, where to.
         moving: Move,
     },

@@ -31,6 +31,17 @@ pub enum Source {
         /// Milliseconds of the leases; `None` takes the queue's.
         lease_millis: Option<u64>,
     },
+    /// A partition of a topic for a shared group, under leases.
+    Share {
+        /// The group.
+        group: Name,
+        /// The topic.
+        topic: Name,
+        /// The partition.
+        partition: u32,
+        /// Milliseconds of the leases; `None` takes the group's.
+        lease_millis: Option<u64>,
+    },
     /// Partitions of a topic.
     Topic {
         /// Its name.
@@ -115,12 +126,16 @@ impl Steps {
         let refuse = |what| Err(Refusal::ProtocolState { what });
         self.stage = match (self.stage, &step) {
             (Stage::Closed, _) => return refuse("a step after close"),
-            (Stage::Fresh, Step::Start { source: Source::Queue { .. }, .. }) => Stage::Queue,
+            (Stage::Fresh, Step::Start { source: Source::Queue { .. } | Source::Share { .. }, .. }) => {
+                Stage::Queue
+            }
             (Stage::Fresh, Step::Start { source: Source::Topic { .. }, .. }) => Stage::Topic,
             (Stage::Fresh, _) => return refuse("a consume stream begins with start"),
             (_, Step::Start { .. }) => return refuse("a consume stream starts once"),
             (Stage::Topic, Step::Settle { .. }) => return refuse("messages of a topic are not settled"),
-            (Stage::Queue, Step::Commit { .. }) => return refuse("a queue has no cursor to commit"),
+            (Stage::Queue, Step::Commit { .. }) => {
+                return refuse("queues and shared groups have no cursor to commit");
+            }
             (_, Step::Close) => Stage::Closed,
             (stage, _) => stage,
         };
@@ -160,6 +175,12 @@ impl TryFrom<v1::consume_start::Source> for Source {
             v1::consume_start::Source::Queue(queue) => Self::Queue {
                 name: Name::new(&queue.name)?,
                 lease_millis: queue.lease_millis.map(clamp_lease_millis),
+            },
+            v1::consume_start::Source::Share(share) => Self::Share {
+                group: Name::new(&share.group)?,
+                topic: Name::new(&share.topic)?,
+                partition: within("start.share.partition", share.partition, 0..=limits::PARTITIONS_MAX - 1)?,
+                lease_millis: share.lease_millis.map(clamp_lease_millis),
             },
             v1::consume_start::Source::Topic(topic) => {
                 let field = "start.topic.starts";
@@ -207,6 +228,12 @@ impl From<Source> for v1::consume_start::Source {
             Source::Queue { name, lease_millis } => {
                 Self::Queue(v1::QueueSource { name: name.to_string(), lease_millis })
             }
+            Source::Share { group, topic, partition, lease_millis } => Self::Share(v1::ShareSource {
+                group: group.to_string(),
+                topic: topic.to_string(),
+                partition,
+                lease_millis,
+            }),
             Source::Topic { name, partitions, group, start, starts, assignment } => {
                 Self::Topic(v1::TopicSource {
                     name: name.to_string(),

@@ -27,8 +27,31 @@ pub struct GroupPartition {
     pub lag: u64,
     /// Age of the oldest of them in milliseconds.
     pub delay_millis: u64,
-    /// Messages that the group committed, ever.
+    /// Messages that the group committed or settled, ever.
     pub committed_messages: u64,
+    /// Of a shared group, what the lag is made of.
+    pub shared: Option<SharedLag>,
+}
+
+/// What the lag of a shared group is made of; the rest is ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SharedLag {
+    /// Messages under a lease.
+    pub unacked: u64,
+    /// Messages that wait for their next attempt.
+    pub scheduled: u64,
+    /// Messages on their way to the dead-letter queue, or waiting for it.
+    pub dead_lettering: u64,
+    /// Messages that the dead-letter queue took over, ever; they are no part of the lag.
+    pub dead_lettered: u64,
+}
+
+impl SharedLag {
+    /// The messages of a lag that a member could get now.
+    #[must_use]
+    pub const fn ready_of(&self, lag: u64) -> u64 {
+        lag.saturating_sub(self.unacked).saturating_sub(self.scheduled).saturating_sub(self.dead_lettering)
+    }
 }
 
 impl From<GroupPartition> for v1::GroupPartition {
@@ -42,6 +65,12 @@ impl From<GroupPartition> for v1::GroupPartition {
             lag: place.lag,
             delay_millis: place.delay_millis,
             committed_messages: place.committed_messages,
+            shared: place.shared.map(|shared| v1::SharedLag {
+                unacked: shared.unacked,
+                scheduled: shared.scheduled,
+                dead_lettering: shared.dead_lettering,
+                dead_lettered: shared.dead_lettered,
+            }),
         }
     }
 }
@@ -57,6 +86,12 @@ impl From<v1::GroupPartition> for GroupPartition {
             lag: place.lag,
             delay_millis: place.delay_millis,
             committed_messages: place.committed_messages,
+            shared: place.shared.map(|shared| SharedLag {
+                unacked: shared.unacked,
+                scheduled: shared.scheduled,
+                dead_lettering: shared.dead_lettering,
+                dead_lettered: shared.dead_lettered,
+            }),
         }
     }
 }
@@ -150,6 +185,12 @@ mod tests {
                 lag: 5,
                 delay_millis: 6,
                 committed_messages: 7,
+                shared: committed.map(|_| SharedLag {
+                    unacked: 1,
+                    scheduled: 2,
+                    dead_lettering: 3,
+                    dead_lettered: 4,
+                }),
             };
             assert_eq!(GroupPartition::from(v1::GroupPartition::from(place)), place);
         }

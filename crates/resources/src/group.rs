@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use kube::{CustomResource, KubeSchema};
 use pondage_model::{
     Name, limits,
-    settings::{GroupSettings, GroupSource, StartPosition},
+    settings::{GroupSettings, GroupSource, Sharing, StartPosition},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     check::{Checks, FieldError, References},
+    delivery::{Backoff, DeadLetter, DeliverySpec},
     duration::Duration,
     error::shown,
     object::{ClusterReference, Kind, Object, Reference},
@@ -67,7 +68,13 @@ pub type ConsumerGroup = Object<ConsumerGroupSpec>;
 #[x_kube(validation = rules::immutable("clusterRef"))]
 #[x_kube(validation = rules::immutable("groupName"))]
 #[x_kube(validation = rules::one_source())]
+#[x_kube(validation = rules::immutable_with_default("mode", "Ordered"))]
 #[x_kube(validation = rules::topics_only("mode"))]
+#[x_kube(validation = rules::shared_only("ackTimeout"))]
+#[x_kube(validation = rules::shared_only("maxDeliveries"))]
+#[x_kube(validation = rules::shared_only("backoff"))]
+#[x_kube(validation = rules::shared_only("deadLetter"))]
+#[x_kube(validation = rules::dead_letters_need_failures())]
 #[x_kube(validation = rules::topics_only("startPosition"))]
 #[x_kube(validation = rules::start_time())]
 #[x_kube(validation = rules::topics_differ())]
@@ -90,6 +97,22 @@ pub struct ConsumerGroupSpec {
     /// How members share a topic.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<GroupMode>,
+    /// How long a member of a shared group has to settle a message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::lasts(limits::LEASE_MILLIS_MIN, rules::LONGEST))]
+    pub ack_timeout: Option<Duration>,
+    /// Failed attempts after which a shared group's dead-letter queue gets a message; 0 is no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = i32::MAX))]
+    pub max_deliveries: Option<i64>,
+    /// How long a failed message of a shared group waits before its next attempt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = rules::one_backoff(), validation = rules::backoff_waits())]
+    #[x_kube(validation = rules::backoff_grows(), validation = rules::not_longer("initial", "max"))]
+    pub backoff: Option<Backoff>,
+    /// Where a copy of each message goes that failed too often in a shared group, or was rejected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dead_letter: Option<DeadLetter>,
     /// Where it starts in a topic, once, when it first reads it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_position: Option<StartAt>,
@@ -112,6 +135,8 @@ pub enum GroupMode {
     /// Each partition goes to one member, in order.
     #[default]
     Ordered,
+    /// Each message goes to one member, which settles it; a topic's messages as if it were a queue.
+    Shared,
 }
 
 /// Where a group starts.
@@ -137,6 +162,7 @@ impl Object<ConsumerGroupSpec> {
         let name = checks.cluster_name(&self.metadata, "spec.groupName", spec.group_name.as_deref());
         checks.cluster_reference(spec.cluster_ref.as_ref());
         let source = self.source(&mut checks, references);
+        let sharing = self.sharing(&mut checks, references);
         let start_position = self.start_position(&mut checks);
         let in_flight = checks.in_flight(spec.max_in_flight_per_consumer);
         let session = checks.duration(
@@ -147,6 +173,7 @@ impl Object<ConsumerGroupSpec> {
         let settings = source.zip(name).map(|(source, name)| {
             let default = GroupSettings::of(source);
             let settings = GroupSettings {
+                sharing,
                 start_position,
                 in_flight_per_consumer_max: in_flight.unwrap_or(default.in_flight_per_consumer_max),
                 session_timeout_millis: session.unwrap_or(default.session_timeout_millis),
@@ -155,6 +182,30 @@ impl Object<ConsumerGroupSpec> {
             (name, settings)
         });
         checks.finish(settings)
+    }
+
+    fn sharing(&self, checks: &mut Checks, references: &References) -> Option<Sharing> {
+        let spec = &self.spec;
+        if spec.mode == Some(GroupMode::Shared) {
+            let delivery = DeliverySpec {
+                ack_timeout: spec.ack_timeout,
+                max_deliveries: spec.max_deliveries,
+                backoff: spec.backoff.as_ref(),
+                dead_letter: spec.dead_letter.as_ref(),
+            };
+            return Some(delivery.settings(checks, &self.metadata, references));
+        }
+        for (field, given) in [
+            ("spec.ackTimeout", spec.ack_timeout.is_some()),
+            ("spec.maxDeliveries", spec.max_deliveries.is_some()),
+            ("spec.backoff", spec.backoff.is_some()),
+            ("spec.deadLetter", spec.dead_letter.is_some()),
+        ] {
+            if given {
+                checks.wrong(field, "is for shared groups: it needs mode: Shared");
+            }
+        }
+        None
     }
 
     fn source(&self, checks: &mut Checks, references: &References) -> Option<GroupSource> {
@@ -243,6 +294,15 @@ impl Object<ConsumerGroupSpec> {
             GroupSource::Topics(topics) => {
                 spec.topic_refs = Some(topics.iter().map(reference).collect());
                 spec.mode = Some(GroupMode::Ordered);
+                if let Some(Sharing { ack_timeout_millis, max_deliveries, backoff, dead_letter }) =
+                    &settings.sharing
+                {
+                    spec.mode = Some(GroupMode::Shared);
+                    spec.ack_timeout = Some(Duration::from_millis(*ack_timeout_millis));
+                    spec.max_deliveries = Some((*max_deliveries).into());
+                    spec.backoff = Some(Backoff::from(backoff));
+                    spec.dead_letter = dead_letter.as_ref().map(DeadLetter::to);
+                }
                 (spec.start_position, spec.start_time) = match settings.start_position {
                     StartPosition::Earliest => (Some(StartAt::Earliest), None),
                     StartPosition::Latest => (Some(StartAt::Latest), None),

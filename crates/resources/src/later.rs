@@ -27,12 +27,11 @@ const KUBERNETES_FIELDS: [(&str, &[&str]); 2] = [
 ];
 
 /// Values by the enum's name.
-const VALUES: [(&str, &[&str]); 8] = [
+const VALUES: [(&str, &[&str]); 7] = [
     ("CleanupPolicy", &["Compact", "CompactDelete"]),
     ("Compression", &["LZ4", "None", "Zstd"]),
     ("DeliveryMode", &["AtMostOnce"]),
     ("Durability", &["Memory", "Replicated"]),
-    ("GroupMode", &["Shared"]),
     ("ListenerProtocol", &["AMQP", "Kafka", "MQTT", "STOMP"]),
     ("Ordering", &["FIFO"]),
     ("RackMode", &["Required"]),

@@ -13,6 +13,7 @@ mod check;
 mod cluster;
 mod crds;
 mod decode;
+mod delivery;
 mod documents;
 mod duration;
 mod error;
@@ -45,6 +46,7 @@ pub use cluster::{
     ListenerSettings, Replication,
 };
 pub use crds::{CRDS, VERSION_ANNOTATION, crd, crd_yaml};
+pub use delivery::{Backoff, DeadLetter};
 pub use duration::Duration;
 pub use error::LoadError;
 pub use group::{ConsumerGroup, ConsumerGroupSpec, GroupMode, KubeConsumerGroup, StartAt};
@@ -61,7 +63,7 @@ pub use pods::{
     TolerationOperator, VolumePolicy, VolumeRetention,
 };
 pub use quantity::Quantity;
-pub use queue::{Backoff, DeadLetter, DeliveryDelay, DeliveryMode, KubeQueue, Ordering, Queue, QueueSpec};
+pub use queue::{DeliveryDelay, DeliveryMode, KubeQueue, Ordering, Queue, QueueSpec};
 pub use ratio::Ratio;
 pub use status::{
     BrokerClusterStatus, BrokerState, Condition, ConsumerGroupStatus, ListenerStatus, QueueMessages,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     check::{FieldError, References},
     cluster::{BrokerCluster, ClusterSettings},
+    delivery::DeadLetter,
     group::ConsumerGroup,
     queue::Queue,
     schema::{NAME, NAMESPACE, NAMESPACE_MAX},
@@ -245,14 +246,7 @@ impl Resource {
     pub fn references(&self) -> Vec<(Kind, &str, String)> {
         match self {
             Self::BrokerCluster(_) | Self::Topic(_) => Vec::new(),
-            Self::Queue(object) => {
-                let named = object.spec.dead_letter.iter();
-                named
-                    .map(|letter| {
-                        (Kind::Queue, letter.queue_ref.name.as_str(), "spec.deadLetter.queueRef".to_owned())
-                    })
-                    .collect()
-            }
+            Self::Queue(object) => object.spec.dead_letter.iter().map(DeadLetter::reference).collect(),
             Self::ConsumerGroup(object) => {
                 let topics = object.spec.topic_refs.iter().flatten().enumerate();
                 let topics = topics
@@ -260,6 +254,7 @@ impl Resource {
                 let queue = object.spec.queue_ref.iter();
                 topics
                     .chain(queue.map(|queue| (Kind::Queue, queue.name.as_str(), "spec.queueRef".to_owned())))
+                    .chain(object.spec.dead_letter.iter().map(DeadLetter::reference))
                     .collect()
             }
         }

@@ -1,21 +1,18 @@
 //! Queues.
 
 use kube::{CustomResource, KubeSchema};
-use pondage_model::{
-    Name, limits,
-    settings::{self, QueueSettings},
-};
+use pondage_model::{Name, limits, settings::QueueSettings};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     check::{Checks, FieldError, References},
+    delivery::{Backoff, DEAD_LETTER_FIELD, DeadLetter, DeliverySpec},
     duration::Duration,
     error::shown,
-    object::{ClusterReference, DeletionPolicy, Durability, Kind, Object, Placement, Reference},
+    object::{ClusterReference, DeletionPolicy, Durability, Kind, Object, Placement},
     pods::AdoptionPolicy,
     quantity::Quantity,
-    ratio::Ratio,
     rules,
     schema::NAME,
     status::QueueStatus,
@@ -172,14 +169,6 @@ pub enum DeliveryMode {
     AtLeastOnce,
 }
 
-/// Where messages go that failed.
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct DeadLetter {
-    /// The queue.
-    pub queue_ref: Reference,
-}
-
 /// How long messages are held back.
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -188,26 +177,6 @@ pub struct DeliveryDelay {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default: Option<Duration>,
     /// The longest that a message may name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max: Option<Duration>,
-}
-
-/// How long a failed message waits before its next attempt: `schedule`, or a wait that grows (`initial`, `multiplier`,
-/// `max`).
-#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Backoff {
-    /// The wait after the first, second, … failure; the last one repeats. Empty: at once.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = limits::BACKOFF_STEPS_MAX))]
-    pub schedule: Option<Vec<Duration>>,
-    /// The wait after the first failure.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub initial: Option<Duration>,
-    /// Growth per failure; 2 if left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub multiplier: Option<Ratio>,
-    /// The longest wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max: Option<Duration>,
 }
@@ -230,24 +199,28 @@ impl Object<QueueSpec> {
             ["spec.replicas", "spec.minInSyncReplicas"],
             [spec.replicas, spec.min_in_sync_replicas],
         );
-        let max_deliveries = checks
-            .number("spec.maxDeliveries", spec.max_deliveries, 0..=i64::from(i32::MAX))
-            .unwrap_or(defaults.max_deliveries);
-        let dead_letter = self.dead_letter(&mut checks, name.as_ref(), max_deliveries, references);
+        let delivery = DeliverySpec {
+            ack_timeout: spec.ack_timeout,
+            max_deliveries: spec.max_deliveries,
+            backoff: spec.backoff.as_ref(),
+            dead_letter: spec.dead_letter.as_ref(),
+        };
+        let delivery = delivery.settings(&mut checks, &self.metadata, references);
+        if let (Some(dead_letter), Some(target)) = (&spec.dead_letter, &delivery.dead_letter)
+            && Some(target) == name.as_ref()
+        {
+            let given = shown(&dead_letter.queue_ref.name);
+            let text = format!("{given} is this queue itself; name another queue");
+            checks.wrong(&format!("{DEAD_LETTER_FIELD}.name"), text);
+        }
         let (delivery_delay_millis, delivery_delay_millis_max) = self.delivery_delay(&mut checks, &defaults);
         let settings = QueueSettings {
             replicas,
             min_in_sync_replicas,
-            ack_timeout_millis: checks
-                .duration(
-                    "spec.ackTimeout",
-                    spec.ack_timeout,
-                    limits::LEASE_MILLIS_MIN..=limits::DURATION_MILLIS_MAX,
-                )
-                .unwrap_or(defaults.ack_timeout_millis),
-            max_deliveries,
-            backoff: spec.backoff.as_ref().map_or(defaults.backoff, |backoff| backoff.settings(&mut checks)),
-            dead_letter,
+            ack_timeout_millis: delivery.ack_timeout_millis,
+            max_deliveries: delivery.max_deliveries,
+            backoff: delivery.backoff,
+            dead_letter: delivery.dead_letter,
             message_ttl_millis: checks.duration(
                 "spec.messageTTL",
                 spec.message_ttl,
@@ -263,31 +236,6 @@ impl Object<QueueSpec> {
             deletion_policy: spec.deletion_policy.map_or(defaults.deletion_policy, Into::into),
         };
         checks.finish(name.map(|name| (name, settings)))
-    }
-
-    fn dead_letter(
-        &self,
-        checks: &mut Checks,
-        name: Option<&Name>,
-        max_deliveries: u32,
-        references: &References,
-    ) -> Option<Name> {
-        const FIELD: &str = "spec.deadLetter.queueRef";
-        let dead_letter = self.spec.dead_letter.as_ref()?;
-        if max_deliveries == 0 {
-            checks.wrong(
-                "spec.deadLetter",
-                "needs maxDeliveries above 0: with 0 no message ever fails for good",
-            );
-        }
-        let target =
-            checks.reference(FIELD, Kind::Queue, &self.metadata, &dead_letter.queue_ref, references)?;
-        if Some(&target) == name {
-            let text =
-                format!("{} is this queue itself; name another queue", shown(&dead_letter.queue_ref.name));
-            checks.wrong(&format!("{FIELD}.name"), text);
-        }
-        Some(target)
     }
 
     fn delivery_delay(&self, checks: &mut Checks, defaults: &QueueSettings) -> (u64, u64) {
@@ -318,10 +266,7 @@ impl Object<QueueSpec> {
             ack_timeout: Some(Duration::from_millis(settings.ack_timeout_millis)),
             max_deliveries: Some(settings.max_deliveries.into()),
             backoff: Some(Backoff::from(&settings.backoff)),
-            dead_letter: settings
-                .dead_letter
-                .as_ref()
-                .map(|queue| DeadLetter { queue_ref: Reference { name: queue.to_string() } }),
+            dead_letter: settings.dead_letter.as_ref().map(DeadLetter::to),
             message_ttl: settings.message_ttl_millis.map(Duration::from_millis),
             delivery_delay: Some(DeliveryDelay {
                 default: Some(Duration::from_millis(settings.delivery_delay_millis)),
@@ -336,81 +281,5 @@ impl Object<QueueSpec> {
             ..QueueSpec::default()
         };
         Self::new(Kind::Queue, name, spec)
-    }
-}
-
-impl Backoff {
-    fn settings(&self, checks: &mut Checks) -> settings::Backoff {
-        match &self.schedule {
-            Some(steps) => {
-                for (field, given) in [
-                    ("spec.backoff.initial", self.initial.is_some()),
-                    ("spec.backoff.multiplier", self.multiplier.is_some()),
-                    ("spec.backoff.max", self.max.is_some()),
-                ] {
-                    if given {
-                        checks.wrong(field, "can't stand beside schedule, which lists every wait");
-                    }
-                }
-                scheduled(checks, steps)
-            }
-            None => self.growing(checks),
-        }
-    }
-
-    fn growing(&self, checks: &mut Checks) -> settings::Backoff {
-        for (field, given) in
-            [("spec.backoff.initial", self.initial.is_some()), ("spec.backoff.max", self.max.is_some())]
-        {
-            if !given {
-                checks.missing(field, "is required, or a schedule");
-            }
-        }
-        let [initial, max] = [self.initial, self.max].map(Option::unwrap_or_default);
-        let multiplier = self.multiplier.unwrap_or(Ratio::from_percent(200));
-        checks.duration("spec.backoff.initial", self.initial, BACKOFF_ALLOWED);
-        checks.duration("spec.backoff.max", self.max, BACKOFF_ALLOWED);
-        if self.max.is_some() && max < initial {
-            checks.wrong("spec.backoff.max", format!("{max} is less than initial, which is {initial}"));
-        }
-        if !(100..=100_000).contains(&multiplier.percent()) {
-            checks.wrong("spec.backoff.multiplier", format!("{multiplier} is outside of 1 to 1000"));
-        }
-        settings::Backoff::Exponential {
-            initial_millis: initial.millis(),
-            multiplier_percent: multiplier.percent(),
-            max_millis: max.millis(),
-        }
-    }
-}
-
-const BACKOFF_ALLOWED: std::ops::RangeInclusive<u64> = 0..=limits::DURATION_MILLIS_MAX;
-
-fn scheduled(checks: &mut Checks, steps: &[Duration]) -> settings::Backoff {
-    if steps.len() > limits::BACKOFF_STEPS_MAX {
-        let (count, max) = (steps.len(), limits::BACKOFF_STEPS_MAX);
-        checks.wrong("spec.backoff.schedule", format!("has {count} steps; at most {max} are allowed"));
-    }
-    let mut step = |(at, step): (usize, &Duration)| {
-        checks.duration(&format!("spec.backoff.schedule[{at}]"), Some(*step), BACKOFF_ALLOWED).unwrap_or(0)
-    };
-    let steps = steps.iter().take(limits::BACKOFF_STEPS_MAX).enumerate().map(&mut step).collect();
-    settings::Backoff::Schedule(steps)
-}
-
-impl From<&settings::Backoff> for Backoff {
-    fn from(backoff: &settings::Backoff) -> Self {
-        match backoff {
-            settings::Backoff::Schedule(steps) => {
-                let steps = steps.iter().copied().map(Duration::from_millis).collect();
-                Self { schedule: Some(steps), ..Self::default() }
-            }
-            settings::Backoff::Exponential { initial_millis, multiplier_percent, max_millis } => Self {
-                schedule: None,
-                initial: Some(Duration::from_millis(*initial_millis)),
-                multiplier: Some(Ratio::from_percent(*multiplier_percent)),
-                max: Some(Duration::from_millis(*max_millis)),
-            },
-        }
     }
 }

@@ -161,6 +161,13 @@ pub(crate) fn topics_only(field: &str) -> Rule {
         .field_path(format!(".{field}"))
 }
 
+/// Fields that say how a shared group delivers.
+pub(crate) fn shared_only(field: &str) -> Rule {
+    Rule::new(format!("!has(self.{field}) || (has(self.mode) && self.mode == 'Shared')"))
+        .message(format!("{field} is for shared groups: it needs mode: Shared").as_str())
+        .field_path(format!(".{field}"))
+}
+
 /// A time to start at belongs to `startPosition: Time`, and that needs one.
 pub(crate) fn start_time() -> Rule {
     Rule::new("has(self.startTime) == (has(self.startPosition) && self.startPosition == 'Time')")

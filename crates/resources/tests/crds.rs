@@ -153,6 +153,10 @@ fn what_is_right_is_taken() {
             "{topicRefs: [{name: a}], startPosition: Time, startTime: '2026-01-31T10:00:00Z'}",
         ),
         (Kind::ConsumerGroup, "{queueRef: {name: a}}"),
+        (
+            Kind::ConsumerGroup,
+            "{topicRefs: [{name: a}], mode: Shared, ackTimeout: 5s, maxDeliveries: 2, backoff: {schedule: [1s]}, deadLetter: {queueRef: {name: b}}}",
+        ),
     ] {
         assert_eq!(said(kind, spec, None), [""; 0], "{kind:?} {spec}");
         assert_eq!(said(kind, spec, Some(spec)), [""; 0], "{kind:?} {spec}, unchanged");
@@ -264,6 +268,26 @@ fn what_one_object_can_say_of_itself_is_checked() {
             Kind::ConsumerGroup,
             "{queueRef: {name: a}, mode: Ordered}",
             "spec.mode: mode is for groups with topicRefs; leave it out of one with queueRef",
+        ),
+        (
+            Kind::ConsumerGroup,
+            "{topicRefs: [{name: a}], ackTimeout: 5s}",
+            "spec.ackTimeout: ackTimeout is for shared groups: it needs mode: Shared",
+        ),
+        (
+            Kind::ConsumerGroup,
+            "{topicRefs: [{name: a}], mode: Ordered, maxDeliveries: 2}",
+            "spec.maxDeliveries: maxDeliveries is for shared groups: it needs mode: Shared",
+        ),
+        (
+            Kind::ConsumerGroup,
+            "{topicRefs: [{name: a}], mode: Shared, maxDeliveries: 0, deadLetter: {queueRef: {name: b}}}",
+            "spec.deadLetter: deadLetter needs maxDeliveries above 0: with 0 no message ever fails for good",
+        ),
+        (
+            Kind::ConsumerGroup,
+            "{topicRefs: [{name: a}], mode: Shared, backoff: {}}",
+            "spec.backoff: needs either schedule, or initial and max (and multiplier)",
         ),
         (
             Kind::ConsumerGroup,

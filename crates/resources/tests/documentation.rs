@@ -9,7 +9,7 @@ use std::{
 
 use pondage_model::{
     Name,
-    settings::{GroupSettings, GroupSource, QueueSettings, TopicSettings},
+    settings::{GroupSettings, GroupSource, QueueSettings, Sharing, TopicSettings},
 };
 use pondage_resources::{
     AllowedNamespaces, Backoff, BrokerClusterSpec, ClusterReference, ConsumerGroup, ConsumerGroupSpec,
@@ -136,6 +136,9 @@ fn the_reference_lists_the_fields_of_the_types() {
                 .chain(cluster())
                 .chain(fields::<Reference>("topicRefs"))
                 .chain(fields::<Reference>("queueRef"))
+                .chain(fields::<Backoff>("backoff"))
+                .chain(fields::<DeadLetter>("deadLetter"))
+                .chain(fields::<Reference>("deadLetter.queueRef"))
                 .collect(),
         ),
     ] {
@@ -168,20 +171,22 @@ fn the_reference_tells_the_defaults() {
     let given = ["topicRefs"];
     // Defaults of maps that are left out as a whole, and of what is no setting of the brokers.
     let within = ["listeners.protocol", "backoff.multiplier", "adoptionPolicy"];
-    for (kind, resource) in [
-        ("Topic", Resource::Topic(Topic::from_settings(&name, &TopicSettings::default()))),
-        ("Queue", Resource::Queue(Queue::from_settings(&name, &QueueSettings::default()))),
-        (
-            "ConsumerGroup",
-            Resource::ConsumerGroup(ConsumerGroup::from_settings(
-                &name,
-                &GroupSettings::of(GroupSource::Topics(vec![name.clone()])),
-            )),
-        ),
+    let group = |sharing| {
+        let reads = GroupSource::Topics(vec![name.clone()]);
+        let settings = GroupSettings { sharing, ..GroupSettings::of(reads) };
+        Resource::ConsumerGroup(ConsumerGroup::from_settings(&name, &settings))
+    };
+    for (kind, resources) in [
+        ("Topic", vec![Resource::Topic(Topic::from_settings(&name, &TopicSettings::default()))]),
+        ("Queue", vec![Resource::Queue(Queue::from_settings(&name, &QueueSettings::default()))]),
+        // Those of the fields for shared groups, and then those of a group that says nothing.
+        ("ConsumerGroup", vec![group(Some(Sharing::default())), group(None)]),
     ] {
-        let json: Value = serde_json::from_str(&to_json(&[resource])).expect("JSON");
         let mut defaults = BTreeMap::new();
-        flatten("", &json["spec"], &mut defaults);
+        for resource in resources {
+            let json: Value = serde_json::from_str(&to_json(&[resource])).expect("JSON");
+            flatten("", &json["spec"], &mut defaults);
+        }
         defaults.retain(|field, _| !given.contains(&field.as_str()));
         let told: BTreeMap<_, _> = documented(kind)
             .into_iter()

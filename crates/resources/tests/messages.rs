@@ -273,8 +273,24 @@ fn groups() {
                 "40: spec.startPosition: is for groups with topicRefs; leave it out of one with queueRef",
             ),
             (
-                "{topicRefs: [{name: t}], mode: Shared}",
-                "34: spec.mode: \"Shared\" is not served by this version yet; served: Ordered",
+                "{topicRefs: [{name: t}], mode: Broadcast}",
+                "34: spec.mode: expected one of Ordered, Shared, found \"Broadcast\"",
+            ),
+            (
+                "{queueRef: {name: q}, mode: Shared}",
+                "31: spec.mode: is for groups with topicRefs; leave it out of one with queueRef",
+            ),
+            (
+                "{topicRefs: [{name: t}], ackTimeout: 5s}",
+                "40: spec.ackTimeout: is for shared groups: it needs mode: Shared",
+            ),
+            (
+                "{topicRefs: [{name: t}], mode: Ordered, deadLetter: {queueRef: {name: q}}}",
+                "43: spec.deadLetter: is for shared groups: it needs mode: Shared",
+            ),
+            (
+                "{topicRefs: [{name: t}], mode: Shared, maxDeliveries: 0, deadLetter: {queueRef: {name: q}}}",
+                "60: spec.deadLetter: needs maxDeliveries above 0: with 0 no message ever fails for good",
             ),
             (
                 "{topicRefs: [{name: t}], startPosition: Time}",
@@ -385,7 +401,7 @@ fn metadata() {
 fn everything_is_told_at_once_with_lines_of_the_file() {
     let text = format!(
         "# A comment\n{TOPIC}  partitions: 0\n  replicas: many\n  colour: red\n---\n{QUEUE}  ackTimeout: soon\n  \
-         maxDeliveries: -1\n---\nbroken: [\n---\n# an empty one\n---\n{GROUP}  mode: Shared\n  \
+         maxDeliveries: -1\n---\nbroken: [\n---\n# an empty one\n---\n{GROUP}  mode: Broadcast\n  \
          topicRefs: none\n"
     );
     // The index of an item is not told where an item before it could not be read.
@@ -403,7 +419,7 @@ fn everything_is_told_at_once_with_lines_of_the_file() {
         "14:15: spec.ackTimeout: \"soon\" is not a duration; ",
         "15:18: spec.maxDeliveries: -1 is outside of 0 to 2147483647",
         "18:1: is not valid YAML: did not find expected node content, while parsing a flow node",
-        "25:9: spec.mode: \"Shared\" is not served by this version yet; served: Ordered",
+        "25:9: spec.mode: expected one of Ordered, Shared, found \"Broadcast\"",
         "26:14: spec.topicRefs: expected a list, found \"none\"",
     ];
     assert_eq!(messages.len(), starts.len(), "{messages:#?}");

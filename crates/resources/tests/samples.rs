@@ -3,8 +3,8 @@
 use pondage_model::{
     LogTime, Name,
     settings::{
-        Backoff, DeletionPolicy, GroupSettings, GroupSource, Placement, QueueSettings, StartPosition,
-        TopicSettings,
+        Backoff, DeletionPolicy, GroupSettings, GroupSource, Placement, QueueSettings, Sharing,
+        StartPosition, TopicSettings,
     },
 };
 use pondage_resources::{
@@ -119,7 +119,11 @@ items:
   spec:
     groupName: Board
     topicRefs: [{name: flights}, {name: elsewhere}]
-    mode: Ordered
+    mode: Shared
+    ackTimeout: 5s
+    maxDeliveries: 3
+    backoff: {schedule: [1s]}
+    deadLetter: {queueRef: {name: dead}}
     startPosition: Time
     startTime: 2026-01-31T10:00:00Z
     sessionTimeout: 45s
@@ -134,7 +138,7 @@ items:
 ";
     let all = loaded(text);
     let places: Vec<_> = all.iter().map(|one| (one.document_index, one.line)).collect();
-    assert_eq!(places, [(0, 1), (1, 26), (2, 49), (3, 56), (3, 67)]);
+    assert_eq!(places, [(0, 1), (1, 26), (2, 49), (3, 56), (3, 71)]);
     let Resource::Topic(topic) = &all[0].resource else { panic!("a topic") };
     assert_eq!(topic.metadata.namespace.as_deref(), Some("travel"));
     assert_eq!(topic.metadata.labels["team"], "air");
@@ -167,6 +171,13 @@ items:
     let dead = QueueSettings { backoff: Backoff::Schedule(vec![1_000, 5_000]), ..QueueSettings::default() };
     let group = GroupSettings {
         source: GroupSource::Topics(vec![name("Flights_2026"), name("elsewhere")]),
+        sharing: Some(Sharing {
+            ack_timeout_millis: 5_000,
+            max_deliveries: 3,
+            backoff: Backoff::Schedule(vec![1_000]),
+            // Nothing of this name in the group's namespace gives it another one.
+            dead_letter: Some(name("dead")),
+        }),
         start_position: StartPosition::Time(LogTime(1_769_853_600_000)),
         in_flight_per_consumer_max: 5,
         session_timeout_millis: 45_000,
@@ -355,13 +366,22 @@ fn groups() -> impl Strategy<Value = GroupSettings> {
         (-62_167_219_200_000_i64..=253_402_300_799_999).prop_map(|time| StartPosition::Time(LogTime(time))),
     ];
     let topics = proptest::collection::btree_set(names(), 1..5).prop_map(|names| names.into_iter().collect());
+    let sharing = (100..=LONGEST, 1_u32..=i32::MAX as u32, backoffs(), option::of(names()));
+    let sharing = sharing.prop_map(|(ack_timeout_millis, max_deliveries, backoff, dead_letter)| Sharing {
+        ack_timeout_millis,
+        max_deliveries,
+        backoff,
+        dead_letter,
+    });
+    let session = 1_000..=3_600_000_u64;
     prop_oneof![
-        (topics.prop_map(GroupSource::Topics), start, 1_000..=3_600_000_u64),
-        (names().prop_map(GroupSource::Queue), Just(StartPosition::Earliest), 1_000..=3_600_000_u64),
+        (topics.prop_map(GroupSource::Topics), option::of(sharing), start, session.clone()),
+        (names().prop_map(GroupSource::Queue), Just(None), Just(StartPosition::Earliest), session),
     ]
-    .prop_flat_map(|(source, start_position, session_timeout_millis)| {
+    .prop_flat_map(|(source, sharing, start_position, session_timeout_millis)| {
         (1_u32..=65_536).prop_map(move |in_flight_per_consumer_max| GroupSettings {
             source: source.clone(),
+            sharing: sharing.clone(),
             start_position,
             in_flight_per_consumer_max,
             session_timeout_millis,

@@ -202,7 +202,7 @@ async fn workers_of_a_group_are_known_settle_as_they_say_and_finish_what_they_be
     let mut wrong =
         client.work("readers", WorkerOptions::default(), |_| async { Verdict::Accept }).expect("begun");
     let said = wrong.ended().await.expect_err("it is on topics").to_string();
-    assert!(said.contains("group readers is on topics"), "{said}");
+    assert!(said.contains("group readers gives its members partitions"), "{said}");
     let mut wrong = client.join("packers", MemberOptions::default(), |_| async { Ok(()) }).expect("begun");
     let said = wrong.ended().await.expect_err("it is on a queue").to_string();
     assert!(said.contains("group packers is on a queue"), "{said}");

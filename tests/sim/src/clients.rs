@@ -41,6 +41,8 @@ pub(crate) const LATER: &str = "later";
 /// The queue that is purged, deleted and made again.
 pub(crate) const SCRATCH: &str = "scratch";
 pub(crate) const GROUP: &str = "audit";
+/// The shared group that reads the topic, beside the one with cursors.
+pub(crate) const SHARED: &str = "sharers";
 /// Partitions that the topic may grow to.
 pub(crate) const PARTITIONS_MAX: u32 = 4;
 
@@ -72,8 +74,11 @@ impl Clients {
             // Producer ids of clients without a session would collide with nobody: the broker never hands out these.
             all.push(Client::Publisher(Publisher::new(index, target, partition, chance)));
         }
-        for (index, target) in [WORK, WORK, WORK, LATER, DEAD, SCRATCH].into_iter().enumerate() {
-            all.push(Client::Consumer(Consumer::new(index, target, chance)));
+        let queues = [WORK, WORK, WORK, LATER, DEAD, SCRATCH].map(|queue| (queue, 0));
+        for (index, (target, partition)) in
+            queues.into_iter().chain([(SHARED, 0), (SHARED, 0), (SHARED, 1)]).enumerate()
+        {
+            all.push(Client::Consumer(Consumer::new(index, target, partition, chance)));
         }
         for partition in 0..PARTITIONS_MAX {
             all.push(Client::Reader(Reader::new(partition as usize)));
@@ -250,7 +255,7 @@ impl Client {
     }
 }
 
-/// Where the messages of a name are, if the broker knows the name yet.
+/// Where the messages of a name are, or a shared group is beside a topic's, if the broker knows the name yet.
 fn place(world: &World, target: &str, partition: usize) -> Option<(StreamId, ShardId)> {
     world.places(target).get(partition).copied()
 }

@@ -84,6 +84,10 @@ pub(crate) struct Oracle {
     shown: BTreeMap<StreamId, (Epoch, LogTime)>,
     /// The dead-letter queue's stream and its source.
     pub(crate) dead: Option<(StreamId, StreamId)>,
+    /// The shared group's stream beside each partition that has consumers of it.
+    pub(crate) shares: BTreeMap<StreamId, StreamId>,
+    /// Log time leapt: retention may have taken messages that nobody was done with.
+    leapt: bool,
     /// When messages began to move to the dead letters, in the log time of their source.
     moves: BTreeMap<At, LogTime>,
     /// Streams whose deletion was confirmed.
@@ -131,6 +135,7 @@ impl Oracle {
 
     /// Log time leapt: what was to wait need not wait any more, and sessions may be forgotten.
     pub(crate) fn forget_times(&mut self) {
+        self.leapt = true;
         for message in self.messages.values_mut() {
             message.not_before_micros = 0;
             message.fenced = false;
@@ -199,11 +204,26 @@ impl Oracle {
         found.take(50).find_map(acknowledged)
     }
 
+    /// Whether a shared group is done with a message, or its dead letters are.
+    fn is_shared_out(&self, message: &Message, at: At) -> bool {
+        let ended = |at: &At| self.places.get(at).is_some_and(|place| place.settled || place.settle_unknown);
+        let is_dead = |at: &At| self.dead.is_some_and(|(dead, _)| at.0 == dead);
+        ended(&at) || message.places.iter().any(|at| is_dead(at) && ended(at))
+    }
+
     /// Everything came to rest: nothing acknowledged may be missing (D1, Q1, Q5).
     pub(crate) fn close(&mut self, read: &BTreeMap<StreamId, Offset>) {
         let mut lost = None;
         for (id, message) in &self.messages {
             let Some((stream, offset)) = message.acknowledged else { continue };
+            if let Some(share) = self.shares.get(&stream)
+                && !self.leapt
+                && !self.is_shared_out(message, (*share, offset))
+            {
+                lost = Some(format!(
+                    "D1: message {id} at {stream:?} {offset:?} was acknowledged and is gone from {share:?}"
+                ));
+            }
             if let Some(end) = read.get(&stream) {
                 if *end <= offset {
                     lost = Some(format!(

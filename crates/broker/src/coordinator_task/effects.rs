@@ -50,7 +50,8 @@ impl<D: Disk, C: Consensus> CoordinatorTask<D, C> {
                     self.tell_shard(shard, Message::Event(ShardEvent::Leave));
                 }
             }
-            CoordinatorEffect::Ensure { id, shard, streams, complete } => {
+            CoordinatorEffect::Ensure { id, shard, mut streams, complete } => {
+                broker.find_begins(shard, &mut streams);
                 let (broker, events) = (broker.clone(), self.around.coordinator.clone());
                 self.around.runtime.spawn(async move {
                     let result = broker.ask(shard, ShardRequest::Ensure { streams, complete }).await;

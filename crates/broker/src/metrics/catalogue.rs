@@ -113,7 +113,7 @@ metrics! {
     CERTIFICATE_RELOADS: Counter "pondage_certificate_reloads_total" ["outcome"]
         "Changed certificate files that came into use, and looks at files that could not be used.";
     SCRAPE_LEFT_OUT: Gauge "pondage_scrape_left_out" ["kind"]
-        "Queues, partitions of topics, groups, their members and cursors that are led here and whose figures are left out, because there are too many of the kind.";
+        "Queues, partitions of topics, groups, their members, cursors and shares of partitions that are led here and whose figures are left out, because there are too many of the kind.";
     QUEUE_READY: Gauge "pondage_queue_ready" ["queue"] "Messages that a consumer could get now.";
     QUEUE_UNACKED: Gauge "pondage_queue_unacked" ["queue"] "Messages that consumers hold.";
     QUEUE_SCHEDULED: Gauge "pondage_queue_scheduled" ["queue"]
@@ -142,7 +142,7 @@ metrics! {
     GROUP_OFFSET: Gauge "pondage_group_offset" ["group", "topic", "partition"]
         "The next offset that the group reads.";
     GROUP_COMMITTED: Counter "pondage_group_committed_total" ["group", "topic", "partition"]
-        "Messages that the group committed.";
+        "Messages that the group committed, or settled if it is shared.";
     GROUP_MEMBERS: Gauge "pondage_group_members" ["group"] "Members of the group.";
     GROUP_MEMBER_PARTITIONS: Gauge "pondage_group_member_partitions" ["group", "member"]
         "Partitions that the member owns.";
@@ -158,7 +158,23 @@ metrics! {
     GROUP_PAUSED: Counter "pondage_group_paused_seconds_total" ["group"]
         "How long partitions waited for their next owner, all of them together, in seconds.";
     GROUP_LAG: Gauge "pondage_group_lag" ["group", "topic", "partition"]
-        "Messages not yet committed, at most.";
+        "Messages not yet committed, at most, or not settled if the group is shared.";
     GROUP_DELAY: Gauge "pondage_group_delay_seconds" ["group", "topic", "partition"]
-        "Age of the oldest message not yet committed, in seconds; 0 if there is none.";
+        "Age of the oldest message not yet committed or settled, in seconds; 0 if there is none.";
+    GROUP_UNACKED: Gauge "pondage_group_unacked" ["group", "topic", "partition"]
+        "Messages that members of a shared group hold.";
+    GROUP_SCHEDULED: Gauge "pondage_group_scheduled" ["group", "topic", "partition"]
+        "Messages that wait for their next attempt in a shared group.";
+    GROUP_MOVING: Gauge "pondage_group_moving" ["group", "topic", "partition"]
+        "Messages of a shared group on their way to the dead-letter queue.";
+    GROUP_HELD: Gauge "pondage_group_held" ["group", "topic", "partition"]
+        "Messages of a shared group that must go to a dead-letter queue that is not there.";
+    GROUP_GRANTED: Counter "pondage_group_granted_total" ["group", "topic", "partition"]
+        "Leases that a shared group gave, as far as they are logged.";
+    GROUP_DISCARDED: Counter "pondage_group_discarded_total" ["group", "topic", "partition", "cause"]
+        "Messages that a shared group is done with and neither accepted nor dead-lettered.";
+    GROUP_FAILURES: Counter "pondage_group_failures_total" ["group", "topic", "partition", "cause"]
+        "Failed attempts of a shared group after which the message comes again.";
+    GROUP_DEAD_LETTERED: Counter "pondage_group_dead_lettered_total" ["group", "topic", "partition", "reason"]
+        "Messages of a shared group that the dead-letter queue took over.";
 }

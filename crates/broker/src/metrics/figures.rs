@@ -5,7 +5,7 @@ use pondage_model::{
     entry::{DiscardCause, MoveCause, ReleaseCause},
 };
 use pondage_node::{
-    delivery::{GroupStats, HomeCounters, MembershipStats},
+    delivery::{Counters, GroupStats, HomeCounters, MembershipStats},
     shard::StreamReport,
 };
 
@@ -29,6 +29,13 @@ const fn age(metric: Metric) -> Family {
     Family { metric, samples: Samples::Age }
 }
 
+const FAILURES: &[(&str, &str)] = &[
+    ("cause=\"released\",", ""),
+    ("cause=\"expired\",", ""),
+    ("cause=\"consumer-lost\",", ""),
+    ("cause=\"rejected\",", ""),
+];
+
 /// Of a queue. Its columns are those of [`queue`].
 pub(super) const QUEUE: &[Family] = &[
     one(catalogue::QUEUE_CONSUMERS),
@@ -45,15 +52,7 @@ pub(super) const QUEUE: &[Family] = &[
         catalogue::QUEUE_DISCARDED,
         &[("cause=\"rejected\",", ""), ("cause=\"expired\",", ""), ("cause=\"purged\",", "")],
     ),
-    several(
-        catalogue::QUEUE_FAILURES,
-        &[
-            ("cause=\"released\",", ""),
-            ("cause=\"expired\",", ""),
-            ("cause=\"consumer-lost\",", ""),
-            ("cause=\"rejected\",", ""),
-        ],
-    ),
+    several(catalogue::QUEUE_FAILURES, FAILURES),
     several(
         catalogue::QUEUE_DEAD_LETTERED,
         &[("", ",reason=\"rejected\""), ("", ",reason=\"max-deliveries\""), ("", ",reason=\"expired\"")],
@@ -77,6 +76,21 @@ pub(super) const CURSOR: &[Family] = &[
     one(catalogue::GROUP_COMMITTED),
     one(catalogue::GROUP_LAG),
     age(catalogue::GROUP_DELAY),
+];
+
+/// Of a shared group in a partition, besides what every group has there. Its columns are those of [`share`].
+pub(super) const SHARE: &[Family] = &[
+    one(catalogue::GROUP_UNACKED),
+    one(catalogue::GROUP_SCHEDULED),
+    one(catalogue::GROUP_MOVING),
+    one(catalogue::GROUP_HELD),
+    one(catalogue::GROUP_GRANTED),
+    several(catalogue::GROUP_DISCARDED, &[("cause=\"rejected\",", ""), ("cause=\"trimmed\",", "")]),
+    several(catalogue::GROUP_FAILURES, FAILURES),
+    several(
+        catalogue::GROUP_DEAD_LETTERED,
+        &[("", ",reason=\"rejected\""), ("", ",reason=\"max-deliveries\"")],
+    ),
 ];
 
 /// Of a group's membership. Its columns are those of [`membership`].
@@ -105,15 +119,13 @@ pub(super) const MEMBER: &[Family] = &[one(catalogue::GROUP_MEMBER_PARTITIONS)];
 pub(super) fn queue(report: &StreamReport, consumers: u32, now: LogTime) -> Figures {
     let (stats, counters) = (&report.stats, &report.counters);
     let discarded = [DiscardCause::Rejected, DiscardCause::Expired, DiscardCause::Purged];
-    let failures =
-        [ReleaseCause::Released, ReleaseCause::Expired, ReleaseCause::ConsumerLost, ReleaseCause::Rejected];
     let dead_lettered = [MoveCause::Rejected, MoveCause::MaxDeliveries, MoveCause::Expired];
     let levels = [consumers.into(), stats.ready, stats.unacked, stats.scheduled, stats.moving, stats.held];
     let columns = levels
         .into_iter()
         .chain([counters.published, counters.granted, counters.accepted])
         .chain(discarded.map(|cause| counters.discarded(cause)))
-        .chain(failures.map(|cause| counters.released(cause)))
+        .chain(failures(counters))
         .chain(dead_lettered.map(|cause| counters.dead_lettered(cause)));
     Figures { columns: columns.collect(), oldest: oldest(stats.oldest_age_millis, now) }
 }
@@ -129,6 +141,32 @@ pub(super) fn partition(report: &StreamReport, now: LogTime) -> Figures {
 pub(super) fn cursor(group: &GroupStats, now: LogTime) -> Figures {
     let columns = [group.offset.0, group.committed, group.lag];
     Figures { columns: columns.into(), oldest: oldest(group.oldest_age_millis, now) }
+}
+
+/// A shared group in a partition, as every group is shown there.
+pub(super) fn share_cursor(report: &StreamReport, now: LogTime) -> Figures {
+    let stats = &report.stats;
+    let columns = [stats.start.0, stats.settled, stats.backlog()];
+    Figures { columns: columns.into(), oldest: oldest(stats.oldest_age_millis, now) }
+}
+
+/// A shared group in a partition: what else there is to show.
+pub(super) fn share(report: &StreamReport) -> Figures {
+    let (stats, counters) = (&report.stats, &report.counters);
+    let discarded = [DiscardCause::Rejected, DiscardCause::Trimmed];
+    let dead_lettered = [MoveCause::Rejected, MoveCause::MaxDeliveries];
+    let columns = [stats.unacked, stats.scheduled, stats.moving, stats.held, counters.granted]
+        .into_iter()
+        .chain(discarded.map(|cause| counters.discarded(cause)))
+        .chain(failures(counters))
+        .chain(dead_lettered.map(|cause| counters.dead_lettered(cause)));
+    Figures { columns: columns.collect(), oldest: None }
+}
+
+/// Failed attempts, in the order of [`FAILURES`].
+fn failures(counters: &Counters) -> [u64; 4] {
+    [ReleaseCause::Released, ReleaseCause::Expired, ReleaseCause::ConsumerLost, ReleaseCause::Rejected]
+        .map(|cause| counters.released(cause))
 }
 
 /// The members of a group.

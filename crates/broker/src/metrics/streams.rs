@@ -20,7 +20,10 @@ pub(super) struct Streams {
     shards: BTreeMap<ShardId, Known>,
     queues: Table<StreamId>,
     partitions: Table<StreamId>,
+    /// By partition and group, and by the stream of a shared group and its name.
     cursors: Table<(StreamId, Name)>,
+    /// Shared groups beside partitions.
+    shares: Table<StreamId>,
     /// Groups, by their homes.
     memberships: Table<StreamId>,
     /// By home and name.
@@ -56,6 +59,7 @@ impl Streams {
             queues: Table::new(figures::QUEUE, shown_max),
             partitions: Table::new(figures::PARTITION, shown_max),
             cursors: Table::new(figures::CURSOR, shown_max),
+            shares: Table::new(figures::SHARE, shown_max),
             memberships: Table::new(figures::MEMBERSHIP, shown_max),
             members: Table::new(figures::MEMBER, shown_max),
             instances: HashMap::new(),
@@ -69,10 +73,15 @@ impl Streams {
         self.shards.get(&shard).map(|known| known.mark)
     }
 
-    /// The stream of a shard that has one. Homes of groups are in shards that many streams share.
+    /// The stream of a shard that has one. Homes of groups are in shards that many streams share; shared groups stand
+    /// beside somebody.
     pub(super) fn only_stream(&self, shard: ShardId, answer: &StatsSince) -> Option<StreamId> {
+        let is_share = |report: &StreamReport| matches!(report.kind, StreamKind::Share { .. });
+        let shares = answer.reports.iter().filter(|report| is_share(report));
+        let shares: BTreeSet<StreamId> = shares.map(|report| report.stream).collect();
         let known = self.shards.get(&shard).into_iter().flat_map(|known| &known.streams);
-        let mut all = known.copied().chain(answer.reports.iter().map(|report| report.stream));
+        let all = known.copied().chain(answer.reports.iter().map(|report| report.stream));
+        let mut all = all.filter(|stream| !shares.contains(stream) && !self.shares.has(stream));
         let first = all.next()?;
         let is_home = |report: &StreamReport| report.kind == StreamKind::Home;
         if self.memberships.has(&first) || answer.reports.iter().any(is_home) {
@@ -125,13 +134,14 @@ impl Streams {
     }
 
     fn report(&mut self, shard: ShardId, report: &StreamReport, consumers: u32, now: LogTime) {
-        match report.kind {
+        match &report.kind {
             StreamKind::Queue => {
                 let labels = format!("queue=\"{}\"", report.name);
                 self.queues.set(report.stream, shard, &labels, figures::queue(report, consumers, now));
             }
             StreamKind::Partition => self.partition(shard, report, now),
             StreamKind::Home => self.membership(shard, report),
+            StreamKind::Share { group } => self.share(shard, report, group, now),
         }
     }
 
@@ -151,6 +161,15 @@ impl Streams {
         }
     }
 
+    fn share(&mut self, shard: ShardId, report: &StreamReport, group: &Name, now: LogTime) {
+        let StreamReport { stream, name, partition, .. } = report;
+        let labels = group_labels(group, *partition, name);
+        let cursor = figures::share_cursor(report, now);
+        self.groups.insert((shard, *stream), BTreeSet::from([group.clone()]));
+        self.cursors.set((*stream, group.clone()), shard, &labels, cursor);
+        self.shares.set(*stream, shard, &labels, figures::share(report));
+    }
+
     fn partition(&mut self, shard: ShardId, report: &StreamReport, now: LogTime) {
         let StreamReport { stream, name, partition, stats, .. } = report;
         let labels = format!("partition=\"{partition}\",topic=\"{name}\"");
@@ -165,7 +184,7 @@ impl Streams {
             self.cursors.remove(&(*stream, group.clone()), shard);
         }
         for group in &stats.groups {
-            let labels = format!("group=\"{}\",partition=\"{partition}\",topic=\"{name}\"", group.group);
+            let labels = group_labels(&group.group, *partition, name);
             self.cursors.set((*stream, group.group.clone()), shard, &labels, figures::cursor(group, now));
         }
     }
@@ -176,6 +195,7 @@ impl Streams {
         for group in self.groups.remove(&(shard, stream)).into_iter().flatten() {
             self.cursors.remove(&(stream, group), shard);
         }
+        self.shares.remove(&stream, shard);
         self.memberships.remove(&stream, shard);
         for instance in self.instances.remove(&(shard, stream)).into_iter().flatten() {
             self.members.remove(&(stream, instance), shard);
@@ -183,11 +203,12 @@ impl Streams {
     }
 
     /// What there is more than is shown, by kind.
-    pub(super) fn left_out(&self) -> [(&'static str, usize); 5] {
+    pub(super) fn left_out(&self) -> [(&'static str, usize); 6] {
         [
             ("queue", self.queues.left_out()),
             ("partition", self.partitions.left_out()),
             ("cursor", self.cursors.left_out()),
+            ("share", self.shares.left_out()),
             ("group", self.memberships.left_out()),
             ("member", self.members.left_out()),
         ]
@@ -195,25 +216,31 @@ impl Streams {
 
     /// Adds everything as text.
     pub(super) fn write(&self, out: &mut String) {
-        let Self { shards, queues, partitions, cursors, memberships, members, .. } = self;
+        let Self { shards, queues, partitions, cursors, shares, memberships, members, .. } = self;
         let now = |shard| time_of(shards, shard);
         queues.write(now, out);
         partitions.write(now, out);
         cursors.write(now, out);
+        shares.write(now, out);
         memberships.write(now, out);
         members.write(now, out);
     }
 
     /// Adds everything, compressed.
     pub(super) fn deflate(&mut self, deflater: &mut Deflater, document: &mut Document) {
-        let Self { shards, queues, partitions, cursors, memberships, members, .. } = self;
+        let Self { shards, queues, partitions, cursors, shares, memberships, members, .. } = self;
         let now = |shard| time_of(shards, shard);
         queues.deflate(now, deflater, document);
         partitions.deflate(now, deflater, document);
         cursors.deflate(now, deflater, document);
+        shares.deflate(now, deflater, document);
         memberships.deflate(now, deflater, document);
         members.deflate(now, deflater, document);
     }
+}
+
+fn group_labels(group: &Name, partition: u32, topic: &Name) -> String {
+    format!("group=\"{group}\",partition=\"{partition}\",topic=\"{topic}\"")
 }
 
 /// A label's value in the text format of Prometheus: whatever clients call themselves.

@@ -19,7 +19,7 @@ fn mark() -> Mark {
 
 /// Figures that are told apart by their place and by `seed`.
 fn report(stream: u64, seed: u64) -> StreamReport {
-    let numbers: Vec<u8> = (0..14u64).flat_map(|index| (seed * 100 + 20 + index).to_bytes()).collect();
+    let numbers: Vec<u8> = (0..15u64).flat_map(|index| (seed * 100 + 20 + index).to_bytes()).collect();
     let age = |seed: u64| (!seed.is_multiple_of(3)).then_some(seed * 1_500);
     let group = |index: u64| GroupStats {
         group: Name::new(&format!("group-{index}")).expect("valid"),
@@ -32,6 +32,7 @@ fn report(stream: u64, seed: u64) -> StreamReport {
     let kind = match stream % 8 {
         0 | 4 => StreamKind::Partition,
         5 => StreamKind::Home,
+        6 => StreamKind::Share { group: Name::new("sharers").expect("valid") },
         _ => StreamKind::Queue,
     };
     let membership = || MembershipStats {
@@ -49,6 +50,7 @@ fn report(stream: u64, seed: u64) -> StreamReport {
             paused_millis: seed * 500,
         },
     };
+    let (is_partition, is_home) = (kind == StreamKind::Partition, kind == StreamKind::Home);
     StreamReport {
         stream: StreamId(stream),
         name: Name::new(&format!("stream-{stream}")).expect("valid"),
@@ -61,14 +63,14 @@ fn report(stream: u64, seed: u64) -> StreamReport {
             moving: seed * 100 + 4,
             held: seed * 100 + 5,
             dead_lettered: 0,
-            settled: 0,
+            settled: seed * 103,
             oldest_age_millis: age(seed),
             start: Offset(seed),
             end: Offset(seed * 2),
-            groups: (0..seed % 3).filter(|_| kind == StreamKind::Partition).map(group).collect(),
-            membership: (kind == StreamKind::Home).then(|| membership().into()),
+            groups: (0..seed % 3).filter(|_| is_partition).map(group).collect(),
+            membership: is_home.then(|| membership().into()),
         },
-        counters: Counters::from_bytes(numbers.into()).expect("14 numbers"),
+        counters: Counters::from_bytes(numbers.into()).expect("15 numbers"),
     }
 }
 
@@ -109,7 +111,7 @@ fn families(text: &str) -> BTreeMap<String, Vec<String>> {
 #[test]
 fn every_figure_has_its_name() {
     let mut streams = Streams::new(10);
-    let all = BTreeMap::from([(1, report(1, 7)), (4, report(4, 5)), (5, report(5, 3))]);
+    let all = BTreeMap::from([(1, report(1, 7)), (4, report(4, 5)), (5, report(5, 3)), (6, report(6, 2))]);
     let consumers = HashMap::from([(StreamId(1), 9)]);
     streams.learn(BTreeMap::from([(ShardId(1), everything(&all, NOW))]), &consumers);
     let text = plain(&streams);
@@ -135,6 +137,21 @@ fn every_figure_has_its_name() {
         "pondage_group_committed_total{group=\"group-1\",partition=\"4\",topic=\"stream-4\"} 15",
         "pondage_group_lag{group=\"group-1\",partition=\"4\",topic=\"stream-4\"} 5",
         "pondage_group_delay_seconds{group=\"group-1\",partition=\"4\",topic=\"stream-4\"} 0",
+        "pondage_group_offset{group=\"sharers\",partition=\"6\",topic=\"stream-6\"} 2",
+        "pondage_group_committed_total{group=\"sharers\",partition=\"6\",topic=\"stream-6\"} 206",
+        "pondage_group_lag{group=\"sharers\",partition=\"6\",topic=\"stream-6\"} 1015",
+        "pondage_group_delay_seconds{group=\"sharers\",partition=\"6\",topic=\"stream-6\"} 3",
+        "pondage_group_unacked{group=\"sharers\",partition=\"6\",topic=\"stream-6\"} 202",
+        "pondage_group_scheduled{group=\"sharers\",partition=\"6\",topic=\"stream-6\"} 203",
+        "pondage_group_moving{group=\"sharers\",partition=\"6\",topic=\"stream-6\"} 204",
+        "pondage_group_held{group=\"sharers\",partition=\"6\",topic=\"stream-6\"} 205",
+        "pondage_group_granted_total{group=\"sharers\",partition=\"6\",topic=\"stream-6\"} 221",
+        "pondage_group_discarded_total{cause=\"rejected\",group=\"sharers\",partition=\"6\",topic=\"stream-6\"} 226",
+        "pondage_group_discarded_total{cause=\"trimmed\",group=\"sharers\",partition=\"6\",topic=\"stream-6\"} 229",
+        "pondage_group_failures_total{cause=\"released\",group=\"sharers\",partition=\"6\",topic=\"stream-6\"} 230",
+        "pondage_group_failures_total{cause=\"rejected\",group=\"sharers\",partition=\"6\",topic=\"stream-6\"} 234",
+        "pondage_group_dead_lettered_total{group=\"sharers\",partition=\"6\",topic=\"stream-6\",reason=\"rejected\"} 223",
+        "pondage_group_dead_lettered_total{group=\"sharers\",partition=\"6\",topic=\"stream-6\",reason=\"max-deliveries\"} 224",
         "pondage_group_assignment_epoch{group=\"stream-5\"} 53",
         "pondage_group_members{group=\"stream-5\"} 54",
         "pondage_group_owned_partitions{group=\"stream-5\"} 55",
@@ -199,15 +216,18 @@ fn beyond_the_cap_things_are_left_out_and_counted_until_there_is_room() {
     };
     assert_eq!(tell(&mut streams, &all), [60, 50, 60, 25, 60]);
     let left_out = |streams: &Streams| streams.left_out().map(|(_, count)| count);
-    assert_eq!(streams.left_out().map(|(kind, _)| kind), ["queue", "partition", "cursor", "group", "member"]);
-    assert_eq!(left_out(&streams), [65, 0, 40, 0, 15]);
+    assert_eq!(
+        streams.left_out().map(|(kind, _)| kind),
+        ["queue", "partition", "cursor", "share", "group", "member"]
+    );
+    assert_eq!(left_out(&streams), [40, 0, 65, 0, 0, 15]);
     // Those that were shown go, so that others are.
     all.retain(|id, _| *id >= 100);
-    assert_eq!(tell(&mut streams, &all), [60, 25, 50, 13, 39]);
-    assert_eq!(left_out(&streams), [2, 0, 0, 0, 0]);
+    assert_eq!(tell(&mut streams, &all), [49, 25, 60, 13, 39]);
+    assert_eq!(left_out(&streams), [0, 0, 3, 0, 0, 0]);
     all.retain(|id, _| *id >= 150);
-    assert_eq!(tell(&mut streams, &all), [32, 12, 24, 6, 18]);
-    assert_eq!(left_out(&streams), [0; 5]);
+    assert_eq!(tell(&mut streams, &all), [25, 12, 31, 6, 18]);
+    assert_eq!(left_out(&streams), [0; 6]);
     all.clear();
     assert_eq!(tell(&mut streams, &all), [0; 5]);
     assert_eq!(plain(&streams), "", "a metric without samples is not described");

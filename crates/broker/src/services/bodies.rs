@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use pondage_model::{
-    Body, Epoch, Lease, Name, Offset, Refusal,
+    Body, Epoch, Lease, Name, Offset, Refusal, StreamId,
     entry::{Granted, LeaseRange, Publish},
 };
 use pondage_node::disk::Disk;
@@ -32,13 +32,16 @@ pub(super) struct Bodies<D: Disk> {
     handle: Handle<D>,
     source: Name,
     place: Place,
+    /// The stream under which the log has the messages: the partition, if a shared group is given them.
+    stored: StreamId,
     /// The last chunk, ascending.
     chunk: Vec<Publish>,
 }
 
 impl<D: Disk> Bodies<D> {
-    pub(super) fn new(handle: Handle<D>, source: Name, place: Place) -> Self {
-        Self { handle, source, place, chunk: Vec::new() }
+    /// Of the messages that `place` is granted; the log has them under `stored`.
+    pub(super) fn new(handle: Handle<D>, source: Name, place: Place, stored: StreamId) -> Self {
+        Self { handle, source, place, stored, chunk: Vec::new() }
     }
 
     /// The batch of the first granted message, with all the runs that follow it and lie in the same batch; they
@@ -51,12 +54,22 @@ impl<D: Disk> Bodies<D> {
         epoch: Epoch,
         runs: &mut VecDeque<Granted>,
     ) -> Result<Option<Delivery>, Refusal> {
-        let Some(first) = runs.front().map(|run| run.first) else { return Ok(None) };
-        if self.find(first).is_none() {
-            let Place { shard, stream, .. } = self.place;
-            self.chunk =
-                publishes(self.handle.read_stream(shard, stream, first, CHUNK_BYTES).await?).collect();
-        }
+        let first = loop {
+            let Some(first) = runs.front().map(|run| run.first) else { return Ok(None) };
+            if self.find(first).is_some() {
+                break first;
+            }
+            let read = self.handle.read_stream(self.place.shard, self.stored, first, CHUNK_BYTES).await?;
+            self.chunk = publishes(read).collect();
+            if self.find(first).is_some() {
+                break first;
+            }
+            let Some(next) = self.kept_from(first) else {
+                return Err(Refusal::CorruptBatch { what: "a granted message is not in the log" });
+            };
+            // Retention was faster: those leases are over.
+            skip_below(next, runs);
+        };
         let publish =
             self.find(first).ok_or(Refusal::CorruptBatch { what: "a granted message is not in the log" })?;
         let leases = take_leases(epoch, publish.base_offset, end_of(publish), runs);
@@ -72,9 +85,30 @@ impl<D: Disk> Bodies<D> {
         }))
     }
 
+    /// The first message behind `first` that a topic has kept, if the messages are a topic's.
+    fn kept_from(&self, first: Offset) -> Option<Offset> {
+        let is_shared = self.stored != self.place.stream;
+        let next = self.chunk.first().map_or(Offset(u64::MAX), |publish| publish.base_offset);
+        (is_shared && next > first).then_some(next)
+    }
+
     fn find(&self, offset: Offset) -> Option<&Publish> {
         let index = self.chunk.partition_point(|publish| end_of(publish) <= offset);
         self.chunk.get(index).filter(|publish| publish.base_offset <= offset)
+    }
+}
+
+/// Drops what lies below `next` from the front, up to the first run that does not.
+fn skip_below(next: Offset, runs: &mut VecDeque<Granted>) {
+    while let Some(run) = runs.front_mut()
+        && run.first < next
+    {
+        let gone = u32::try_from(next.0 - run.first.0).unwrap_or(u32::MAX).min(run.count);
+        run.first = run.first.plus(u64::from(gone));
+        run.count -= gone;
+        if run.count == 0 {
+            runs.pop_front();
+        }
     }
 }
 
@@ -107,6 +141,21 @@ mod tests {
 
     fn run(first: u64, count: u32) -> Granted {
         Granted { first: Offset(first), count, attempt: Attempt(1), deadline: LogTime(9) }
+    }
+
+    #[test]
+    fn what_retention_took_is_skipped() {
+        for (runs, next, left) in [
+            (vec![run(10, 3)], 5, vec![run(10, 3)]),
+            (vec![run(10, 3)], 12, vec![run(12, 1)]),
+            (vec![run(10, 3), run(20, 2)], 13, vec![run(20, 2)]),
+            (vec![run(10, 3), run(20, 2)], u64::MAX, vec![]),
+            (vec![run(10, 1), run(20, 2), run(11, 1)], 15, vec![run(20, 2), run(11, 1)]),
+        ] {
+            let mut rest: VecDeque<Granted> = runs.clone().into();
+            skip_below(Offset(next), &mut rest);
+            assert_eq!(Vec::from(rest), left, "{runs:?} {next}");
+        }
     }
 
     #[test]

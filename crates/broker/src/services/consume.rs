@@ -63,7 +63,22 @@ impl<D: Disk> Services<D> {
         let first = self.first_step(inbound.next(), &out).await;
         let end = match first {
             Ok(Step::Start { source: Source::Queue { name, lease_millis }, credit }) => {
-                queue::serve(&self, inbound, &out, name, lease_millis, credit).await
+                match self.queue(&name) {
+                    Ok((_, place)) => {
+                        let lender = queue::Lender { source: name, group: None, place, stored: place.stream };
+                        queue::serve(&self, inbound, &out, lender, lease_millis, credit).await
+                    }
+                    Err(refusal) => End::Failed(refusal),
+                }
+            }
+            Ok(Step::Start { source: Source::Share { group, topic, partition, lease_millis }, credit }) => {
+                match self.share(&group, &topic, partition).await {
+                    Ok((place, stored)) => {
+                        let lender = queue::Lender { source: topic, group: Some(group), place, stored };
+                        queue::serve(&self, inbound, &out, lender, lease_millis, credit).await
+                    }
+                    Err(refusal) => End::Failed(refusal),
+                }
             }
             Ok(Step::Start {
                 source: Source::Topic { name, partitions, group, start, starts, assignment },

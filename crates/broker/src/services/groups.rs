@@ -1,13 +1,13 @@
 //! Where consumer groups stand, and moving them.
 
 use pondage_model::{
-    GroupEpoch, Name, Offset, Refusal,
+    GroupEpoch, Name, Offset, Refusal, StreamId,
     settings::{GroupSource, StartPosition},
 };
 use pondage_node::{delivery::StreamStats, disk::Disk};
 use pondage_protocol::{
     consume::StartAt,
-    groups::{GetOffsets, GroupPartition, SetOffsets},
+    groups::{GetOffsets, GroupPartition, SetOffsets, SharedLag},
     v1,
 };
 use tonic::{Response, Status, Streaming};
@@ -62,22 +62,62 @@ impl<D: Disk> v1::groups_server::Groups for Services<D> {
 }
 
 impl<D: Disk> Services<D> {
-    /// Where a group of this topic begins that was never there.
+    /// Where a group of this topic begins that was never there. Refused for a shared group: it has no cursors.
     pub(super) async fn group_start(&self, group: &Name, topic: &Name) -> Result<StartAt, Refusal> {
-        let settings = &self.handle().group(group).await?.settings;
-        let reads = match &settings.source {
-            GroupSource::Topics(topics) => topics.contains(topic),
-            GroupSource::Queue(_) => false,
+        match self.reading(group, topic).await? {
+            Reading::InOrder(start) => Ok(start),
+            Reading::Shared(_) => {
+                let what = format!(
+                    "group {group} is shared: its members settle messages one by one and own no partitions"
+                );
+                Err(Refusal::InvalidArgument { what })
+            }
+        }
+    }
+
+    /// How a group reads a topic.
+    async fn reading(&self, group: &Name, topic: &Name) -> Result<Reading, Refusal> {
+        let route = self.handle().group(group).await?;
+        let settings = &route.settings;
+        let index = match &settings.source {
+            GroupSource::Topics(topics) => topics.iter().position(|name| name == topic),
+            GroupSource::Queue(_) => None,
         };
-        if !reads {
+        let Some(index) = index else {
             let what = format!("group {group} does not read topic {topic}: add it to the group's topics");
             return Err(Refusal::InvalidArgument { what });
+        };
+        if settings.sharing.is_some() {
+            let shares = (0..).zip(route.shares.get(index).into_iter().flatten());
+            let place = |(partition, &(stream, shard))| Place { partition, shard, stream };
+            return Ok(Reading::Shared(shares.map(place).collect()));
         }
-        Ok(match settings.start_position {
+        Ok(Reading::InOrder(match settings.start_position {
             StartPosition::Earliest => StartAt::Earliest,
             StartPosition::Latest => StartAt::Latest,
             StartPosition::Time(time) => StartAt::Time(time),
-        })
+        }))
+    }
+
+    /// A shared group's stream beside a partition, and the partition's own.
+    pub(super) async fn share(
+        &self,
+        group: &Name,
+        topic: &Name,
+        partition: u32,
+    ) -> Result<(Place, StreamId), Refusal> {
+        let Reading::Shared(shares) = self.reading(group, topic).await? else {
+            let what = format!("group {group} is not shared: its members own partitions and commit");
+            return Err(Refusal::InvalidArgument { what });
+        };
+        let stored = partition_of(&*self.topic(topic)?, partition).map(|place| place.stream);
+        let share = shares.into_iter().find(|share| share.partition == partition);
+        match (share, stored) {
+            (Some(share), Ok(stored)) => Ok((share, stored)),
+            (None, Err(refusal)) => Err(refusal),
+            // One of the two is known here a moment before the other.
+            _ => Err(Refusal::Busy { what: "partitions that have just come" }),
+        }
     }
 
     /// The offset of a place in a partition that holds `progress`. An offset comes back as it is.
@@ -105,10 +145,10 @@ impl<D: Disk> Services<D> {
 
     async fn offsets(&self, request: v1::GetOffsetsRequest) -> Result<v1::GetOffsetsResponse, Refusal> {
         let GetOffsets { group, topic } = GetOffsets::try_from(request)?;
-        let start = self.group_start(&group, &topic).await?;
+        let reading = self.reading(&group, &topic).await?;
         let route = self.topic(&topic)?;
         let places: Vec<Place> = places_of(&route).collect();
-        let partitions = self.stand(&group, start, &places).await?;
+        let partitions = self.stand(&group, &reading, &places).await?;
         Ok(v1::GetOffsetsResponse {
             partitions: partitions.into_iter().map(v1::GroupPartition::from).collect(),
         })
@@ -116,7 +156,7 @@ impl<D: Disk> Services<D> {
 
     async fn move_cursors(&self, request: v1::SetOffsetsRequest) -> Result<v1::SetOffsetsResponse, Refusal> {
         let SetOffsets { group, topic, seeks, dry_run } = SetOffsets::try_from(request)?;
-        let start = self.group_start(&group, &topic).await?;
+        let reading = self.reading(&group, &topic).await?;
         let route = self.topic(&topic)?;
         let mut places = Vec::with_capacity(seeks.len());
         for (partition, _) in &seeks {
@@ -125,7 +165,7 @@ impl<D: Disk> Services<D> {
         let mut moves = Vec::with_capacity(seeks.len());
         // Everything is checked before anything moves.
         for (stands, (place, (_, to))) in
-            self.stand(&group, start, &places).await?.into_iter().zip(places.iter().zip(seeks))
+            self.stand(&group, &reading, &places).await?.into_iter().zip(places.iter().zip(seeks))
         {
             let (start, end) = (stands.start, stands.end);
             let offset = self.resolve(*place, to, Progress { start, end }).await?;
@@ -139,14 +179,22 @@ impl<D: Disk> Services<D> {
                 committed: Some(offset),
                 lag: stands.end.0 - offset.0,
                 delay_millis: 0,
+                shared: stands
+                    .shared
+                    .map(|shared| SharedLag { dead_lettered: shared.dead_lettered, ..SharedLag::default() }),
                 ..stands
             });
             return Ok(v1::SetOffsetsResponse { partitions: moved.map(v1::GroupPartition::from).collect() });
         }
         for (place, stands, offset) in moves {
-            self.seek(place, &group, stands.committed.is_some(), offset).await?;
+            match reading.share_of(place) {
+                Some(Place { shard, stream, .. }) => {
+                    self.handle().ask_leader(RemoteRequest::Restart { shard, stream, start: offset }).await?;
+                }
+                None => self.seek(place, &group, stands.committed.is_some(), offset).await?,
+            }
         }
-        let partitions = self.stand(&group, start, &places).await?;
+        let partitions = self.stand(&group, &reading, &places).await?;
         Ok(v1::SetOffsetsResponse {
             partitions: partitions.into_iter().map(v1::GroupPartition::from).collect(),
         })
@@ -172,14 +220,26 @@ impl<D: Disk> Services<D> {
     async fn stand(
         &self,
         group: &Name,
-        start: StartAt,
+        reading: &Reading,
         places: &[Place],
     ) -> Result<Vec<GroupPartition>, Refusal> {
-        let figures = self.figures(places).await;
+        let shares = places.iter().filter_map(|place| reading.share_of(*place));
+        let asked: Vec<Place> = places.iter().copied().chain(shares).collect();
+        let figures = self.figures(&asked).await;
+        let stats = |stream: StreamId| {
+            figures.get(&stream).map(|found| &found.stats).ok_or(Refusal::Busy { what: "shards that start" })
+        };
         let mut stands = Vec::with_capacity(places.len());
         for place in places {
-            let found = figures.get(&place.stream).ok_or(Refusal::Busy { what: "shards that start" })?;
-            stands.push(self.stand_in(group, start, *place, &found.stats).await?);
+            let of_partition = stats(place.stream)?;
+            stands.push(match reading {
+                Reading::InOrder(start) => self.stand_in(group, *start, *place, of_partition).await?,
+                Reading::Shared(_) => {
+                    let share = reading.share_of(*place);
+                    let share = share.ok_or(Refusal::Busy { what: "partitions that have just come" })?;
+                    stand_shared(*place, of_partition, stats(share.stream)?)
+                }
+            });
         }
         Ok(stands)
     }
@@ -203,6 +263,7 @@ impl<D: Disk> Services<D> {
                 lag: known.lag,
                 delay_millis: known.oldest_age_millis.unwrap_or(0),
                 committed_messages: known.committed,
+                shared: None,
             },
             None => {
                 let first = self.resolve(place, group_start, Progress { start, end }).await?;
@@ -217,8 +278,45 @@ impl<D: Disk> Services<D> {
                     lag,
                     delay_millis: oldest.unwrap_or(0),
                     committed_messages: 0,
+                    shared: None,
                 }
             }
         })
+    }
+}
+
+/// How a group reads a topic.
+enum Reading {
+    /// Each partition in order, beginning here.
+    InOrder(StartAt),
+    /// Message by message: its streams beside the partitions.
+    Shared(Vec<Place>),
+}
+
+impl Reading {
+    /// A shared group's stream beside a partition.
+    fn share_of(&self, partition: Place) -> Option<Place> {
+        let Self::Shared(shares) = self else { return None };
+        shares.iter().copied().find(|share| share.partition == partition.partition)
+    }
+}
+
+/// How a shared group stands in a partition.
+fn stand_shared(place: Place, partition: &StreamStats, share: &StreamStats) -> GroupPartition {
+    GroupPartition {
+        partition: place.partition,
+        committed: Some(share.start),
+        epoch: GroupEpoch::ZERO,
+        start: partition.start,
+        end: partition.end,
+        lag: share.backlog(),
+        delay_millis: share.oldest_age_millis.unwrap_or(0),
+        committed_messages: share.settled,
+        shared: Some(SharedLag {
+            unacked: share.unacked,
+            scheduled: share.scheduled,
+            dead_lettering: share.moving + share.held,
+            dead_lettered: share.dead_lettered,
+        }),
     }
 }

@@ -10,6 +10,7 @@ use pondage_model::{
     settings::GroupSource,
 };
 use pondage_node::{
+    coordinator::GroupRoute,
     delivery::{ConsumerId, Held, MemberReport, MembershipReport, Notice, Request},
     disk::Disk,
 };
@@ -17,7 +18,7 @@ use pondage_protocol::{
     members::{JoinStep, JoinSteps, Member, Membership, OwnedPartition},
     v1::{self, join_response},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::MissedTickBehavior};
 use tonic::Streaming;
 
 use super::{Services, edge::refusal_of, outbound::Outbound, partition_of, session::End};
@@ -25,6 +26,8 @@ use crate::remote::{RemoteAnswer, RemoteRequest};
 
 /// How long a partition that a member owns may take to be known here by its name.
 const NAME_PAUSE: Duration = Duration::from_millis(50);
+/// How often a member is told of a group that was changed.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long somebody who asks for members waits for all names.
 const NAMES_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -181,6 +184,9 @@ impl<D: Disk> Session<'_, D> {
         let stopping = self.services.0.stopping.clone();
         // A new topic's name may be known here a little later than its partitions are shared out.
         let mut untold = false;
+        let mut route = self.services.handle().known_group(&self.group);
+        let mut look = tokio::time::interval(LOOK_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let step = tokio::select! {
                 biased;
@@ -192,6 +198,15 @@ impl<D: Disk> Session<'_, D> {
                     Err(_) => return self.services.handle().not_leader(self.shard).into(),
                 },
                 () = tokio::time::sleep(NAME_PAUSE), if untold => Ok(None),
+                _ = look.tick() => {
+                    // Its settings, and what a shared group reads, change without its members.
+                    let now = self.services.handle().known_group(&self.group);
+                    if now == route {
+                        continue;
+                    }
+                    route = now;
+                    Ok(None)
+                }
                 step = inbound.next() => step.map(Some),
             };
             let done = match step {
@@ -228,9 +243,9 @@ impl<D: Disk> Session<'_, D> {
                 return Ok(false);
             };
             let settings = &group.settings;
-            let queue = match &settings.source {
-                GroupSource::Queue(queue) => queue.to_string(),
-                GroupSource::Topics(_) => String::new(),
+            let (queue, topics) = match &settings.source {
+                GroupSource::Queue(queue) => (queue.to_string(), Vec::new()),
+                GroupSource::Topics(topics) => (String::new(), shared_topics(topics, &group)),
             };
             let assignment = v1::Assignment {
                 epoch: notice.epoch.0,
@@ -238,6 +253,7 @@ impl<D: Disk> Session<'_, D> {
                 session_timeout_millis: settings.session_timeout_millis,
                 queue,
                 in_flight_per_consumer_max: settings.in_flight_per_consumer_max,
+                topics,
             };
             let step = join_response::Step::Assignment(assignment);
             self.out.send(response(step)).await?;
@@ -268,6 +284,14 @@ impl<D: Disk> Session<'_, D> {
             _ => Refusal::NotFound { kind: "consumer group", name: self.group.to_string() },
         }
     }
+}
+
+/// What the members of a shared group consume.
+fn shared_topics(topics: &[Name], group: &GroupRoute) -> Vec<v1::SharedTopic> {
+    let shared = topics.iter().zip(&group.shares);
+    shared
+        .map(|(topic, shares)| v1::SharedTopic { topic: topic.to_string(), partitions: shares.len() as u32 })
+        .collect()
 }
 
 fn response(step: join_response::Step) -> v1::JoinResponse {

@@ -142,7 +142,7 @@ impl<D: Disk> Services<D> {
     ) {
         let Grants { epoch, runs: all, .. } = granted;
         let mut left: VecDeque<_> = all.iter().copied().collect();
-        let mut bodies = Bodies::new(self.handle().clone(), receive.queue, place);
+        let mut bodies = Bodies::new(self.handle().clone(), receive.queue, place, place.stream);
         let mut deliveries: Vec<v1::Delivery> = Vec::new();
         let mut bytes = 0;
         let result = loop {

@@ -8,7 +8,6 @@ use pondage_model::{
     limits,
 };
 use pondage_node::{
-    coordinator::ResourceSettings,
     delivery::{Reply, Request, Settled as Ended, Verdict as Told},
     disk::Disk,
 };
@@ -82,8 +81,7 @@ impl<D: Disk> Services<D> {
         let mut parts = Vec::with_capacity(groups.len());
         for Group { shard, stream, verdict, items } in groups {
             let verdict = self.told(stream, verdict);
-            let route = self.handle().route_of(stream);
-            let known = route.is_some_and(|route| route.partitions.contains(&(stream, shard)));
+            let known = self.handle().lender(stream).is_some_and(|(lives_in, _)| lives_in == shard);
             let messages = items.iter().flat_map(|(_, item)| messages_of(&item.tokens.leases)).collect();
             let answer =
                 self.handle().submit(shard, Request::Settle { stream, items: messages, verdict }).await;
@@ -99,11 +97,9 @@ impl<D: Disk> Services<D> {
             Verdict::Return => Told::Return,
             Verdict::Reject => Told::Reject,
             Verdict::Renew { lease_millis } => {
-                let own = || match self.handle().route_of(stream).map(|route| route.settings.clone()) {
-                    Some(ResourceSettings::Queue(queue)) => queue.ack_timeout_millis,
-                    // A stream that is no queue: the shard refuses it whatever the time.
-                    _ => limits::LEASE_MILLIS_MIN,
-                };
+                // A stream that gives no leases refuses it whatever the time.
+                let lender = || self.handle().lender(stream);
+                let own = || lender().map_or(limits::LEASE_MILLIS_MIN, |(_, millis)| millis);
                 Told::Renew { millis: lease_millis.unwrap_or_else(own) }
             }
         }

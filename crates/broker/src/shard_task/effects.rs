@@ -1,6 +1,6 @@
 //! What a machine says, done.
 
-use pondage_model::{Lease, Position, RawEntry, StreamId, entry::Move};
+use pondage_model::{Lease, Name, Position, RawEntry, StreamId, entry::Move};
 use pondage_node::{
     catalog::IsrChange,
     coordinator::CoordinatorEvent,
@@ -109,8 +109,8 @@ impl<D: Disk> ShardTask<D> {
                     progress.send_replace(Progress { start, end });
                 }
             }
-            ShardEffect::Forward { source, moving } => {
-                self.forward(source, moving);
+            ShardEffect::Forward { source, stored, group, moving } => {
+                self.forward(source, stored, group, moving);
             }
             ShardEffect::DropSegments(position) => {
                 self.to_drop = Some(position);
@@ -146,15 +146,19 @@ impl<D: Disk> ShardTask<D> {
     }
 
     /// Takes a dead letter to its queue, beside this task.
-    fn forward(&self, source: StreamId, moving: Move) {
+    fn forward(&self, source: StreamId, stored: StreamId, group: Option<(Name, u32)>, moving: Move) {
         let (broker, shard, events) = (self.around.broker.clone(), self.shard.id(), self.events.clone());
         tokio::spawn(async move {
-            if let Err(refusal) = broker.forward(shard, source, moving).await {
-                if broker.route_of(source).is_some() {
+            if let Err(refusal) = broker.forward((shard, source), stored, group.as_ref(), moving).await {
+                if broker.route_of(stored).is_some() {
                     tracing::warn!(%source, offset = moving.offset.get(), %refusal, "a dead letter waits");
                 }
                 let gone = broker.is_deleted(moving.target).await;
-                drop(events.send(Message::Event(ShardEvent::ForwardRefused { source, gone })));
+                drop(events.send(Message::Event(ShardEvent::ForwardRefused {
+                    source,
+                    seq: moving.seq,
+                    gone,
+                })));
             }
         });
     }

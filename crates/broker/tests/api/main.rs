@@ -3,6 +3,7 @@
 mod admin;
 mod cluster;
 mod consume_queue;
+mod consume_share;
 mod consume_topic;
 mod groups;
 mod harness;

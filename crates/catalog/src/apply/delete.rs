@@ -8,6 +8,7 @@ use pondage_model::{
 
 use crate::{
     command::{Deleted, Outcome},
+    index::sources,
     rows::{Action, Kind, Meta, ShardKind, StreamPlace},
     state::Catalog,
 };
@@ -30,7 +31,7 @@ impl Catalog {
 
         let places = topic.partitions.clone();
         self.topics.remove(name);
-        Ok(self.deleted(Kind::Topic, name, &places))
+        Ok(self.deleted(Kind::Topic, name, &places, &[]))
     }
 
     pub(super) fn delete_queue(
@@ -48,7 +49,7 @@ impl Catalog {
         let place = queue.place;
         self.index.forget_queue(queue);
         self.queues.remove(name);
-        Ok(self.deleted(Kind::Queue, name, &[place]))
+        Ok(self.deleted(Kind::Queue, name, &[place], &[]))
     }
 
     pub(super) fn delete_group(&mut self, name: &Name, if_uid: Option<Uuid>) -> Result<Outcome, Refusal> {
@@ -56,9 +57,14 @@ impl Catalog {
         check_uid(Kind::Group, name, &group.meta, if_uid)?;
 
         let home = group.home;
+        let shares = group.shares.concat();
         self.index.forget_group(group);
         self.groups.remove(name);
-        Ok(self.deleted(Kind::Group, name, &[home]))
+        Ok(self.deleted(Kind::Group, name, &[home], &shares))
+    }
+
+    fn reads(&self, group: &Name, name: &Name) -> bool {
+        self.groups.get(group).is_some_and(|group| sources(&group.settings.source).contains(name))
     }
 
     /// A dead-letter queue or a group's source would leave a name behind that points nowhere.
@@ -71,8 +77,10 @@ impl Catalog {
         let mut users: Vec<String> = referrers
             .take(NAMED_MAX)
             .map(|(by, user)| match by {
-                Kind::Queue => format!("queue {user} dead-letters to it"),
-                _ => format!("group {user} reads it"),
+                Kind::Group if kind == Kind::Topic || self.reads(user, name) => {
+                    format!("group {user} reads it")
+                }
+                by => format!("{} {user} dead-letters to it", by.as_str()),
             })
             .collect();
         if count > NAMED_MAX {
@@ -82,9 +90,20 @@ impl Catalog {
         Err(Refusal::Conflict { what })
     }
 
-    fn deleted(&mut self, kind: Kind, name: &Name, places: &[StreamPlace]) -> Outcome {
+    /// Closes streams, and removes the shards that were `places`' own. `guests` live in shards of others.
+    fn deleted(
+        &mut self,
+        kind: Kind,
+        name: &Name,
+        places: &[StreamPlace],
+        guests: &[StreamPlace],
+    ) -> Outcome {
         let mut streams: Vec<(StreamId, ShardId)> = Vec::new();
         let mut shards = Vec::new();
+        for guest in guests {
+            self.index.close(*guest);
+            streams.push((guest.stream, guest.shard));
+        }
         for place in places {
             self.index.close(*place);
             if place.stream.next() == self.next_stream && planted::is(Fault::ReuseStreamId) {

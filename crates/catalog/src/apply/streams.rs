@@ -32,7 +32,10 @@ impl Catalog {
         if let Some(topic) = existing {
             self.check_update(topic.settings.placement, &topic.partitions, &wish)?;
         }
-        let decisions = self.plan(&wish, settings.partitions - have)?;
+        let more = settings.partitions - have;
+        // Whoever shares the topic gets a stream beside each new partition.
+        self.check_room(more as usize * (1 + self.shared_readers(name).count()))?;
+        let decisions = self.plan(&wish, more)?;
 
         let (mut streams, mut shards) = (Vec::new(), Vec::new());
         for (partition, decision) in (have..).zip(decisions) {
@@ -58,6 +61,7 @@ impl Catalog {
         let old: Vec<ShardId> =
             topic.partitions.iter().take(have as usize).map(|place| place.shard).collect();
         self.set_minimum(&old, &wish.replication);
+        self.extend_shares(name, have as usize, &mut streams);
         Ok(self.applied(Kind::Topic, name, meta, streams, shards))
     }
 
@@ -68,7 +72,12 @@ impl Catalog {
             return Ok(Outcome::Unchanged);
         }
         validate::queue(settings)?;
-        self.check_dead_letter(name, settings)?;
+        if settings.dead_letter.as_ref() == Some(name) {
+            return Err(Refusal::InvalidArgument {
+                what: "deadLetter: a queue can't be its own dead-letter queue".to_owned(),
+            });
+        }
+        self.check_dead_letter(settings.dead_letter.as_ref())?;
         let wish =
             Wish::of(&StreamSettings::Queue(settings.clone()), self.brokers.len(), default_replicas(self))?;
         if let Some(queue) = existing {
@@ -84,6 +93,7 @@ impl Catalog {
             self.queues.insert(name.clone(), queue);
             return Ok(self.applied(Kind::Queue, name, meta, Vec::new(), Vec::new()));
         }
+        self.check_room(1)?;
         let decisions = self.plan(&wish, 1)?;
 
         let (mut streams, mut shards) = (Vec::new(), Vec::new());
@@ -127,11 +137,8 @@ impl Catalog {
         Err(Refusal::Conflict { what })
     }
 
-    fn check_dead_letter(&self, name: &Name, settings: &QueueSettings) -> Result<(), Refusal> {
-        match &settings.dead_letter {
-            Some(target) if target == name => Err(Refusal::InvalidArgument {
-                what: "deadLetter: a queue can't be its own dead-letter queue".to_owned(),
-            }),
+    pub(super) fn check_dead_letter(&self, target: Option<&Name>) -> Result<(), Refusal> {
+        match target {
             Some(target) if self.topics.contains_key(target) => Err(Refusal::InvalidArgument {
                 what: format!("deadLetter: {target} is a topic; dead letters go to a queue"),
             }),
@@ -159,18 +166,23 @@ impl Catalog {
         Err(Refusal::Conflict { what: what.to_owned() })
     }
 
-    /// Decides for `count` new streams, changing nothing.
-    fn plan(&self, wish: &Wish, count: u32) -> Result<Vec<Decision>, Refusal> {
+    /// Whether the cluster takes `count` more queues, partitions and partitions' shared groups.
+    pub(super) fn check_room(&self, count: usize) -> Result<(), Refusal> {
         // The homes of groups have a limit of their own.
         let streams = self.index.stream_count() - self.groups.len();
-        if streams + count as usize > limits::STREAMS_MAX {
-            return Err(Refusal::Conflict {
-                what: format!(
-                    "the cluster has {streams} queues and partitions; {count} more exceed the limit of {}",
-                    limits::STREAMS_MAX
-                ),
-            });
+        if streams + count <= limits::STREAMS_MAX {
+            return Ok(());
         }
+        let what = format!(
+            "the cluster has {streams} queues, partitions and shared groups of partitions; {count} more exceed the \
+             limit of {}",
+            limits::STREAMS_MAX
+        );
+        Err(Refusal::Conflict { what })
+    }
+
+    /// Decides for `count` new streams, changing nothing.
+    fn plan(&self, wish: &Wish, count: u32) -> Result<Vec<Decision>, Refusal> {
         let mut loads = Loads::of(self);
         (0..count).map(|_| loads.place(wish)).collect()
     }

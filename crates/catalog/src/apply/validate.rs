@@ -33,11 +33,16 @@ pub(super) fn topic(settings: &TopicSettings) -> Result<(), Refusal> {
 pub(super) fn queue(settings: &QueueSettings) -> Result<(), Refusal> {
     message_size(settings.message_bytes_max)?;
     in_flight(settings.in_flight_per_consumer_max)?;
-    require(settings.ack_timeout_millis > 0, || "ackTimeout: must be more than 0".to_owned())?;
+    delivery(settings.ack_timeout_millis, &settings.backoff)?;
     require(settings.message_ttl_millis != Some(0), || "messageTTL: must be more than 0".to_owned())?;
     let (delay, max) = (settings.delivery_delay_millis, settings.delivery_delay_millis_max);
-    require(delay <= max, || format!("deliveryDelay: {delay} ms is more than maxDeliveryDelay, {max} ms"))?;
-    match &settings.backoff {
+    require(delay <= max, || format!("deliveryDelay: {delay} ms is more than maxDeliveryDelay, {max} ms"))
+}
+
+/// How messages are delivered under leases.
+fn delivery(ack_timeout_millis: u64, backoff: &Backoff) -> Result<(), Refusal> {
+    require(ack_timeout_millis > 0, || "ackTimeout: must be more than 0".to_owned())?;
+    match backoff {
         Backoff::Schedule(steps) => require(steps.len() <= limits::BACKOFF_STEPS_MAX, || {
             format!("backoff: at most {} steps, not {}", limits::BACKOFF_STEPS_MAX, steps.len())
         }),
@@ -54,7 +59,13 @@ pub(super) fn group(settings: &GroupSettings) -> Result<(), Refusal> {
     require((least..=most).contains(&session), || {
         format!("sessionTimeout: {least} ms to {most} ms, not {session} ms")
     })?;
-    let GroupSource::Topics(topics) = &settings.source else { return Ok(()) };
+    if let Some(sharing) = &settings.sharing {
+        delivery(sharing.ack_timeout_millis, &sharing.backoff)?;
+    }
+    let GroupSource::Topics(topics) = &settings.source else {
+        let what = || "mode: the members of a group on a queue share its messages anyway".to_owned();
+        return require(settings.sharing.is_none(), what);
+    };
     let max = limits::TOPICS_PER_GROUP_MAX;
     require((1..=max).contains(&topics.len()), || format!("topics: 1 to {max}, not {}", topics.len()))?;
     let distinct: BTreeSet<_> = topics.iter().collect();

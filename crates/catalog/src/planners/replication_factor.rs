@@ -38,7 +38,7 @@ pub fn wanted(catalog: &Catalog, shard: &Shard) -> Wanted {
     let (replicas, minimum) = match settings {
         Some(StreamSettings::Topic(topic)) => (topic.replicas, topic.min_in_sync_replicas),
         Some(StreamSettings::Queue(queue)) => (queue.replicas, queue.min_in_sync_replicas),
-        Some(StreamSettings::Home(_)) | None => (None, None),
+        Some(StreamSettings::Home(_) | StreamSettings::Share(_)) | None => (None, None),
     };
     let replicas = replicas.map_or_else(|| default_replicas(catalog), |asked| asked as usize);
     let replicas = replicas.max(minimum.unwrap_or(1) as usize).min(limits::REPLICAS_MAX as usize);

@@ -8,7 +8,7 @@ mod queue;
 mod topic;
 
 use clap::Args;
-use pondage_client::{Client, ResourceKind, Settings, StartAt};
+use pondage_client::{Client, ResourceKind, Settings, ShareSource, StartAt};
 use pondage_model::{Name, limits, settings::GroupSource};
 use std::time::Duration;
 
@@ -25,12 +25,12 @@ use crate::{
 /// Take messages from a queue, or read a topic
 #[derive(Args, Debug)]
 #[command(after_help = "\
-A queue's message is settled once it is printed, or its command ended; a topic's group commits likewise. Ctrl-C gives
-back what is not settled. Without --limit and --until-end it goes on with messages as they come.
+A queue's message is settled once it is printed, or its command ended, and so is a message of a shared group; other
+groups of topics commit likewise. Ctrl-C gives back what is not settled. Without --limit and --until-end it goes on with messages as they come.
 
 --exec runs CMD by sh with the body on stdin and, in the environment, PONDAGE_TARGET, PONDAGE_PARTITION,
 PONDAGE_OFFSET, PONDAGE_KEY, PONDAGE_TIMESTAMP, PONDAGE_ATTEMPT, PONDAGE_TOKEN and PONDAGE_HEADER_<NAME>. Exit code 0
-accepts, any other releases; the lease is renewed while it runs. On a topic any other ends the command.
+accepts, any other releases; the lease is renewed while it runs. On a topic, without a shared group, any other ends it.
 
 Examples:
   pondage consume orders --limit 1
@@ -56,14 +56,20 @@ pub(crate) struct Consume {
     pub(crate) follow: bool,
 
     /// What becomes of printed messages [default: accept]
-    #[arg(long, value_enum, value_name = "VERDICT", conflicts_with = "exec", help_heading = "Queues")]
+    #[arg(
+        long,
+        value_enum,
+        value_name = "VERDICT",
+        conflicts_with = "exec",
+        help_heading = "Queues, shared groups"
+    )]
     pub(crate) settle: Option<Settle>,
 
-    /// How long a message may take; default: the queue's ackTimeout
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Queues")]
+    /// How long a message may take; default: the ackTimeout of the queue or shared group
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, help_heading = "Queues, shared groups")]
     pub(crate) lease: Option<Duration>,
 
-    /// Join this consumer group, which shares its partitions out to its members: begin where it stands, and commit
+    /// Join this consumer group, which shares its partitions, or its messages, out to its members: begin where it stands
     #[arg(short, long, value_name = "GROUP", add = completion::names_of(ResourceKind::Group), help_heading = "Groups")]
     pub(crate) group: Option<Name>,
 
@@ -83,7 +89,7 @@ pub(crate) struct Consume {
     #[arg(short, long, value_name = "CMD", help_heading = "Commands")]
     pub(crate) exec: Option<String>,
 
-    /// Commands that run at once; queues
+    /// Commands that run at once; queues and shared groups
     #[arg(long, value_name = "N", requires = "exec", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=limits::CREDIT_MAX as i64), help_heading = "Commands")]
     pub(crate) concurrency: u32,
@@ -113,7 +119,7 @@ impl Consume {
                     topic::consume(self, &client, target, location.partitions).await
                 } else {
                     self.check_queue(target)?;
-                    queue::consume(self, &client, target, limits::CREDIT_MAX).await
+                    queue::consume(self, &client, queue::From::Queue(target), limits::CREDIT_MAX).await
                 }
             }
             (None, None) => Err(Failure::usage("which topic or queue?")),
@@ -123,23 +129,27 @@ impl Consume {
     /// Consumes for a group, whatever that reads.
     async fn join(&self, client: &Client, group: &Name) -> Result<Exit> {
         match &self.source(client, group).await? {
-            GroupSource::Topics(topics) => {
+            (GroupSource::Topics(topics), true) => {
+                self.check_shared(group, topics)?;
+                queue::consume(self, client, queue::From::Group(group, topics), limits::CREDIT_MAX).await
+            }
+            (GroupSource::Topics(topics), false) => {
                 self.check_group(group, topics)?;
                 group::consume(self, client, group, topics).await
             }
-            GroupSource::Queue(queue) => {
+            (GroupSource::Queue(queue), _) => {
                 if self.target.as_ref().is_some_and(|target| target != queue) {
                     return Err(Failure::usage(format!("group {group} consumes queue {queue}")));
                 }
                 self.check_queue(queue)?;
                 let mut attendance = client.attend(group.as_str(), &self.member())?;
                 let share = attendance.share().await?;
-                if share.queue != *queue {
+                if share.source != ShareSource::Queue(queue.clone()) {
                     drop(attendance.leave().await);
-                    return Err(Failure::usage(format!("group {group} consumes queue {}", share.queue)));
+                    return Err(Failure::usage(format!("group {group} does not consume queue {queue}")));
                 }
                 let consumed = tokio::select! {
-                    consumed = queue::consume(self, client, queue, share.in_flight_max) => consumed,
+                    consumed = queue::consume(self, client, queue::From::Queue(queue), share.in_flight_max) => consumed,
                     // Such as when the group is deleted. What is not settled goes back.
                     ended = attendance.ended() => {
                         let ended_itself = || Failure::failed(format!("group {group} knows this consumer no more"));
@@ -153,9 +163,9 @@ impl Consume {
         }
     }
 
-    /// What a group reads. Settings are for administrators, and a consumer needs no certificate: it says what it expects,
-    /// which is compared with what the group says.
-    async fn source(&self, client: &Client, group: &Name) -> Result<GroupSource> {
+    /// What a group reads, and whether it is shared. Settings are for administrators, and a consumer needs no certificate: it
+    /// says what it expects, which is compared with what the group says.
+    async fn source(&self, client: &Client, group: &Name) -> Result<(GroupSource, bool)> {
         let resource = match client.get(ResourceKind::Group, group.as_str()).await {
             Ok(resource) => resource,
             Err(error) if error.code() == "NOT_AUTHORIZED" => {
@@ -163,22 +173,18 @@ impl Consume {
                     return Err(Failure::from(error)
                         .help(format!("name what the group reads: pondage consume TARGET --group {group}")));
                 };
-                let is_topic = client.locate(target.as_str()).await?.is_topic;
-                if is_topic {
-                    // It is refused if the group does not read it.
-                    client.get_offsets(group.as_str(), target.as_str()).await?;
+                if !client.locate(target.as_str()).await?.is_topic {
+                    return Ok((GroupSource::Queue(target.clone()), false));
                 }
-                let target = target.clone();
-                return Ok(if is_topic {
-                    GroupSource::Topics(vec![target])
-                } else {
-                    GroupSource::Queue(target)
-                });
+                // It is refused if the group does not read it.
+                let places = client.get_offsets(group.as_str(), target.as_str()).await?;
+                let is_shared = places.iter().any(|place| place.shared.is_some());
+                return Ok((GroupSource::Topics(vec![target.clone()]), is_shared));
             }
             Err(error) => return Err(error.into()),
         };
         match resource.settings {
-            Settings::Group(settings) => Ok(settings.source),
+            Settings::Group(settings) => Ok((settings.source, settings.sharing.is_some())),
             _ => Err(Failure::failed(format!("{group} is no group"))),
         }
     }

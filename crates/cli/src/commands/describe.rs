@@ -1,7 +1,7 @@
 //! `pondage describe`.
 
 use clap::{Args, ValueEnum};
-use pondage_client::ResourceKind;
+use pondage_client::{ResourceKind, Settings};
 use pondage_model::Name;
 
 use super::{print, views};
@@ -129,7 +129,12 @@ pub(crate) fn described(kind: ResourceKind, view: &View) -> Result<String> {
                 section("Members", rows::members(view.members()));
             }
             if !view.places.is_empty() {
-                section("Cursors", rows::places(&view.places, view.members()));
+                let is_shared =
+                    matches!(&resource.settings, Settings::Group(group) if group.sharing.is_some());
+                section(
+                    if is_shared { "Partitions" } else { "Cursors" },
+                    rows::places(&view.places, view.members()),
+                );
             }
         }
     }
@@ -139,7 +144,7 @@ pub(crate) fn described(kind: ResourceKind, view: &View) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pondage_client::{Resource, Settings, StreamStatus};
+    use pondage_client::{Resource, StreamStatus};
     use pondage_model::{Revision, Uuid, settings::QueueSettings};
 
     #[test]

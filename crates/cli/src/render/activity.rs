@@ -233,6 +233,7 @@ mod tests {
             lag: 4,
             delay_millis: 90,
             committed_messages: 3,
+            shared: None,
         };
         let mut view_of_group = view("g", 2, Settings::Group(group), Vec::new());
         view_of_group.places = vec![(name("t"), vec![place, place])];

@@ -174,6 +174,19 @@ struct Place {
     delay_millis: u64,
     committed_messages: u64,
     group_epoch: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shared: Option<Shared>,
+}
+
+/// What the lag of a shared group is made of, and what it gave up.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shared {
+    ready: u64,
+    unacked: u64,
+    scheduled: u64,
+    dead_lettering: u64,
+    dead_lettered: u64,
 }
 
 impl From<&GroupPartition> for Place {
@@ -187,6 +200,13 @@ impl From<&GroupPartition> for Place {
             delay_millis: place.delay_millis,
             committed_messages: place.committed_messages,
             group_epoch: place.epoch.get(),
+            shared: place.shared.map(|shared| Shared {
+                ready: shared.ready_of(place.lag),
+                unacked: shared.unacked,
+                scheduled: shared.scheduled,
+                dead_lettering: shared.dead_lettering,
+                dead_lettered: shared.dead_lettered,
+            }),
         }
     }
 }
@@ -411,6 +431,7 @@ mod tests {
             lag: 5,
             delay_millis: 70,
             committed_messages: 4,
+            shared: None,
         };
         let group = GroupSettings::of(GroupSource::Topics(vec![name("flights")]));
         vec![

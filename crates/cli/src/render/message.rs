@@ -61,11 +61,11 @@ impl<'a> Shown<'a> {
         }
     }
 
-    /// A message under a lease.
-    pub(crate) fn leased(source: &'a str, message: &'a ReceivedMessage) -> Self {
+    /// A message under a lease; `is_topic`: a shared group's.
+    pub(crate) fn leased(is_topic: bool, message: &'a ReceivedMessage) -> Self {
         Self {
-            source,
-            partition: None,
+            source: message.source.as_str(),
+            partition: is_topic.then_some(message.partition),
             offset: message.offset.get(),
             timestamp_millis: message.timestamp_millis,
             key: message.key.as_deref(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pondage_client::{Cluster, Member, ResourceKind, Settings, StreamStatus};
+use pondage_client::{Cluster, GroupPartition, Member, ResourceKind, Settings, SharedLag, StreamStatus};
 use pondage_model::{
     Name, Offset,
     settings::{DeletionPolicy, GroupSource, Placement},
@@ -139,7 +139,8 @@ fn group(view: &View) -> Vec<String> {
             if topics.len() > TOPICS_SHOWN {
                 names.push(format!("+{}", topics.len() - TOPICS_SHOWN));
             }
-            names.join(",")
+            let how = if settings.sharing.is_some() { " (shared)" } else { "" };
+            names.join(",") + how
         }
     };
     let lag = view.lag();
@@ -282,6 +283,11 @@ pub(crate) fn places(topics: &[TopicPlaces], members: &[Member]) -> String {
         let keys = member.partitions.iter().map(|owned| (owned.topic.clone(), owned.partition));
         keys.map(|key| (key, name.clone())).collect::<Vec<_>>()
     };
+    let shared = topics.iter().flat_map(|(topic, places)| places.iter().map(move |place| (topic, place)));
+    let shared: Vec<_> = shared.filter_map(|(topic, place)| Some((topic, place, place.shared?))).collect();
+    if !shared.is_empty() {
+        return shares(&shared);
+    }
     let owners: BTreeMap<(Name, u32), String> = members.iter().flat_map(owned).collect();
     let owner = |topic: &Name, partition| owners.get(&(topic.clone(), partition)).cloned();
     let columns = [
@@ -309,6 +315,41 @@ pub(crate) fn places(topics: &[TopicPlaces], members: &[Member]) -> String {
                 place.epoch.to_string(),
             ]
         })
+    });
+    table(&columns, rows.collect())
+}
+
+/// Where a shared group stands in each partition.
+fn shares(places: &[(&Name, &GroupPartition, SharedLag)]) -> String {
+    let columns = [
+        text("TOPIC"),
+        number("PARTITION"),
+        number("READY"),
+        number("UNACKED"),
+        number("SCHEDULED"),
+        number("MOVING"),
+        number("DEAD-LETTERED"),
+        number("COMMITTED"),
+        number("START"),
+        number("END"),
+        number("LAG"),
+        text("DELAY"),
+    ];
+    let rows = places.iter().map(|(topic, place, shared)| {
+        vec![
+            topic.to_string(),
+            place.partition.to_string(),
+            shared.ready_of(place.lag).to_string(),
+            shared.unacked.to_string(),
+            shared.scheduled.to_string(),
+            shared.dead_lettering.to_string(),
+            shared.dead_lettered.to_string(),
+            place.committed.map(|offset| offset.to_string()).unwrap_or_default(),
+            place.start.to_string(),
+            place.end.to_string(),
+            place.lag.to_string(),
+            if place.lag == 0 { String::new() } else { age(place.delay_millis) },
+        ]
     });
     table(&columns, rows.collect())
 }

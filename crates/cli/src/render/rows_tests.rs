@@ -85,6 +85,7 @@ fn groups_show_what_they_read_and_how_far_behind_they_are() {
         lag: 3,
         delay_millis: 5_000,
         committed_messages: 0,
+        shared: None,
     };
     let member = |id, instance: &str, is_connected, partitions: &[u32], awaited| Member {
         id: MemberId(Uuid([id; 16])),
@@ -114,6 +115,13 @@ a              0  pod-0           -      0    3    3  5s         0
 a              1  -               -      0    3    3  5s         0
 ";
     assert_eq!(places(&behind.places, behind.members()), expected);
+    let shared = SharedLag { unacked: 1, scheduled: 1, dead_lettering: 1, dead_lettered: 4 };
+    let share = GroupPartition { committed: Some(Offset(0)), shared: Some(shared), ..place };
+    let expected = "\
+TOPIC  PARTITION  READY  UNACKED  SCHEDULED  MOVING  DEAD-LETTERED  COMMITTED  START  END  LAG  DELAY
+a              0      0        1          1       1              4          0      0    3    3  5s
+";
+    assert_eq!(places(&[(names[0].clone(), vec![share])], &[]), expected);
     let shown = super::members(behind.members());
     let (one, two) = (Uuid([1; 16]), Uuid([2; 16]));
     for line in [
@@ -148,6 +156,7 @@ fn moved_cursors_show_where_they_were() {
         lag: 2,
         delay_millis: 0,
         committed_messages: 0,
+        shared: None,
     };
     let moved = vec![(Name::new("a").expect("valid"), vec![(None, place), (Some(Offset(8)), place)])];
     let expected = "\

@@ -1,59 +1,41 @@
-//! A member of a group on a queue: known to the group, which consumes the queue in its own way or by a handler.
-
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+//! A member of a group whose messages are settled one by one: known to the group, which consumes in its own way.
 
 use pondage_model::{Name, Outcome};
-use pondage_protocol::settle::Verdict;
 use tokio::{
     sync::{oneshot, watch},
-    task::{JoinHandle, JoinSet},
-    time::{sleep, timeout},
+    task::JoinHandle,
+    time::timeout,
 };
 
 use super::{
-    GroupMember, MemberError,
     finder::{Finder, hear},
     identity, other_kind,
     stream::{Heard, Identity},
 };
-use crate::{Client, ClientError, ConsumerOptions, QueueConsumer, QueueMessage};
+use crate::{Client, ClientError};
 
-/// The pause before a queue is asked for again that nobody leads.
-const OPEN_AGAIN: Duration = Duration::from_millis(200);
-
-/// What a group on a queue tells its members.
+/// What the members of a group consume together, under leases.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct QueueShare {
-    /// The queue that the group consumes.
-    pub queue: Name,
+pub enum ShareSource {
+    /// A queue.
+    Queue(Name),
+    /// Every partition of these topics, each with how many it has; the group is a shared one.
+    Topics(Vec<(Name, u32)>),
+}
+
+/// What a group on a queue, or a shared one, tells its members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupShare {
+    /// What it consumes.
+    pub source: ShareSource,
     /// Messages that one member may hold unsettled.
     pub in_flight_max: u32,
 }
 
-/// How a member of a group on a queue works.
-#[derive(Clone, Debug)]
-pub struct WorkerOptions {
-    /// What people know it by, such as its pod's name; cut to 253 bytes.
-    pub instance: String,
-    /// Messages that are handled at once.
-    pub concurrency: usize,
-    /// Messages that may be here unsettled, those that are handled among them: as many as are handled at once, unless it
-    /// says otherwise, and never more than the group allows. The leases of those that wait here run too.
-    pub prefetch: Option<u32>,
-    /// The time of a lease, in which a message is to be handled; `None` takes the queue's.
-    pub lease: Option<Duration>,
-}
-
-impl Default for WorkerOptions {
-    fn default() -> Self {
-        Self { instance: String::new(), concurrency: 64, prefetch: None, lease: None }
-    }
-}
-
-/// That a member of a group on a queue is there. Dropping it is as if the process ended.
+/// That a member of a group on a queue, or of a shared one, is there. Dropping it is as if the process ended.
 #[derive(Debug)]
 pub struct Attendance {
-    share: watch::Receiver<Option<QueueShare>>,
+    share: watch::Receiver<Option<GroupShare>>,
     leaving: Option<oneshot::Sender<()>>,
     /// None once it was said how it ended.
     task: Option<JoinHandle<Result<(), ClientError>>>,
@@ -64,7 +46,7 @@ impl Attendance {
     ///
     /// # Errors
     /// Why the group does not take this member.
-    pub async fn share(&mut self) -> Result<QueueShare, ClientError> {
+    pub async fn share(&mut self) -> Result<GroupShare, ClientError> {
         loop {
             if let Some(share) = self.share.borrow_and_update().clone() {
                 return Ok(share);
@@ -74,6 +56,11 @@ impl Attendance {
                 return self.ended().await.and_then(|()| Err(closed()));
             }
         }
+    }
+
+    /// Hears whenever the group says what it consumes.
+    pub(super) fn shares(&self) -> watch::Receiver<Option<GroupShare>> {
+        self.share.clone()
     }
 
     /// Waits until the group knows this member no more; the reason is told once.
@@ -106,7 +93,7 @@ impl Drop for Attendance {
 }
 
 impl Client {
-    /// Joins a consumer group on a queue, for who consumes the queue in its own way: the group counts and names it.
+    /// Joins a consumer group on a queue, or a shared one, for who consumes in its own way: the group counts and names it.
     ///
     /// # Errors
     /// `INVALID_NAME`. What the cluster refuses is told by [`Attendance::share`] and [`Attendance::ended`].
@@ -117,37 +104,13 @@ impl Client {
         let task = tokio::spawn(attend(self.clone(), identity, told, is_leaving));
         Ok(Attendance { share, leaving: Some(leaving), task: Some(task) })
     }
-
-    /// Joins a consumer group on a queue and handles its messages, each of which gets the verdict that the handler says.
-    /// Those whose handler panics failed, and come again after the queue's backoff. Comes back by itself when a
-    /// connection is lost or another broker leads.
-    ///
-    /// # Errors
-    /// `INVALID_NAME`. What the cluster refuses is told by [`GroupMember::ended`].
-    pub fn work<H, F>(
-        &self,
-        group: &str,
-        options: WorkerOptions,
-        handler: H,
-    ) -> Result<GroupMember, ClientError>
-    where
-        H: Fn(Arc<QueueMessage>) -> F + Send + Sync + 'static,
-        F: Future<Output = Verdict> + Send + 'static,
-    {
-        let attendance = self.attend(group, &options.instance)?;
-        let (leaving, is_leaving) = oneshot::channel();
-        let (owner, owned) = watch::channel(BTreeSet::new());
-        let worker = Worker { client: self.clone(), options, handler: Arc::new(handler), _owner: owner };
-        let task = tokio::spawn(worker.run(attendance, is_leaving));
-        Ok(GroupMember { owned, leaving: Some(leaving), task: Some(task) })
-    }
 }
 
 /// Is known to the group until it leaves or something ends it.
 async fn attend(
     client: Client,
     identity: Identity,
-    told: watch::Sender<Option<QueueShare>>,
+    told: watch::Sender<Option<GroupShare>>,
     mut leaving: oneshot::Receiver<()>,
 ) -> Result<(), ClientError> {
     let mut finder = Finder::new(client.clone());
@@ -165,7 +128,7 @@ async fn attend(
             }
             Ok((joined, Heard::Owned { .. })) => {
                 stream = joined.or(stream);
-                break Err(other_kind(&identity.group, "topics: join it"));
+                break Err(other_kind(&identity.group, "gives its members partitions to read: join it"));
             }
             Ok((_, Heard::Left)) => break Ok(()),
             Err(error) if error.retriable() => finder.lost(&mut stream, &error),
@@ -177,101 +140,4 @@ async fn attend(
         drop(timeout(client.options().request_timeout, stream.leave()).await);
     }
     end
-}
-
-struct Worker<H> {
-    client: Client,
-    options: WorkerOptions,
-    handler: Arc<H>,
-    /// Partitions are not for workers; that this is there says that the member has not ended.
-    _owner: watch::Sender<BTreeSet<(Name, u32)>>,
-}
-
-impl<H, F> Worker<H>
-where
-    H: Fn(Arc<QueueMessage>) -> F + Send + Sync + 'static,
-    F: Future<Output = Verdict> + Send + 'static,
-{
-    async fn run(
-        self,
-        mut attendance: Attendance,
-        mut leaving: oneshot::Receiver<()>,
-    ) -> Result<(), MemberError> {
-        let opened = tokio::select! {
-            biased;
-            _ = &mut leaving => Ok(None),
-            opened = self.open(&mut attendance) => opened.map(Some),
-        };
-        let end = match opened {
-            Ok(Some(consumer)) => {
-                let mut handled = JoinSet::new();
-                let end = self.consume(&consumer, &mut attendance, &mut handled, leaving).await;
-                while handled.join_next().await.is_some() {}
-                consumer.close().await;
-                end
-            }
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
-        };
-        let left = attendance.leave().await;
-        end.and(left).map_err(MemberError::from)
-    }
-
-    async fn open(&self, attendance: &mut Attendance) -> Result<QueueConsumer, ClientError> {
-        let share = attendance.share().await?;
-        let at_once = u32::try_from(self.options.concurrency).unwrap_or(u32::MAX);
-        let credit = self.options.prefetch.unwrap_or(at_once).min(share.in_flight_max);
-        let options = ConsumerOptions { credit: credit.max(1), lease: self.options.lease };
-        loop {
-            match self.client.consumer(share.queue.as_str(), options.clone()).await {
-                Err(error) if error.retriable() => sleep(OPEN_AGAIN).await,
-                opened => return opened,
-            }
-        }
-    }
-
-    /// Handles messages until it is to leave.
-    async fn consume(
-        &self,
-        consumer: &QueueConsumer,
-        attendance: &mut Attendance,
-        handled: &mut JoinSet<()>,
-        mut leaving: oneshot::Receiver<()>,
-    ) -> Result<(), ClientError> {
-        loop {
-            let has_room = handled.len() < self.options.concurrency.max(1);
-            tokio::select! {
-                biased;
-                _ = &mut leaving => return Ok(()),
-                ended = attendance.ended() => return ended,
-                Some(_) = handled.join_next() => {}
-                message = consumer.next(), if has_room => {
-                    let Some(message) = message? else { return Ok(()) };
-                    handled.spawn(handle(Arc::clone(&self.handler), Arc::new(message)));
-                }
-            }
-        }
-    }
-}
-
-/// A task that ends with whoever waits for it.
-struct Handling(JoinHandle<Verdict>);
-
-impl Drop for Handling {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Gives the message the verdict of its handler. One that does not hold needs nothing: the message comes again.
-async fn handle<H, F>(handler: Arc<H>, message: Arc<QueueMessage>)
-where
-    H: Fn(Arc<QueueMessage>) -> F + Send + Sync + 'static,
-    F: Future<Output = Verdict> + Send + 'static,
-{
-    let handled = Arc::clone(&message);
-    // Of its own, so that a panic is its alone.
-    let mut handling = Handling(tokio::spawn(async move { handler(handled).await }));
-    let verdict = (&mut handling.0).await.unwrap_or(Verdict::Release { delay_millis: None });
-    drop(message.settle(verdict).await);
 }

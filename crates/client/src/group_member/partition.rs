@@ -152,9 +152,9 @@ async fn stopped(mut stop: watch::Receiver<bool>) {
     drop(stop.wait_for(|stop| *stop).await);
 }
 
-/// Whether reading may go on with a new claim: it was fenced, retention overtook it, or it took too long. Of a topic that
-/// was deleted the group hears, and stops this.
-fn is_passing(error: &ClientError) -> bool {
+/// Whether consuming may go on at another try: its claim was fenced, retention overtook it, it took too long, or a broker
+/// does not know yet what is new. Of what was deleted the group hears, and stops this.
+pub(super) fn is_passing(error: &ClientError) -> bool {
     let codes = [Code::Fenced, Code::OutOfRange, Code::NotFound];
     error.retriable() || codes.into_iter().any(|code| error.is(code))
 }

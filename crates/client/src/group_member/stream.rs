@@ -10,7 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use v1::{groups_client::GroupsClient, join_request::Step as Request, join_response::Step as Response};
 
-use super::QueueShare;
+use super::{GroupShare, ShareSource};
 use crate::{Client, ClientError, brokers::Broker, client::OPEN_TIMEOUT, consume_stream::lost};
 
 /// Steps that wait for the connection.
@@ -39,7 +39,7 @@ pub(super) enum Heard {
         in_flight_max: u32,
     },
     /// What its group consumes.
-    Consumes(QueueShare),
+    Consumes(GroupShare),
     /// It has left.
     Left,
 }
@@ -74,19 +74,7 @@ impl JoinStream {
     pub(super) async fn next(&mut self) -> Result<Heard, ClientError> {
         while let Some(response) = self.responses.message().await? {
             match response.step {
-                Some(Response::Assignment(assignment)) if !assignment.queue.is_empty() => {
-                    return Ok(Heard::Consumes(QueueShare {
-                        queue: Name::new(&assignment.queue)?,
-                        in_flight_max: assignment.in_flight_per_consumer_max.clamp(1, limits::CREDIT_MAX),
-                    }));
-                }
-                Some(Response::Assignment(assignment)) => {
-                    let owned = assignment.partitions.into_iter().map(TryInto::try_into);
-                    return Ok(Heard::Owned {
-                        partitions: owned.collect::<Result<_, Refusal>>()?,
-                        in_flight_max: assignment.in_flight_per_consumer_max.clamp(1, limits::CREDIT_MAX),
-                    });
-                }
+                Some(Response::Assignment(assignment)) => return Ok(heard(assignment)?),
                 Some(Response::Left(_)) => return Ok(Heard::Left),
                 Some(Response::Error(error)) => return Err(Failure::from(error).into()),
                 None => {}
@@ -111,6 +99,21 @@ impl JoinStream {
             }
         }
     }
+}
+
+fn heard(assignment: v1::Assignment) -> Result<Heard, Refusal> {
+    let v1::Assignment { partitions, queue, in_flight_per_consumer_max, topics, .. } = assignment;
+    let in_flight_max = in_flight_per_consumer_max.clamp(1, limits::CREDIT_MAX);
+    let source = if !queue.is_empty() {
+        ShareSource::Queue(Name::new(&queue)?)
+    } else if !topics.is_empty() {
+        let topics = topics.into_iter().map(|shared| Ok((Name::new(&shared.topic)?, shared.partitions)));
+        ShareSource::Topics(topics.collect::<Result<_, Refusal>>()?)
+    } else {
+        let partitions = partitions.into_iter().map(TryInto::try_into);
+        return Ok(Heard::Owned { partitions: partitions.collect::<Result<_, Refusal>>()?, in_flight_max });
+    };
+    Ok(Heard::Consumes(GroupShare { source, in_flight_max }))
 }
 
 const fn request(step: Request) -> v1::JoinRequest {

@@ -80,7 +80,7 @@ impl Task {
                     }
                     Ok((joined, Heard::Consumes(_))) => {
                         stream = joined.or(stream);
-                        break Err(other_kind(&self.identity.group, "a queue: attend it, or work for it").into());
+                        break Err(other_kind(&self.identity.group, "is on a queue, or shared: attend it, or work for it").into());
                     }
                     Ok((_, Heard::Left)) => break Ok(()),
                     Err(error) if error.retriable() => self.finder.lost(&mut stream, &error),

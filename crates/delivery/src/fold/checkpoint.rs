@@ -17,8 +17,8 @@ use super::{
     stream::{Kind, Stream},
 };
 
-/// The version of the encoding. (1 was without what groups count.)
-const VERSION: u8 = 2;
+/// The version of the encoding. (1 was without what groups count, 2 without shared groups.)
+const VERSION: u8 = 3;
 
 impl ShardState {
     /// The state as pages of at most [`CHECKPOINT_PAGE_BYTES_MAX`] bytes, at least one.
@@ -72,6 +72,8 @@ impl ShardState {
             }
             state.note_moves(id);
         }
+        let shares: Vec<StreamId> = state.streams.keys().copied().collect();
+        shares.into_iter().for_each(|id| state.note_share(id));
         if input.is_empty() { Ok(state) } else { Err(Malformed("bytes left over")) }
     }
 }
@@ -128,6 +130,7 @@ impl Queue {
             expiry: Wire::take(input)?,
             last_move: Wire::take(input)?,
             ended: Wire::take(input)?,
+            base: Wire::take(input)?,
             ..Self::default()
         };
         if planted::is(Fault::ForgetDelay) {
@@ -166,6 +169,7 @@ impl Queue {
         self.expiry.put(out);
         self.last_move.put(out);
         self.ended.put(out);
+        self.base.put(out);
         (self.moves.len() as u64).put(out);
         for moved in self.moves.values() {
             moved.put(out);

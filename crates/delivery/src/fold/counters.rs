@@ -16,7 +16,7 @@ pub struct Counters {
     /// Messages accepted.
     pub accepted: u64,
     dead_lettered: [u64; 3],
-    discarded: [u64; 3],
+    discarded: [u64; 4],
     released: [u64; 5],
 }
 

@@ -24,7 +24,7 @@ wire_enum!(State { 0 => Waiting(ready_at), 1 => Leased(deadline), 2 => Moving(se
 /// A message that was granted at least once, or is moving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Message {
-    /// The current lease, or the last one that ended; the default before the first.
+    /// The current lease, or the last one that ended; before the first, the queue's base.
     pub(crate) lease: Lease,
     /// Failed attempts.
     pub(crate) failures: u32,
@@ -39,8 +39,8 @@ wire_struct!(Message { lease, failures, rejected, due, state });
 /// Where a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// Never granted, and it may be at once.
-    Fresh,
+    /// Not granted since its queue began or began again, and it may be at once; leases up to this one were given before.
+    Fresh(Lease),
     /// Never granted, due at this time.
     Scheduled(LogTime),
     /// It has a record.
@@ -52,7 +52,11 @@ pub(crate) enum Place {
 impl Place {
     /// The greatest lease that is known of the message.
     pub(crate) fn last_lease(&self) -> Lease {
-        if let Self::Touched(message) = self { message.lease } else { Lease::default() }
+        match self {
+            Self::Touched(message) => message.lease,
+            Self::Fresh(last) => *last,
+            Self::Scheduled(_) | Self::Settled => Lease::default(),
+        }
     }
 
     /// Failed attempts so far.
@@ -63,7 +67,7 @@ impl Place {
     /// When a message that is neither settled, leased nor moving may be granted; untouched ones at any time.
     pub(crate) fn ready_at(&self) -> Option<LogTime> {
         match *self {
-            Self::Fresh => Some(LogTime(i64::MIN)),
+            Self::Fresh(_) => Some(LogTime(i64::MIN)),
             Self::Scheduled(due) => Some(due),
             Self::Touched(Message { state: State::Waiting(ready_at), .. }) => Some(ready_at),
             Self::Touched(_) | Self::Settled => None,

@@ -48,6 +48,8 @@ pub struct ShardState {
     streams: BTreeMap<StreamId, Stream>,
     /// Streams with unfinished moves.
     moving: BTreeSet<StreamId>,
+    /// The shared groups that read each partition.
+    shares: BTreeMap<StreamId, BTreeSet<StreamId>>,
 }
 
 impl ShardState {
@@ -64,21 +66,19 @@ impl ShardState {
             Body::EpochStart | Body::CheckpointPage(_) | Body::Command(_) | Body::Voters(_) => Ok(()),
             Body::Open(open) => {
                 let stream = Stream::new(open.clone(), entry.log_time);
-                if self.streams.insert(id, stream).is_none() {
-                    Ok(())
-                } else {
-                    Err("the stream is open already")
-                }
+                self.open(id, stream)
             }
-            Body::Close => {
-                self.moving.remove(&id);
-                self.streams.remove(&id).map(|_| ()).ok_or("the end of a stream that is not open")
-            }
+            Body::Close => self.close(id),
             body => match self.streams.get_mut(&id) {
                 Some(stream) => {
                     let outcome = stream.apply(entry);
                     if matches!(body, Body::Move(_) | Body::Moved(_)) {
                         self.note_moves(id);
+                    }
+                    match body {
+                        Body::Publish(_) | Body::Trim(_) => self.tell_shares(entry),
+                        Body::Restart(_) => self.recall(id),
+                        _ => {}
                     }
                     outcome
                 }
@@ -86,6 +86,67 @@ impl ShardState {
             },
         };
         outcome.map_err(|what| Inconsistent { position: entry.position, stream: id, what })
+    }
+
+    fn open(&mut self, id: StreamId, mut stream: Stream) -> Result<(), &'static str> {
+        if self.streams.contains_key(&id) {
+            return Err("the stream is open already");
+        }
+        if let Some(partition) = stream.reads() {
+            let partition = self.stream(partition).filter(|found| found.topic().is_some());
+            stream.attend(partition.ok_or("a shared group without its partition")?);
+        }
+        self.streams.insert(id, stream);
+        self.note_share(id);
+        Ok(())
+    }
+
+    fn close(&mut self, id: StreamId) -> Result<(), &'static str> {
+        let stream = self.streams.remove(&id).ok_or("the end of a stream that is not open")?;
+        self.moving.remove(&id);
+        self.shares.remove(&id);
+        if let Some(partition) = stream.reads()
+            && let Some(shares) = self.shares.get_mut(&partition)
+        {
+            shares.remove(&id);
+            if shares.is_empty() {
+                self.shares.remove(&partition);
+            }
+        }
+        Ok(())
+    }
+
+    fn note_share(&mut self, id: StreamId) {
+        let partition = self.stream(id).and_then(Stream::reads);
+        if let Some(partition) = partition.filter(|partition| self.streams.contains_key(partition)) {
+            self.shares.entry(partition).or_default().insert(id);
+        }
+    }
+
+    /// What happens to a partition's messages happens to those of the shared groups that read it.
+    fn tell_shares(&mut self, entry: &Entry) {
+        let Some(shares) = self.shares.get(&entry.stream) else { return };
+        let shares: Vec<StreamId> = shares.iter().copied().collect();
+        for id in shares {
+            let Some(share) = self.streams.get_mut(&id) else { continue };
+            match &entry.body {
+                Body::Publish(publish) => share.came(publish.count, entry.log_time),
+                Body::Trim(start) => {
+                    share.went(*start, entry.log_time);
+                    self.note_moves(id);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A shared group begins to read what came before it was told of anything: it takes over what is known of that.
+    fn recall(&mut self, id: StreamId) {
+        let Some(mut share) = self.streams.remove(&id) else { return };
+        if let Some(partition) = share.reads().and_then(|partition| self.streams.get(&partition)) {
+            share.attend(partition);
+        }
+        self.streams.insert(id, share);
     }
 
     fn note_moves(&mut self, id: StreamId) {
@@ -105,6 +166,11 @@ impl ShardState {
     /// Every open stream by id.
     pub fn streams(&self) -> impl Iterator<Item = (StreamId, &Stream)> {
         self.streams.iter().map(|(id, stream)| (*id, stream))
+    }
+
+    /// The shared groups that read a partition, by id.
+    pub fn shares(&self, partition: StreamId) -> impl Iterator<Item = StreamId> + '_ {
+        self.shares.get(&partition).into_iter().flatten().copied()
     }
 
     /// The unfinished moves by source, then sequence.

@@ -8,7 +8,9 @@ use std::{collections::BTreeMap, ops::Range};
 
 use pondage_model::{
     Lease, LogTime, MoveSeq, Offset,
-    entry::{Discard, DiscardCause, Granted, LeaseRange, Move, MoveCause, ReleaseCause, Released, Timing},
+    entry::{
+        Discard, DiscardCause, Granted, LeaseRange, Move, MoveCause, ReleaseCause, Released, Restart, Timing,
+    },
     planted::{self, Fault},
 };
 
@@ -52,9 +54,16 @@ pub struct Queue {
     pub(super) moves: BTreeMap<MoveSeq, Move>,
     pub(super) last_move: MoveSeq,
     pub(super) ended: EndedLeases,
+    /// Of a shared group: no lease up to this one is any more, because the group began to read (again) after it.
+    pub(super) base: Lease,
 }
 
 impl Queue {
+    /// The last lease before a shared group began to read, or began again; the default before it ever did.
+    pub(crate) fn base(&self) -> Lease {
+        self.base
+    }
+
     pub(crate) fn fresh(&self) -> &RangeSet {
         &self.fresh
     }
@@ -115,7 +124,7 @@ impl Queue {
         if let Some(message) = self.touched.get(&offset) {
             Place::Touched(*message)
         } else if self.fresh.contains(offset) {
-            Place::Fresh
+            Place::Fresh(self.base)
         } else if let Some(due) = self.scheduled.get(offset) {
             Place::Scheduled(due)
         } else {
@@ -276,6 +285,38 @@ impl Queue {
         Ok(())
     }
 
+    /// Begins (again) at `restart.start`: everything up to `end` is as if it had just come, and nobody holds anything.
+    /// What is on its way to the dead letters goes on: it may be there already.
+    pub(super) fn restart(&mut self, restart: &Restart, end: u64) -> Result<(), &'static str> {
+        let Restart { start, last } = *restart;
+        if start.0 > end || last <= self.base {
+            return Err("a group begins inside its partition and behind every lease that it gave");
+        }
+        let Self { touched, moves, last_move, .. } = std::mem::take(self);
+        (self.moves, self.last_move, self.base) = (moves, last_move, last);
+        self.fresh.insert(start.0..end);
+        for (offset, message) in touched {
+            if let State::Moving(_) = message.state {
+                self.fresh.remove(offset..offset + 1);
+                self.put(offset, message);
+            }
+        }
+        Ok(())
+    }
+
+    /// Settles everything below `start`, whatever its state: it is not there any more.
+    pub(super) fn trim(&mut self, start: u64, counters: &mut Counters) {
+        let touched: Vec<u64> = self.touched.range(..start).map(|(&offset, _)| offset).collect();
+        let untouched: u64 = self.fresh.iter_within(0..start).map(|run| run.end - run.start).sum();
+        counters.count_discard(DiscardCause::Trimmed, untouched + touched.len() as u64);
+        self.fresh.remove(0..start);
+        for offset in touched {
+            if let State::Moving(seq) = self.lift(offset).state {
+                self.moves.remove(&seq);
+            }
+        }
+    }
+
     /// Settles a run of messages that are neither settled, leased nor moving, in steps of runs.
     fn drop_idle(&mut self, range: Range<u64>) -> Result<(), &'static str> {
         let fresh: u64 = self.fresh.iter_within(range.clone()).map(|run| run.end - run.start).sum();
@@ -372,7 +413,7 @@ impl Queue {
         self.fresh.remove(one.clone());
         self.scheduled.remove(one);
         let state = State::Waiting(LogTime::default());
-        Message { lease: Lease::default(), failures: 0, rejected: false, due, state }
+        Message { lease: self.base, failures: 0, rejected: false, due, state }
     }
 
     pub(super) fn put(&mut self, offset: u64, message: Message) {

@@ -1,19 +1,26 @@
-//! One stream of a shard: a queue or a partition of a topic.
+//! One stream of a shard: a queue, a partition of a topic, or what stands beside one: a shared group, a group's home.
 
 use std::collections::BTreeMap;
 
 use pondage_model::{
-    Body, Entry, LogTime, MoveSeq, Offset, StreamId,
+    Body, Entry, Lease, LogTime, MoveSeq, Offset, StreamId,
     entry::{Open, Publish},
     settings::StreamSettings,
 };
 
-use super::{ages::Ages, counters::Counters, home::Home, producers::Producers, queue::Queue, topic::Topic};
+use super::{
+    ages::Ages,
+    counters::Counters,
+    home::Home,
+    producers::Producers,
+    queue::{Queue, offsets},
+    topic::Topic,
+};
 
 /// What a stream is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Competing consumers with leases.
+    /// Competing consumers with leases: of a queue, or of a shared group in one partition.
     Queue(Box<Queue>),
     /// A log with cursors.
     Topic(Topic),
@@ -41,7 +48,7 @@ pub struct Stream {
 impl Stream {
     pub(super) fn new(open: Open, opened_at: LogTime) -> Self {
         let kind = match open.settings {
-            StreamSettings::Queue(_) => {
+            StreamSettings::Queue(_) | StreamSettings::Share(_) => {
                 let mut queue = Box::<Queue>::default();
                 queue.advance(opened_at);
                 Kind::Queue(queue)
@@ -90,7 +97,7 @@ impl Stream {
         self.start()
     }
 
-    /// Queue, topic or home.
+    /// Queue (a shared group's messages too), topic or home.
     #[must_use]
     pub fn kind(&self) -> &Kind {
         &self.kind
@@ -114,10 +121,22 @@ impl Stream {
         self.moved_in.get(&source).map(|&(seq, _)| seq)
     }
 
-    /// The messages, if it is a queue.
+    /// The messages under leases, if it is a queue or a shared group.
     #[must_use]
     pub fn queue(&self) -> Option<&Queue> {
         if let Kind::Queue(queue) = &self.kind { Some(queue) } else { None }
+    }
+
+    /// The partition whose messages these are, if it is a shared group.
+    #[must_use]
+    pub fn reads(&self) -> Option<StreamId> {
+        self.open.settings.reads()
+    }
+
+    /// Whether it is a shared group that has not begun to read: nothing is delivered before.
+    #[must_use]
+    pub fn is_to_begin(&self) -> bool {
+        self.reads().is_some() && self.queue().is_some_and(|queue| queue.base() == Lease::default())
     }
 
     /// The cursors, if it is a topic's partition.
@@ -154,7 +173,13 @@ impl Stream {
             Body::Publish(publish) => self.publish(publish, time)?,
             Body::ForgetProducers(ids) => ids.iter().for_each(|producer| self.producers.forget(*producer)),
             body => match &mut self.kind {
-                Kind::Queue(queue) => apply_to_queue(queue, entry, body, &mut self.counters)?,
+                Kind::Queue(queue) => match body {
+                    Body::Restart(restart) if self.open.settings.reads().is_some() => {
+                        queue.restart(restart, self.end.0)?;
+                        queue.advance(self.clock);
+                    }
+                    body => apply_to_queue(queue, entry, body, &mut self.counters)?,
+                },
                 Kind::Topic(topic) => apply_to_topic(topic, body, self.end)?,
                 Kind::Home(home) => match body {
                     Body::Membership(membership) => {
@@ -175,6 +200,9 @@ impl Stream {
         if std::mem::discriminant(settings) != std::mem::discriminant(&self.open.settings) {
             return Err("settings of another kind than the stream's");
         }
+        if settings.reads() != self.open.settings.reads() {
+            return Err("a shared group reads the same partition for life");
+        }
         self.open.settings = settings.clone();
         Ok(())
     }
@@ -183,7 +211,7 @@ impl Stream {
         if publish.base_offset != self.end || publish.count == 0 {
             return Err("a publish continues its stream and has messages");
         }
-        if let Kind::Home(_) = self.kind {
+        if matches!(self.kind, Kind::Home(_)) || self.reads().is_some() {
             return Err("messages for a group");
         }
         if let Kind::Queue(queue) = &mut self.kind {
@@ -199,6 +227,39 @@ impl Stream {
         self.end = self.end.plus(publish.count.into());
         self.counters.published += u64::from(publish.count);
         Ok(())
+    }
+
+    /// A shared group is opened in `partition`, or begins to read there: what is known of its messages is known here.
+    pub(super) fn attend(&mut self, partition: &Self) {
+        self.end = partition.end;
+        self.ages = partition.ages.clone();
+        self.ages.forget_below(self.start());
+    }
+
+    /// Messages were appended to the partition that a shared group reads.
+    pub(super) fn came(&mut self, count: u32, time: LogTime) {
+        self.clock = self.clock.max(time);
+        if let Kind::Queue(queue) = &mut self.kind {
+            queue.advance(self.clock);
+            // One that has not begun yet will take what it is to read from its begin on.
+            if queue.base() != Lease::default() {
+                queue.fresh.insert(offsets(self.end, count.into()));
+            }
+        }
+        self.ages.record(self.end, time);
+        self.end = self.end.plus(count.into());
+        self.counters.published += u64::from(count);
+        self.ages.forget_below(self.start());
+    }
+
+    /// Retention took the messages below `start` from the partition that a shared group reads.
+    pub(super) fn went(&mut self, start: Offset, time: LogTime) {
+        self.clock = self.clock.max(time);
+        if let Kind::Queue(queue) = &mut self.kind {
+            queue.advance(self.clock);
+            queue.trim(start.0, &mut self.counters);
+        }
+        self.ages.forget_below(self.start());
     }
 
     pub(crate) fn producers(&self) -> &Producers {

@@ -56,7 +56,7 @@ impl Stream {
             let place = queue.place(offset);
             let state = match place {
                 Place::Settled => continue,
-                Place::Fresh => MessageState::Ready,
+                Place::Fresh(_) => MessageState::Ready,
                 Place::Scheduled(due) => waiting(now, due),
                 Place::Touched(message) => match message.state {
                     State::Waiting(HELD) => MessageState::Held,

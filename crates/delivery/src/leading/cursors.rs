@@ -82,14 +82,21 @@ impl Leading {
         })
     }
 
-    pub(super) fn trim(&self, id: StreamId, end: Offset, start: Offset) -> Decision {
-        self.on_topic(id, |topic| {
+    pub(super) fn trim(&mut self, id: StreamId, end: Offset, start: Offset) -> Decision {
+        let mut decision = self.on_topic(id, |topic| {
             if start <= topic.start() {
                 return Ok(Decision::reply(Reply::Done));
             }
             in_range(topic, end, start)?;
             Ok(Decision::append(id, Body::Trim(start), Reply::Done))
-        })
+        });
+        if !decision.drafts.is_empty() {
+            // It ends leases of shared groups.
+            let shares: Vec<StreamId> = self.state.shares(id).collect();
+            let leases = shares.into_iter().flat_map(|share| self.lazy_of(share));
+            decision.drafts.splice(..0, leases.collect::<Vec<_>>());
+        }
+        decision
     }
 
     fn on_topic(&self, id: StreamId, decide: impl FnOnce(&Topic) -> Result<Decision, Refusal>) -> Decision {

@@ -7,7 +7,6 @@ use pondage_model::{
     entry::Granted,
     limits,
     planted::{self, Fault},
-    settings::StreamSettings,
 };
 
 use super::{ConsumerId, Dispatch, Leading, outcomes::after, push_granted, work::Work};
@@ -72,10 +71,8 @@ impl Leading {
             return Vec::new();
         };
         let Some(committed) = committed.stream(id) else { return Vec::new() };
-        let lease_millis = match &stream.open.settings {
-            StreamSettings::Queue(settings) => settings.ack_timeout_millis,
-            StreamSettings::Topic(_) | StreamSettings::Home(_) => return Vec::new(),
-        };
+        let Some(settings) = stream.open.settings.queue() else { return Vec::new() };
+        let lease_millis = settings.ack_timeout_millis;
         let Some(queue) = stream.queue() else { return Vec::new() };
         if work.expiry_due(queue, now) {
             return Vec::new();
@@ -102,6 +99,11 @@ fn collect(
 ) -> Vec<Candidates> {
     let mut candidates = Vec::new();
     let (Some(queue), Some(committed_queue)) = (stream.queue(), committed.queue()) else { return candidates };
+    if queue.base() != committed_queue.base() {
+        // A shared group begins again, and that may yet vanish with all that it made ready.
+        return candidates;
+    }
+    let first_attempt = next_attempt(queue.base());
     let mut left = wanted;
     admit_committed(work, queue, committed_queue);
     while left > 0 {
@@ -133,7 +135,7 @@ fn collect(
         for part in work.parked.gaps_within(run) {
             let part = part.start..part.end.min(part.start.saturating_add(left));
             left -= part.end - part.start;
-            candidates.push((part, Attempt(1)));
+            candidates.push((part, first_attempt));
             if left == 0 {
                 break;
             }
@@ -159,7 +161,7 @@ fn admit_committed(work: &mut Work, queue: &Queue, committed: &Queue) {
 
 /// Whether the returned message is still to be granted, now.
 fn is_ready(work: &Work, stream: &Stream, place: &Place, listed: (LogTime, u64), now: LogTime) -> bool {
-    let StreamSettings::Queue(settings) = &stream.open.settings else { return false };
+    let Some(settings) = stream.open.settings.queue() else { return false };
     let ready_at = match place.ready_at() {
         Some(HELD) if settings.dead_letter.is_none() => LogTime(i64::MIN),
         Some(ready_at) => ready_at,
@@ -214,6 +216,7 @@ fn hand_out(
                 granted.expect("candidates are ready to be granted");
             }
             work.unlogged_grants.insert(run.start..end);
+            work.highest = work.highest.max(attempt);
             work.consumers.give(id, run.start..end);
             let granted = Granted { first: Offset(run.start), count: count as u32, attempt, deadline };
             push_grant(&mut dispatches, terms.id, id, granted);

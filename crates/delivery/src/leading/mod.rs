@@ -23,7 +23,6 @@ use std::{
 use pondage_model::{
     Body, Entry, Epoch, LogTime, Refusal, ShardId, StreamId,
     entry::{Granted, LeaseRange, Move, Renewed},
-    settings::StreamSettings,
 };
 
 pub use changes::{Changed, Mark};
@@ -147,6 +146,7 @@ impl Leading {
             Request::Claim { group, start, owner, .. } => self.claim(id, end, group, start, owner),
             Request::Commit { group, epoch, offset, .. } => self.commit(id, end, group, epoch, offset),
             Request::Seek { group, offset, .. } => self.seek(id, end, group, offset),
+            Request::Restart { start, .. } => self.restart(id, start),
             Request::DropGroup { group, .. } => self.drop_group(id, group),
             Request::Settings { settings, .. } => self.change_settings(id, settings),
             Request::Close { .. } => Decision::append(id, Body::Close, Reply::Done),
@@ -188,10 +188,31 @@ impl Leading {
                 discard.runs.iter().for_each(|run| self.lease_ended(id, offsets(run.first, run.count)));
             }
             Body::Move(moved) => self.lease_ended(id, offsets(moved.offset, 1)),
+            Body::Restart(_) => {
+                self.lease_ended(id, 0..u64::MAX);
+                if let Some(work) = self.work.get_mut(&id) {
+                    work.restart();
+                }
+            }
             _ => {}
         }
         self.changes.note(id);
         self.refresh(id);
+        if let Body::Publish(_) | Body::Trim(_) = &entry.body {
+            self.partition_changed(id, &entry.body);
+        }
+    }
+
+    /// What happened to a partition happened to the messages of the shared groups that read it.
+    fn partition_changed(&mut self, id: StreamId, body: &Body) {
+        let shares: Vec<StreamId> = self.state.shares(id).collect();
+        for share in shares {
+            if let Body::Trim(start) = body {
+                self.lease_ended(share, 0..start.0);
+            }
+            self.changes.note(share);
+            self.refresh(share);
+        }
     }
 
     /// Bookkeeping for leases that ended; harmless for messages without one.
@@ -267,16 +288,22 @@ impl Leading {
     pub fn lazy(&mut self) -> Vec<Draft> {
         let mut drafts = Vec::new();
         for id in std::mem::take(&mut self.unlogged) {
-            let Some(work) = self.work.get_mut(&id) else { continue };
-            let grants = std::mem::take(&mut work.unlogged_grants);
-            let renewals = std::mem::take(&mut work.unlogged_renewals);
-            let Some(queue) = self.state.stream(id).and_then(Stream::queue) else { continue };
-            let granted = granted_runs(queue, grants.iter().flatten());
-            let renewed = renewed_runs(queue, renewals.iter().flatten());
-            let bodies = chunks(granted, Body::Grant).into_iter().chain(chunks(renewed, Body::Renew));
-            drafts.extend(bodies.map(|body| Draft { stream: id, body }));
+            drafts.extend(self.lazy_of(id));
         }
         drafts
+    }
+
+    /// As [`Leading::lazy`], of one stream. What ends leases without naming them is appended behind this.
+    fn lazy_of(&mut self, id: StreamId) -> Vec<Draft> {
+        self.unlogged.remove(&id);
+        let Some(work) = self.work.get_mut(&id) else { return Vec::new() };
+        let grants = std::mem::take(&mut work.unlogged_grants);
+        let renewals = std::mem::take(&mut work.unlogged_renewals);
+        let Some(queue) = self.state.stream(id).and_then(Stream::queue) else { return Vec::new() };
+        let granted = granted_runs(queue, grants.iter().flatten());
+        let renewed = renewed_runs(queue, renewals.iter().flatten());
+        let bodies = chunks(granted, Body::Grant).into_iter().chain(chunks(renewed, Body::Renew));
+        bodies.map(|body| Draft { stream: id, body }).collect()
     }
 
     /// The earliest time at which [`Leading::on_time`] and [`Leading::dispatch`] have something to do, if nothing
@@ -320,7 +347,7 @@ impl Leading {
     /// The queue with its policy, if the stream is one.
     fn queue(&self, id: StreamId) -> Option<(&Queue, Policy<'_>)> {
         let stream = self.state.stream(id)?;
-        let StreamSettings::Queue(settings) = &stream.open.settings else { return None };
+        let settings = stream.open.settings.queue()?;
         let target = self.work.get(&id).and_then(|work| work.target);
         Some((stream.queue()?, Policy { settings, target }))
     }

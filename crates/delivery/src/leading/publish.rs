@@ -49,7 +49,7 @@ fn decide(id: StreamId, stream: &Stream, now: LogTime, publish: Publishing) -> R
         let (bytes, limit) = (batch.len() as u64, limits::BATCH_BYTES_MAX as u64);
         return Err(Refusal::TooLarge { what: "the batch", bytes, limit });
     }
-    if stream.home().is_some() {
+    if stream.home().is_some() || stream.reads().is_some() {
         let what = "a group takes no messages: publish to a topic or queue".to_owned();
         return Err(Refusal::InvalidArgument { what });
     }

@@ -137,6 +137,14 @@ pub enum Request {
         /// The next message to read.
         offset: Offset,
     },
+    /// Read a partition for a shared group from an offset on, whatever was settled behind it: leases end, and what lies
+    /// before it is settled.
+    Restart {
+        /// The shared group's stream.
+        stream: StreamId,
+        /// The first message to deliver.
+        start: Offset,
+    },
     /// Forget a group; an unknown one is forgotten already.
     DropGroup {
         /// The partition.
@@ -196,6 +204,7 @@ impl Request {
             | Self::Claim { stream, .. }
             | Self::Commit { stream, .. }
             | Self::Seek { stream, .. }
+            | Self::Restart { stream, .. }
             | Self::DropGroup { stream, .. }
             | Self::Open { stream, .. }
             | Self::Settings { stream, .. }

@@ -1,8 +1,8 @@
 //! Streams and their consumers coming and going.
 
 use pondage_model::{
-    Body, LogTime, Refusal, StreamId,
-    entry::{DiscardCause, Open, ReleaseCause},
+    Body, Lease, LogTime, Offset, Refusal, StreamId,
+    entry::{DiscardCause, Open, ReleaseCause, Restart},
     limits,
     planted::{self, Fault},
     settings::StreamSettings,
@@ -13,10 +13,18 @@ use super::{
     outcomes::{Outcomes, discards},
     work::Work,
 };
-use crate::fold::message::{Place, State};
+use crate::fold::{
+    Stream,
+    message::{Place, State, next_attempt},
+};
 
 impl Leading {
     pub(super) fn open(&self, id: StreamId, open: Open) -> Decision {
+        if let Some(partition) = open.settings.reads()
+            && self.state.stream(partition).and_then(Stream::topic).is_none()
+        {
+            return Refusal::NotFound { kind: "stream", name: partition.to_string() }.into();
+        }
         match self.state.stream(id) {
             None => Decision::append(id, Body::Open(open), Reply::Done),
             Some(known) if (&known.open.name, known.open.partition) == (&open.name, open.partition) => {
@@ -48,7 +56,7 @@ impl Leading {
         once: bool,
     ) -> Decision {
         let Some(stream) = self.state.stream(id).filter(|stream| stream.queue().is_some()) else {
-            let what = "only a queue gives leases: a topic is read by offset".into();
+            let what = "only a queue or a shared group gives leases: a topic is read by offset".into();
             return Refusal::InvalidArgument { what }.into();
         };
         let work = self.work.entry(id).or_insert_with(|| Work::new(stream));
@@ -102,6 +110,31 @@ impl Leading {
         }
         let drafts = outcomes.into_drafts(id);
         self.refresh(id);
+        Decision { drafts, reply: Reply::Done }
+    }
+
+    /// Where a shared group reads on. Its messages get greater attempts than any before, in an epoch that is not
+    /// earlier: a token of before names nothing any more.
+    pub(super) fn restart(&mut self, id: StreamId, start: Offset) -> Decision {
+        let Some(share) = self.state.stream(id).filter(|stream| stream.reads().is_some()) else {
+            let what = "only a shared group begins again: move the cursors of other groups".into();
+            return Refusal::InvalidArgument { what }.into();
+        };
+        let partition = share.reads().and_then(|partition| self.state.stream(partition));
+        let (Some(queue), Some(partition)) = (share.queue(), partition) else {
+            return Refusal::NotFound { kind: "stream", name: id.to_string() }.into();
+        };
+        let (first, end) = (partition.start(), partition.end());
+        if !(first..=end).contains(&start) {
+            return Refusal::OutOfRange { offset: start, start: first, end }.into();
+        }
+        // Leases of earlier terms are smaller by their epochs.
+        let given = self.work.get(&id).map(|work| work.highest).unwrap_or_default();
+        let attempt =
+            if self.epoch > queue.base().epoch { given } else { next_attempt(queue.base()).max(given) };
+        let last = Lease { epoch: self.epoch, attempt };
+        let mut drafts = self.lazy_of(id);
+        drafts.push(Draft { stream: id, body: Body::Restart(Restart { start, last }) });
         Decision { drafts, reply: Reply::Done }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use pondage_model::{LogTime, ShardId, StreamId, limits, settings::StreamSettings};
+use pondage_model::{Attempt, LogTime, ShardId, StreamId, limits};
 
 use super::{consumers::Consumers, home::Attendance, outcomes::Policy};
 use crate::{
@@ -34,6 +34,8 @@ pub(super) struct Work {
     /// Messages that outlived their time, or were rejected, and wait for a dead-letter queue: not granted
     /// meanwhile. May name messages that are settled.
     pub(super) parked: RangeSet,
+    /// The greatest attempt that was given in this term.
+    pub(super) highest: Attempt,
     /// The wake that is noted for this stream.
     pub(super) wake: Option<LogTime>,
 }
@@ -51,6 +53,7 @@ impl Work {
             expired_until: (LogTime(i64::MIN), 0),
             expiry_rechecks: BTreeSet::new(),
             parked: RangeSet::default(),
+            highest: Attempt::default(),
             wake: None,
         };
         work.take_settings(stream);
@@ -59,9 +62,7 @@ impl Work {
 
     /// Takes over what settings decide. Costs a walk over the messages that were returned.
     pub(super) fn take_settings(&mut self, stream: &Stream) {
-        let (StreamSettings::Queue(settings), Some(queue)) = (&stream.open.settings, stream.queue()) else {
-            return;
-        };
+        let (Some(settings), Some(queue)) = (stream.open.settings.queue(), stream.queue()) else { return };
         self.consumers.set_held_max(settings.in_flight_per_consumer_max);
         self.uncommitted.clear();
         self.returned.clear();
@@ -80,6 +81,15 @@ impl Work {
                 }
             }
         }
+    }
+
+    /// A shared group begins to read, or again: nothing that was listed is as it was.
+    pub(super) fn restart(&mut self) {
+        self.returned.clear();
+        self.uncommitted.clear();
+        self.expired_until = (LogTime(i64::MIN), 0);
+        self.expiry_rechecks.clear();
+        self.parked = RangeSet::default();
     }
 
     /// Whether messages wait for a dead-letter queue that could go now, or need not wait any more.
@@ -122,7 +132,7 @@ impl Work {
             wakes[3] = self.returned.first().map(|&(ready_at, _)| ready_at);
             wakes[4] = queue.scheduled().first_time_after(looked);
         }
-        if let StreamSettings::Queue(settings) = &stream.open.settings
+        if let Some(settings) = stream.open.settings.queue()
             && self.may_leave(queue, Policy { settings, target: self.target })
         {
             wakes[5] = Some(looked);

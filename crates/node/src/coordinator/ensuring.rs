@@ -28,10 +28,12 @@ impl<C: Consensus> Coordinator<C> {
         let Change { revision, kind, ref name, .. } = applied.change;
         effects.push(CoordinatorEffect::Changed(applied.change.clone()));
         let places = self.places_of(kind, name);
-        // Who reads it has to hear of new partitions. Nobody waits for that.
+        // Who reads it has to hear of new partitions, and gets its streams beside them. Nobody waits for that.
         let is_read = kind != Kind::Group;
-        let homes: Vec<StreamPlace> = self.catalog.homes_of_readers(name).filter(|_| is_read).collect();
-        for place in places.iter().chain(&homes) {
+        let readers = self.catalog.groups_of(name).filter(|_| is_read);
+        let read_by: Vec<StreamPlace> =
+            readers.flat_map(|group| group.shares_of(name).iter().copied().chain([group.home])).collect();
+        for place in places.iter().chain(&read_by) {
             self.shards.want(place.shard, place.stream, None);
         }
         let affected: BTreeSet<ShardId> = places.iter().map(|place| place.shard).collect();
@@ -49,7 +51,7 @@ impl<C: Consensus> Coordinator<C> {
             self.shards.wait_until_forgotten(name, answer);
         }
         self.settle(answer, effects);
-        let told = affected.into_iter().chain(homes.into_iter().map(|home| home.shard));
+        let told = affected.into_iter().chain(read_by.into_iter().map(|place| place.shard));
         told.collect::<BTreeSet<_>>().into_iter().for_each(|shard| self.ask_shard(shard, effects));
     }
 
@@ -89,11 +91,14 @@ impl<C: Consensus> Coordinator<C> {
     }
 
     /// Where the streams of a resource are.
-    fn places_of(&self, kind: Kind, name: &Name) -> Vec<StreamPlace> {
+    pub(super) fn places_of(&self, kind: Kind, name: &Name) -> Vec<StreamPlace> {
         match kind {
             Kind::Topic => self.catalog.topic(name).map(|topic| topic.partitions.clone()),
             Kind::Queue => self.catalog.queue(name).map(|queue| vec![queue.place]),
-            Kind::Group => self.catalog.group(name).map(|group| vec![group.home]),
+            Kind::Group => self.catalog.group(name).map(|group| {
+                let shares = group.shares.iter().flatten().copied();
+                shares.chain([group.home]).collect()
+            }),
         }
         .unwrap_or_default()
     }
@@ -111,6 +116,14 @@ impl<C: Consensus> Coordinator<C> {
                 && self.catalog.resource(kind, &name).is_some_and(|found| found.meta().changed == revision)
             {
                 route(&self.catalog, kind, &name, effects);
+                if kind == Kind::Topic {
+                    // Shared groups have streams beside the partitions that are new.
+                    // One that was changed since is told of when its own streams are there.
+                    let readers = self.catalog.groups_of(&name);
+                    let readers =
+                        readers.filter(|group| !group.shares.is_empty() && group.meta.changed < revision);
+                    readers.for_each(|group| route(&self.catalog, Kind::Group, &group.name, effects));
+                }
             }
             effects.extend(answer.effect);
         }
@@ -180,7 +193,9 @@ impl<C: Consensus> Coordinator<C> {
 
 /// The partitions that a group has cursors in.
 pub(super) fn streams_read_by(catalog: &Catalog, group: &Name) -> Vec<StreamId> {
-    let Some(group) = catalog.group(group) else { return Vec::new() };
+    let Some(group) = catalog.group(group).filter(|group| group.settings.sharing.is_none()) else {
+        return Vec::new();
+    };
     let GroupSource::Topics(topics) = &group.settings.source else { return Vec::new() };
     let partitions = topics.iter().filter_map(|name| catalog.topic(name)).flat_map(|topic| &topic.partitions);
     partitions.map(|place| place.stream).collect()

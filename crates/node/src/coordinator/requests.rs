@@ -204,6 +204,8 @@ pub struct GroupRoute {
     pub settings: GroupSettings,
     /// Its home.
     pub home: (StreamId, ShardId),
+    /// Of a shared group: its streams beside the partitions, by topic as its settings name them, then partition.
+    pub shares: Vec<Vec<(StreamId, ShardId)>>,
 }
 
 /// Where the messages of a name are.

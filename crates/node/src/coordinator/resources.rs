@@ -1,7 +1,7 @@
 //! Rows of the catalog as the shell and administrators see them.
 
-use pondage_catalog::{self as catalog, Catalog, Kind, StreamOwner};
-use pondage_model::{Name, StreamId, entry::Open, settings::StreamSettings};
+use pondage_catalog::{self as catalog, Catalog, Kind, StreamOwner, StreamPlace};
+use pondage_model::{Name, StreamId, entry::Open};
 
 use super::{CoordinatorEffect, GroupRoute, Resource, ResourceSettings, Route};
 use crate::shard::Ensure;
@@ -12,17 +12,15 @@ pub(super) fn ensure(catalog: &Catalog, stream: StreamId) -> Ensure {
         let (name, partition) = match &found.owner {
             StreamOwner::Partition { topic, partition } => (topic.clone(), *partition),
             StreamOwner::Queue(name) | StreamOwner::Home(name) => (name.clone(), 0),
+            StreamOwner::Share { topic, partition, .. } => (topic.clone(), *partition),
         };
         Open { name, partition, settings }
     });
-    let dead_letter = open.as_ref().and_then(|open| match &open.settings {
-        StreamSettings::Queue(settings) => {
-            let target = catalog.queue(settings.dead_letter.as_ref()?)?;
-            Some((target.place.shard, target.place.stream))
-        }
-        StreamSettings::Topic(_) | StreamSettings::Home(_) => None,
+    let dead_letter = open.as_ref().and_then(|open| {
+        let target = catalog.queue(open.settings.queue()?.dead_letter.as_ref()?)?;
+        Some((target.place.shard, target.place.stream))
     });
-    Ensure { stream, open, dead_letter, dropped_groups: Vec::new() }
+    Ensure { stream, open, begin: None, dead_letter, dropped_groups: Vec::new() }
 }
 
 pub(super) fn resource(found: catalog::Resource<'_>) -> Resource {
@@ -52,11 +50,13 @@ pub(super) fn route(catalog: &Catalog, kind: Kind, name: &Name, effects: &mut Ve
     let found = catalog.resource(kind, name);
     effects.push(match (kind, found) {
         (Kind::Group, Some(catalog::Resource::Group(group))) => {
-            let home = (group.home.stream, group.home.shard);
-            CoordinatorEffect::Group(
-                name.clone(),
-                Some(GroupRoute { settings: group.settings.clone(), home }),
-            )
+            let place = |place: &StreamPlace| (place.stream, place.shard);
+            let route = GroupRoute {
+                settings: group.settings.clone(),
+                home: place(&group.home),
+                shares: group.shares.iter().map(|shares| shares.iter().map(place).collect()).collect(),
+            };
+            CoordinatorEffect::Group(name.clone(), Some(route))
         }
         (Kind::Group, _) => CoordinatorEffect::Group(name.clone(), None),
         (_, found) => CoordinatorEffect::Route(

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use pondage_catalog::{Action, Catalog, Change, Consensus, Kind, Resource, restore};
+use pondage_catalog::{Action, Catalog, Change, Consensus, Kind, restore};
 use pondage_model::{Name, Refusal, Revision, ShardId};
 
 use super::{Coordinator, CoordinatorEffect, shards::Answer};
@@ -86,7 +86,7 @@ impl<C: Consensus> Coordinator<C> {
 
     /// Tells of what is new or changed, where it is led here once its shards have it.
     fn route_changed(&mut self, since: Revision, effects: &mut Vec<CoordinatorEffect>) {
-        let changed: Vec<(Change, Vec<ShardId>)> = self
+        let changed: Vec<(Change, BTreeSet<ShardId>)> = self
             .catalog
             .resources()
             .filter(|resource| resource.meta().changed > since)
@@ -94,7 +94,9 @@ impl<C: Consensus> Coordinator<C> {
                 let meta = resource.meta();
                 let action = Action::Applied;
                 let (kind, name) = (resource.kind(), resource.name().clone());
-                (Change { revision: meta.changed, kind, name, action }, shards_of(&resource))
+                let shards: BTreeSet<ShardId> =
+                    self.places_of(kind, &name).into_iter().map(|place| place.shard).collect();
+                (Change { revision: meta.changed, kind, name, action }, shards)
             })
             .collect();
         for (change, shards) in changed {
@@ -108,15 +110,4 @@ impl<C: Consensus> Coordinator<C> {
             self.settle(answer, effects);
         }
     }
-}
-
-/// The shards that hold its streams.
-fn shards_of(resource: &Resource<'_>) -> Vec<ShardId> {
-    let places = match resource {
-        Resource::Topic(topic) => topic.partitions.clone(),
-        Resource::Queue(queue) => vec![queue.place],
-        Resource::Group(group) => vec![group.home],
-    };
-    let shards: BTreeSet<ShardId> = places.into_iter().map(|place| place.shard).collect();
-    shards.into_iter().collect()
 }

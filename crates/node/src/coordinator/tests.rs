@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use pondage_model::{
     Epoch, Name, Position, Refusal, ShardId, StreamId, Uuid,
-    settings::{GroupSettings, GroupSource, QueueSettings, StreamSettings, TopicSettings},
+    settings::{GroupSettings, GroupSource, QueueSettings, TopicSettings},
 };
 use pondage_storage::{Faults, HostileDisk, LogOptions, LogWriter};
 
@@ -223,10 +223,7 @@ impl Rig {
 }
 
 fn lease_of(ensure: &Ensure) -> Option<u64> {
-    match &ensure.open.as_ref()?.settings {
-        StreamSettings::Queue(settings) => Some(settings.ack_timeout_millis),
-        StreamSettings::Topic(_) | StreamSettings::Home(_) => None,
-    }
+    Some(ensure.open.as_ref()?.settings.queue()?.ack_timeout_millis)
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use pondage_delivery::Leading;
-use pondage_model::StreamId;
+use pondage_model::{MoveSeq, StreamId, settings::StreamSettings};
 
 use super::{
     ShardEffect,
@@ -19,8 +19,8 @@ const RETRY_MILLIS: u64 = 1_000;
 pub(super) struct Forwarding {
     /// Sources whose first move may be ready to go.
     ready: BTreeSet<StreamId>,
-    /// Sources whose first move is on its way.
-    under_way: BTreeSet<StreamId>,
+    /// Sources with the move that is on its way.
+    under_way: BTreeMap<StreamId, MoveSeq>,
     /// Sources whose first move was refused, with when to try again and whether its queue is gone.
     refused: BTreeMap<StreamId, (u64, bool)>,
     retries: BTreeSet<(u64, StreamId)>,
@@ -34,13 +34,20 @@ impl Forwarding {
 
     /// A move of this source was committed.
     pub(super) fn note(&mut self, source: StreamId) {
-        if !self.under_way.contains(&source) && !self.refused.contains_key(&source) {
+        if !self.under_way.contains_key(&source) && !self.refused.contains_key(&source) {
             self.ready.insert(source);
         }
     }
 
+    /// A move of this source is where it was to go. A repeat changes nothing: what is under way now is a later one.
+    pub(super) fn arrived(&mut self, source: StreamId, seq: MoveSeq) {
+        if self.under_way.get(&source) == Some(&seq) {
+            self.ended(source);
+        }
+    }
+
     /// The first move of this source ended: the next one may go.
-    pub(super) fn ended(&mut self, source: StreamId) {
+    fn ended(&mut self, source: StreamId) {
         self.under_way.remove(&source);
         if let Some((at, _)) = self.refused.remove(&source) {
             self.retries.remove(&(at, source));
@@ -94,8 +101,15 @@ impl Shard {
                 // later move went there before, so its order holds.
                 (moving.target_shard, moving.target) = target;
             }
-            self.forwarding.under_way.insert(source);
-            ready.push(ShardEffect::Forward { source, moving });
+            self.forwarding.under_way.insert(source, moving.seq);
+            let open = led.leading.state().stream(source).map(|stream| &stream.open);
+            let (stored, group) = match open.map(|open| (&open.settings, open.partition)) {
+                Some((StreamSettings::Share(share), partition)) => {
+                    (share.partition, Some((share.group.clone(), partition)))
+                }
+                _ => (source, None),
+            };
+            ready.push(ShardEffect::Forward { source, stored, group, moving });
         }
         // Behind all that is decided and not yet spoken: a consumer may still be about to be given the message, in
         // vain, and must not be given it once it is somewhere else.
@@ -104,12 +118,14 @@ impl Shard {
         }
     }
 
-    pub(super) fn forward_refused(&mut self, now: Now, source: StreamId, gone: bool) {
+    pub(super) fn forward_refused(&mut self, now: Now, source: StreamId, seq: MoveSeq, gone: bool) {
         let State::Leading(led) = &self.state else { return };
-        if led.leading.next_move(&led.committed, source).is_some() {
-            self.forwarding.refuse(source, now.monotonic_millis + RETRY_MILLIS, gone);
-        } else {
-            self.forwarding.ended(source);
+        match led.leading.next_move(&led.committed, source) {
+            Some(first) if first.seq == seq => {
+                self.forwarding.refuse(source, now.monotonic_millis + RETRY_MILLIS, gone);
+            }
+            // Retention took the message meanwhile: what was refused is not what is to go now.
+            _ => self.forwarding.arrived(source, seq),
         }
     }
 }

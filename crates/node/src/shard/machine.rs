@@ -196,8 +196,8 @@ impl Shard {
             }
             ShardEvent::Request { id, request } => self.request(now, log_time, id, request, effects),
             ShardEvent::Segments(segments) => self.maintain(log_time, &segments, effects),
-            ShardEvent::ForwardRefused { source, gone } => {
-                self.forward_refused(now, source, gone);
+            ShardEvent::ForwardRefused { source, seq, gone } => {
+                self.forward_refused(now, source, seq, gone);
                 Ok(())
             }
             ShardEvent::Wake => {

@@ -93,7 +93,12 @@ impl Shard {
         if !self.is_serving() || self.replica.check_leader().is_err() {
             return Ok(());
         }
-        for (stream, start) in self.expired_by_retention(log_time, segments) {
+        let expired = self.expired_by_retention(log_time, segments);
+        if !expired.is_empty() {
+            // It may end leases of shared groups, without naming them.
+            self.log_leases(log_time)?;
+        }
+        for (stream, start) in expired {
             self.append(log_time, Draft { stream, body: Body::Trim(start) })?;
         }
         let blocked = segments.iter().any(|segment| segment.end <= reclaimable && segment.end > checkpoint);

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use pondage_delivery::{Changed, Draft, Kind, Mark, Request, ShardState, Stream};
 use pondage_model::{
-    Body, LogTime, Name, Refusal, StreamId,
+    Body, LogTime, Name, Offset, Refusal, StreamId,
     planted::{self, Fault},
+    settings::{StartPosition, StreamSettings},
 };
 
 use super::{
@@ -83,7 +84,7 @@ impl Shard {
     }
 
     fn decide(&mut self, now: Now, log_time: LogTime, request: Request) -> Result<ShardReply, Broken> {
-        let moved = if let Request::Moved { stream, .. } = &request { Some(*stream) } else { None };
+        let moved = if let Request::Moved { stream, seq } = &request { Some((*stream, *seq)) } else { None };
         let lazy =
             matches!(&request, Request::Settle { verdict: pondage_delivery::Verdict::Renew { .. }, .. });
         let ends_session = matches!(&request, Request::Detach { .. } | Request::Leave { .. });
@@ -93,16 +94,14 @@ impl Shard {
             // What the consumer held can't be given back now: those leases end by their deadlines.
             decision.drafts.clear();
         }
-        // A repeat changes nothing: what is under way now is a later one.
-        let ended = moved.filter(|_| !decision.drafts.is_empty());
         for draft in decision.drafts {
             self.append(log_time, draft)?;
         }
         if lazy {
             self.lazy_since.get_or_insert(now.monotonic_millis);
         }
-        if let Some(stream) = ended {
-            self.forwarding.ended(stream);
+        if let Some((stream, seq)) = moved {
+            self.forwarding.arrived(stream, seq);
         }
         Ok(ShardReply::Delivery(decision.reply))
     }
@@ -120,9 +119,15 @@ impl Shard {
                 self.append(log_time, draft)?;
             }
         }
-        for Ensure { stream, open, dead_letter, dropped_groups } in streams {
+        for Ensure { stream, open, begin, dead_letter, dropped_groups } in streams {
             let State::Leading(led) = &mut self.state else { unreachable!("the caller checked") };
             let current = led.leading.state().stream(stream).map(|found| &found.open.settings);
+            let partition = open.as_ref().and_then(|open| open.settings.reads());
+            let topic = |partition| led.leading.state().stream(partition).and_then(Stream::topic);
+            if partition.is_some_and(|partition| topic(partition).is_none()) {
+                // It is asked for again, with its partition.
+                return Ok(ShardReply::Refused(Refusal::Busy { what: "partitions that are not open yet" }));
+            }
             let body = match (current, open) {
                 (None, Some(open)) => Some(Body::Open(open)),
                 (Some(_), None) => Some(Body::Close),
@@ -132,6 +137,9 @@ impl Shard {
             let changed = matches!(body, Some(Body::Settings(_)));
             if let Some(body) = body {
                 self.append(log_time, Draft { stream, body })?;
+            }
+            if let Some(start) = self.share_start(stream, begin) {
+                drop(self.decide(now, log_time, Request::Restart { stream, start })?);
             }
             // Known to be none: nothing to say, and nothing to remember for each of thousands of idle queues.
             if dead_letter.is_some() || changed {
@@ -144,6 +152,21 @@ impl Shard {
             }
         }
         Ok(ShardReply::Ensured)
+    }
+
+    /// Where a shared group has to begin that has not.
+    fn share_start(&self, stream: StreamId, found: Option<Offset>) -> Option<Offset> {
+        let State::Leading(led) = &self.state else { return None };
+        let share = led.leading.state().stream(stream).filter(|share| share.is_to_begin())?;
+        let StreamSettings::Share(settings) = &share.open.settings else { return None };
+        let partition = led.leading.state().stream(settings.partition)?;
+        let (start, end) = (partition.start(), partition.end());
+        Some(match settings.start_position {
+            StartPosition::Earliest => start,
+            StartPosition::Latest => end,
+            // Whoever asks looked before: too early delivers more than was asked for, too late would lose it.
+            StartPosition::Time(_) => found.unwrap_or(start).clamp(start, end),
+        })
     }
 
     /// What ends the streams and cursors that should not be there.
@@ -209,7 +232,10 @@ fn report(stream: StreamId, found: &Stream, now: LogTime) -> StreamReport {
         name: found.open.name.clone(),
         partition: found.open.partition,
         kind: match found.kind() {
-            Kind::Queue(_) => StreamKind::Queue,
+            Kind::Queue(_) => match &found.open.settings {
+                StreamSettings::Share(share) => StreamKind::Share { group: share.group.clone() },
+                _ => StreamKind::Queue,
+            },
             Kind::Topic(_) => StreamKind::Partition,
             Kind::Home(_) => StreamKind::Home,
         },

@@ -104,7 +104,8 @@ impl Rig {
 
     /// Closes the stream; nothing is synced yet.
     fn close(&mut self, id: u64) {
-        let closed = Ensure { stream: STREAM, open: None, dead_letter: None, dropped_groups: Vec::new() };
+        let closed =
+            Ensure { stream: STREAM, open: None, begin: None, dead_letter: None, dropped_groups: Vec::new() };
         self.ensure(id, closed);
     }
 
@@ -158,7 +159,10 @@ fn with_stream(settings: StreamSettings, dead_letter: Option<(ShardId, StreamId)
     let disk = volume();
     let mut rig = serving(&disk, 1);
     let open = Open { name: Name::new("orders").expect("valid"), partition: 0, settings };
-    rig.ensure(0, Ensure { stream: STREAM, open: Some(open), dead_letter, dropped_groups: Vec::new() });
+    rig.ensure(
+        0,
+        Ensure { stream: STREAM, open: Some(open), begin: None, dead_letter, dropped_groups: Vec::new() },
+    );
     rig.sync_all();
     assert!(matches!(rig.reply(0), Some(ShardReply::Ensured)));
     rig

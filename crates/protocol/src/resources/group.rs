@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use pondage_model::{
     LogTime, Name, Refusal, limits,
-    settings::{GroupSettings, GroupSource, StartPosition},
+    settings::{Backoff, GroupSettings, GroupSource, Sharing, StartPosition},
 };
 
+use super::queue::ACK_TIMEOUT_MILLIS;
 use crate::{
     check::{at_most, invalid, within},
     v1,
@@ -36,6 +37,7 @@ impl TryFrom<v1::GroupSpec> for GroupSettings {
         let session = spec.session_timeout_millis.unwrap_or(default.session_timeout_millis);
         Ok(Self {
             source: default.source,
+            sharing: spec.sharing.map(Sharing::try_from).transpose()?,
             start_position: spec.start_position.map(StartPosition::try_from).transpose()?.unwrap_or_default(),
             in_flight_per_consumer_max: within(
                 "in_flight_per_consumer_max",
@@ -61,9 +63,36 @@ impl From<GroupSettings> for v1::GroupSpec {
         };
         Self {
             source: Some(source),
+            sharing: settings.sharing.map(v1::GroupSharing::from),
             start_position: Some(settings.start_position.into()),
             in_flight_per_consumer_max: Some(settings.in_flight_per_consumer_max),
             session_timeout_millis: Some(settings.session_timeout_millis),
+        }
+    }
+}
+
+impl TryFrom<v1::GroupSharing> for Sharing {
+    type Error = Refusal;
+
+    fn try_from(sharing: v1::GroupSharing) -> Result<Self, Refusal> {
+        let default = Self::default();
+        let ack_timeout = sharing.ack_timeout_millis.unwrap_or(default.ack_timeout_millis);
+        Ok(Self {
+            ack_timeout_millis: within("ack_timeout_millis", ack_timeout, ACK_TIMEOUT_MILLIS)?,
+            max_deliveries: sharing.max_deliveries.unwrap_or(default.max_deliveries),
+            backoff: sharing.backoff.map(Backoff::try_from).transpose()?.unwrap_or_default(),
+            dead_letter: sharing.dead_letter.as_deref().map(Name::new).transpose()?,
+        })
+    }
+}
+
+impl From<Sharing> for v1::GroupSharing {
+    fn from(sharing: Sharing) -> Self {
+        Self {
+            ack_timeout_millis: Some(sharing.ack_timeout_millis),
+            max_deliveries: Some(sharing.max_deliveries),
+            backoff: Some(sharing.backoff.into()),
+            dead_letter: sharing.dead_letter.map(|name| name.to_string()),
         }
     }
 }

@@ -13,6 +13,10 @@ use crate::{
     v1,
 };
 
+/// How long leases may last.
+pub(super) const ACK_TIMEOUT_MILLIS: std::ops::RangeInclusive<u64> =
+    limits::LEASE_MILLIS_MIN..=limits::DURATION_MILLIS_MAX;
+
 /// The steepest backoff: a hundredfold per failure.
 const MULTIPLIER_PERCENT_MAX: u32 = 10_000;
 
@@ -35,11 +39,7 @@ impl TryFrom<v1::QueueSpec> for QueueSettings {
         Ok(Self {
             replicas,
             min_in_sync_replicas,
-            ack_timeout_millis: within(
-                "ack_timeout_millis",
-                ack_timeout,
-                limits::LEASE_MILLIS_MIN..=LONGEST,
-            )?,
+            ack_timeout_millis: within("ack_timeout_millis", ack_timeout, ACK_TIMEOUT_MILLIS)?,
             max_deliveries: spec.max_deliveries.unwrap_or(default.max_deliveries),
             backoff: spec.backoff.map(Backoff::try_from).transpose()?.unwrap_or_default(),
             dead_letter: spec.dead_letter.as_deref().map(Name::new).transpose()?,

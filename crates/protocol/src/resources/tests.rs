@@ -1,7 +1,7 @@
 use super::*;
 use pondage_model::{
     BrokerId, LogTime, Offset, ShardId, StreamId,
-    settings::{Backoff, GroupSource, StartPosition},
+    settings::{Backoff, GroupSource, Sharing, StartPosition},
 };
 
 fn name(text: &str) -> Name {
@@ -11,6 +11,7 @@ fn name(text: &str) -> Name {
 fn group(source: GroupSource, start_position: StartPosition) -> Settings {
     Settings::Group(GroupSettings {
         source,
+        sharing: None,
         start_position,
         in_flight_per_consumer_max: 7,
         session_timeout_millis: 8_000,
@@ -50,6 +51,15 @@ fn settings_survive_the_wire() {
         }),
         group(GroupSource::Queue(name("orders")), StartPosition::Latest),
         group(GroupSource::Topics(vec![name("a"), name("b")]), StartPosition::Time(LogTime(-3))),
+        Settings::Group(GroupSettings {
+            sharing: Some(Sharing {
+                ack_timeout_millis: limits::LEASE_MILLIS_MIN,
+                max_deliveries: 0,
+                backoff: Backoff::Schedule(vec![1, 2]),
+                dead_letter: Some(name("orders.dead")),
+            }),
+            ..GroupSettings::of(GroupSource::Topics(vec![name("a")]))
+        }),
     ] {
         let resource = Resource {
             name: name("x"),

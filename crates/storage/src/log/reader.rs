@@ -50,6 +50,15 @@ struct Run<F> {
     located: Vec<Located>,
 }
 
+/// The base offset of the stream's first publish entry whose log time is `time` or later.
+fn at_time<F>(segments: &[Segment<F>], stream: StreamId, time: LogTime) -> Option<Offset> {
+    let from = segments.partition_point(|segment| segment.last_log_time < time);
+    segments[from..].iter().find_map(|segment| {
+        let list = segment.index.stream(stream);
+        list.get(list.partition_point(|located| located.log_time < time)).map(|found| found.base_offset)
+    })
+}
+
 impl<D: Disk> LogReader<D> {
     pub(super) const fn new(view: Arc<View<D::File>>) -> Self {
         Self { view }
@@ -118,11 +127,19 @@ impl<D: Disk> LogReader<D> {
     /// none yet.
     #[must_use]
     pub fn offset_at_time(&self, stream: StreamId, time: LogTime) -> Option<Offset> {
+        at_time(&self.view.read().segments, stream, time)
+    }
+
+    /// As [`Self::offset_at_time`]; where there is no such message yet, the end of what the log has of the stream, as of
+    /// the same look. `None` if it has nothing.
+    #[must_use]
+    pub fn first_since(&self, stream: StreamId, time: LogTime) -> Option<Offset> {
         let segments = &self.view.read().segments;
-        let from = segments.partition_point(|segment| segment.last_log_time < time);
-        segments[from..].iter().find_map(|segment| {
-            let list = segment.index.stream(stream);
-            list.get(list.partition_point(|located| located.log_time < time)).map(|found| found.base_offset)
+        at_time(segments, stream, time).or_else(|| {
+            segments.iter().rev().find_map(|segment| {
+                let ends = segment.index.stream_ends();
+                ends.into_iter().find_map(|(found, end)| (found == stream).then_some(end))
+            })
         })
     }
 

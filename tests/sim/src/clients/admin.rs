@@ -4,7 +4,7 @@
 use pondage_model::{
     Name, Refusal, StreamId,
     refusal::{Code, Outcome},
-    settings::{Backoff, GroupSettings, GroupSource, Placement, QueueSettings, TopicSettings},
+    settings::{Backoff, GroupSettings, GroupSource, Placement, QueueSettings, Sharing, TopicSettings},
 };
 use pondage_node::{
     coordinator::{AdminReply, AdminRequest, ResourceKind},
@@ -13,7 +13,7 @@ use pondage_node::{
 };
 
 use super::{
-    ClientId, DEAD, GROUP, LATER, PARTITIONS_MAX, SCRATCH, TOPIC, WORK, consume::LEASE_MILLIS, place,
+    ClientId, DEAD, GROUP, LATER, PARTITIONS_MAX, SCRATCH, SHARED, TOPIC, WORK, consume::LEASE_MILLIS, place,
 };
 use crate::{oracle::At, world::World};
 
@@ -74,6 +74,18 @@ fn beginning(step: usize) -> Option<AdminRequest> {
                 ..GroupSettings::of(GroupSource::Topics(vec![name(TOPIC)]))
             },
         ),
+        5 => AdminRequest::ApplyGroup(
+            name(SHARED),
+            GroupSettings {
+                sharing: Some(Sharing {
+                    ack_timeout_millis: LEASE_MILLIS,
+                    max_deliveries: 3,
+                    backoff: Backoff::Schedule(vec![10, 200]),
+                    dead_letter: Some(name(DEAD)),
+                }),
+                ..GroupSettings::of(GroupSource::Topics(vec![name(TOPIC)]))
+            },
+        ),
         _ => return None,
     })
 }
@@ -94,6 +106,10 @@ impl Admin {
     pub(super) fn act(&mut self, world: &mut World, id: ClientId, healing: bool) {
         if self.waiting {
             return;
+        }
+        // Whichever broker is asked may not know them yet.
+        if let (Some((dead, _)), Some((work, _))) = (place(world, DEAD, 0), place(world, WORK, 0)) {
+            world.oracle.dead = Some((dead, work));
         }
         let scratch = place(world, SCRATCH, 0);
         if self.doing.is_none() {
@@ -169,7 +185,7 @@ impl Admin {
         let Some(doing) = self.doing.clone() else { return };
         world.trace.say(world.micros, format_args!("admin: {doing:?}: {:?}", result.as_ref().err()));
         match (doing, result) {
-            (Doing::Apply(request), Ok(_)) => self.applied(world, &request),
+            (Doing::Apply(request), Ok(_)) => self.applied(&request),
             (Doing::Make, Ok(_)) => self.scratch = true,
             (Doing::Delete(stream), Ok(_)) => self.deleted(world, stream),
             // The catalog knows it no more; only an answer of success says that the shard's leader does not either.
@@ -193,14 +209,12 @@ impl Admin {
         self.doing = None;
     }
 
-    fn applied(&mut self, world: &mut World, request: &AdminRequest) {
+    fn applied(&mut self, request: &AdminRequest) {
         if let AdminRequest::ApplyTopic(_, settings) = request {
             self.partitions = settings.partitions;
         }
         if beginning(self.begun).is_some() {
             self.begun += 1;
-            let (dead, work) = (place(world, DEAD, 0), place(world, WORK, 0));
-            world.oracle.dead = dead.zip(work).map(|((dead, _), (work, _))| (dead, work));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use pondage_node::shard::{ShardReply, ShardRequest};
 
-use super::{ClientId, DEAD, LATER, SCRATCH, WORK, place};
+use super::{ClientId, DEAD, LATER, SCRATCH, SHARED, WORK, place};
 use crate::world::World;
 
 #[derive(Debug, Default)]
@@ -12,7 +12,8 @@ pub(super) struct Audit {
     waiting: bool,
 }
 
-const QUEUES: [&str; 4] = [WORK, LATER, SCRATCH, DEAD];
+/// The queues, and what of the shared group has consumers.
+const QUEUES: [(&str, usize); 6] = [(WORK, 0), (LATER, 0), (SCRATCH, 0), (SHARED, 0), (SHARED, 1), (DEAD, 0)];
 /// Rounds over all queues that must find nothing: a message may be between two of them.
 const ROUNDS: usize = 3;
 
@@ -21,7 +22,8 @@ impl Audit {
         if self.waiting || self.is_quiet() {
             return;
         }
-        let found = place(world, QUEUES[self.empty % QUEUES.len()], 0).filter(|_| written && world.is_up());
+        let (target, partition) = QUEUES[self.empty % QUEUES.len()];
+        let found = place(world, target, partition).filter(|_| written && world.is_up());
         let Some((stream, shard)) = found else {
             return world.plan_client(500_000, id);
         };

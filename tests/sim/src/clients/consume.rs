@@ -9,7 +9,7 @@ use pondage_node::{
     shard::{ShardReply, ShardRequest},
 };
 
-use super::{ClientId, DEAD, place};
+use super::{ClientId, DEAD, SHARED, TOPIC, place};
 use crate::{
     chance::Chance,
     world::{HostId, World},
@@ -35,6 +35,8 @@ const fn is_short(consumer: ConsumerId) -> bool {
 pub(super) struct Consumer {
     index: u64,
     target: &'static str,
+    /// Of the topic, for the shared group.
+    partition: usize,
     credit: u32,
     /// Grows with each attach: another consumer to the broker.
     life: u64,
@@ -90,10 +92,11 @@ enum Expected {
 }
 
 impl Consumer {
-    pub(super) fn new(index: usize, target: &'static str, chance: &mut Chance) -> Self {
+    pub(super) fn new(index: usize, target: &'static str, partition: usize, chance: &mut Chance) -> Self {
         Self {
             index: index as u64,
             target,
+            partition,
             credit: chance.between(1, 8) as u32,
             life: 0,
             attached: None,
@@ -117,7 +120,8 @@ impl Consumer {
         if self.settling.is_some() || self.attaching {
             return;
         }
-        let Some((stream, shard)) = place(world, self.target, 0).filter(|_| world.is_up()) else {
+        let Some((stream, shard)) = place(world, self.target, self.partition).filter(|_| world.is_up())
+        else {
             return world.plan_client(20_000, id);
         };
         if let Some(unsure) = self.unsure.take()
@@ -146,6 +150,11 @@ impl Consumer {
     }
 
     fn attach(&mut self, world: &mut World, id: ClientId, stream: StreamId, shard: ShardId) {
+        if self.target == SHARED
+            && let Some((partition, _)) = place(world, TOPIC, self.partition)
+        {
+            world.oracle.shares.insert(partition, stream);
+        }
         self.life += 1;
         let once = world.chance.once_in(3);
         let request = delivery::Request::Attach {
@@ -340,7 +349,7 @@ impl Consumer {
                 if matches!(done.verdict, Verdict::Accept) { Verdict::Return } else { Verdict::Accept };
             Settling { expected: Expected::Lost, verdict: other, ..done }
         };
-        if place(world, self.target, 0).is_some_and(|(stream, _)| stream == again.stream) {
+        if place(world, self.target, self.partition).is_some_and(|(stream, _)| stream == again.stream) {
             self.settle(world, id, again);
         }
     }

@@ -58,7 +58,9 @@ impl World {
                     }
                 }
             }
-            HostDue::Forward { shard, source, moving } => self.forward(host, shard, source, &moving),
+            HostDue::Forward { shard, source, stored, moving } => {
+                self.forward(host, (shard, source), stored, &moving, clients);
+            }
             HostDue::Forwarded { shard, source, moving, published } => {
                 self.forwarded(host, (shard, source), &moving, published, clients);
             }
@@ -225,7 +227,13 @@ impl World {
                     self.fence(host, &fault.to_string(), None, clients);
                 }
             }
-            CoordinatorEffect::Group(name, Some(_)) => drop(up.groups.insert(name)),
+            CoordinatorEffect::Group(name, Some(route)) => {
+                if !route.shares.is_empty() {
+                    up.routes.insert(name.to_string(), route.shares.concat());
+                }
+                up.groups.insert(name);
+            }
+            // No group of this world is deleted.
             CoordinatorEffect::Group(name, None) => drop(up.groups.remove(&name)),
             CoordinatorEffect::Changed(_) => {}
         }

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use pondage_model::{
-    BrokerId, Epoch, Lease, Member, Offset, Position, Refusal, ShardId, StreamId, entry::Move,
+    BrokerId, Epoch, Lease, Member, MoveSeq, Offset, Position, Refusal, ShardId, StreamId, entry::Move,
 };
 use pondage_node::{
     coordinator::{AdminReply, AdminRequest, PeerMessage},
@@ -64,6 +64,8 @@ pub(super) enum HostDue {
     Forward {
         shard: ShardId,
         source: StreamId,
+        /// Where the log has the message.
+        stored: StreamId,
         moving: Move,
     },
     /// What came of a dead letter's publish at its target, or nothing did in time.
@@ -183,6 +185,7 @@ pub(super) enum Waiter {
     Moved {
         shard: ShardId,
         source: StreamId,
+        seq: MoveSeq,
     },
     /// A stopping broker's leases.
     Flushed,

@@ -63,12 +63,16 @@ impl World {
     }
 
     fn judge_grants(&mut self, host: HostId, shard: ShardId, epoch: Epoch, dispatch: &Dispatch) {
+        // A shared group is given the messages of its partition.
+        let machine = self.hosts[host].running.as_ref().and_then(|up| up.shards.get(&shard));
+        let stream = machine.and_then(|(machine, _)| machine.committed()?.stream(dispatch.stream));
+        let stored_under = stream.and_then(|stream| stream.reads()).unwrap_or(dispatch.stream);
         for granted in &dispatch.grants {
             let end = granted.first.plus(granted.count.into());
             let mut entries = Vec::new();
             let mut next = granted.first;
             while next < end {
-                let more = self.read(host, shard, dispatch.stream, next);
+                let more = self.read(host, shard, stored_under, next);
                 let Some(reached) = more.iter().filter_map(end_of).max().filter(|end| *end > next) else {
                     break;
                 };
@@ -142,9 +146,9 @@ impl World {
             }
             // No client of the simulator is a member of a group.
             ShardEffect::Notify(_) => {}
-            ShardEffect::Forward { source, moving } => {
+            ShardEffect::Forward { source, stored, moving, .. } => {
                 let pause = self.chance.between(10, 5_000);
-                self.plan_host(pause, host, HostDue::Forward { shard, source, moving });
+                self.plan_host(pause, host, HostDue::Forward { shard, source, stored, moving });
             }
             ShardEffect::DropSegments(position) => {
                 if let Some(side) = self.hosts[host].side(shard) {
@@ -247,9 +251,9 @@ impl World {
                     self.plan(delay, Due::Host { host: from, start, due });
                 }
             }
-            Some(Waiter::Moved { shard, source }) => {
+            Some(Waiter::Moved { shard, source, seq }) => {
                 if !matches!(reply, ShardReply::Delivery(delivery::Reply::Done)) {
-                    self.shard(host, shard, ShardEvent::ForwardRefused { source, gone: false }, clients);
+                    self.shard(host, shard, ShardEvent::ForwardRefused { source, seq, gone: false }, clients);
                 }
             }
             Some(Waiter::Flushed) => self.flushed(host, shard, &reply, clients),
@@ -295,10 +299,15 @@ impl World {
         up.forwards.remove(&(shard, source));
         if published {
             let request = delivery::Request::Moved { stream: source, seq: moving.seq };
-            self.ask(host, shard, ShardRequest::Delivery(request), Waiter::Moved { shard, source });
+            self.ask(
+                host,
+                shard,
+                ShardRequest::Delivery(request),
+                Waiter::Moved { shard, source, seq: moving.seq },
+            );
         } else {
             let gone = !self.is_routed(host, moving.target);
-            self.shard(host, shard, ShardEvent::ForwardRefused { source, gone }, clients);
+            self.shard(host, shard, ShardEvent::ForwardRefused { source, seq: moving.seq, gone }, clients);
         }
     }
 
@@ -313,15 +322,27 @@ impl World {
         self.plan_host(pause, host, HostDue::Ask { shard, request, waiter });
     }
 
-    pub(super) fn forward(&mut self, host: HostId, shard: ShardId, source: StreamId, moving: &Move) {
+    pub(super) fn forward(
+        &mut self,
+        host: HostId,
+        (shard, source): (ShardId, StreamId),
+        stored_under: StreamId,
+        moving: &Move,
+        clients: &mut Clients,
+    ) {
         let gone = self.hosts[host].side(shard).is_none();
-        let entries = self.read(host, shard, source, moving.offset);
+        let entries = self.read(host, shard, stored_under, moving.offset);
         let stored = entries.iter().find_map(|entry| match &entry.body {
             Body::Publish(publish) if covers(publish, moving.offset) => Some(publish),
             _ => None,
         });
         let Some(stored) = stored else {
-            // Nobody needs the messages of a queue that was deleted meanwhile.
+            // Nobody needs the messages of a queue that was deleted meanwhile, nor what retention took of a topic.
+            let taken = self.start_of(host, shard, stored_under).is_some_and(|start| start > moving.offset);
+            if stored_under != source && taken {
+                let refused = ShardEvent::ForwardRefused { source, seq: moving.seq, gone: false };
+                return self.shard(host, shard, refused, clients);
+            }
             if !gone && self.start_of(host, shard, source).is_some() {
                 self.fatal =
                     Some(format!("{shard:?} {source:?}: moving message {} is not in the log", moving.offset));
@@ -329,7 +350,7 @@ impl World {
             return;
         };
         let name = Name::new("source").expect("valid");
-        match dead_letter(&name, stored, moving) {
+        match dead_letter(&name, None, stored, moving) {
             Ok(batch) => {
                 let request = delivery::Request::Publish {
                     stream: moving.target,

@@ -1,4 +1,4 @@
-//! A session on a queue. Grants come from the shard; a task reads their bodies and sends them, while the session
+//! A session on a queue, or of a shared group on a partition. Grants come from the shard; a task reads their bodies and sends them, while the session
 //! takes verdicts and gives credit back.
 
 use std::{
@@ -8,9 +8,8 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use pondage_model::{Code, Lease, Name, Refusal, entry::LeaseRange};
+use pondage_model::{Code, Lease, Name, Refusal, StreamId, entry::LeaseRange};
 use pondage_node::{
-    coordinator::ResourceSettings,
     delivery::{ConsumerId, Request},
     disk::Disk,
 };
@@ -32,11 +31,23 @@ use crate::handle::Grants;
 /// How long after its deadline a lease counts as over: the shard's clock may be behind.
 const DEADLINE_SLACK: Duration = Duration::from_secs(1);
 
+/// Who gives leases.
+pub(super) struct Lender {
+    /// The queue, or the topic.
+    pub(super) source: Name,
+    /// The shared group that reads the topic.
+    pub(super) group: Option<Name>,
+    /// The stream that gives leases.
+    pub(super) place: Place,
+    /// The stream under which the log has the messages.
+    pub(super) stored: StreamId,
+}
+
 /// What the session and its sender share.
 struct Consumer<D: Disk> {
     services: Services<D>,
     out: Outbound<v1::ConsumeResponse>,
-    queue: Name,
+    lender: Lender,
     place: Place,
     id: ConsumerId,
     /// What the consumer asked for; `None` takes the queue's time.
@@ -44,19 +55,16 @@ struct Consumer<D: Disk> {
     held: Mutex<Held>,
 }
 
-/// Serves a consumer of a queue until it ends.
+/// Serves a consumer of a lender until it ends.
 pub(super) async fn serve<D: Disk>(
     services: &Services<D>,
     inbound: Inbound,
     out: &Outbound<v1::ConsumeResponse>,
-    queue: Name,
+    lender: Lender,
     lease_millis: Option<u64>,
     credit: u32,
 ) -> End {
-    let place = match services.queue(&queue) {
-        Ok((_, place)) => place,
-        Err(refusal) => return End::Failed(refusal),
-    };
+    let place = lender.place;
     let attached = services.handle().attach(place.shard, place.stream, credit, lease_millis, false).await;
     let (id, grants) = match attached {
         Ok(attached) => attached,
@@ -65,10 +73,13 @@ pub(super) async fn serve<D: Disk>(
     let _attached = services.metrics().attached(place.stream);
     let held = Mutex::default();
     let (services, out) = (services.clone(), out.clone());
-    let consumer = Arc::new(Consumer { services, out, queue, place, id, lease_millis, held });
+    let consumer = Arc::new(Consumer { services, out, lender, place, id, lease_millis, held });
     // Before the first delivery: messages may be waiting already.
     let started = v1::ConsumeStarted {
-        partitions: vec![v1::StartedPartition { partition: 0, ..v1::StartedPartition::default() }],
+        partitions: vec![v1::StartedPartition {
+            partition: place.partition,
+            ..v1::StartedPartition::default()
+        }],
     };
     let told = consumer.out.send(response(consume_response::Step::Started(started))).await;
     if told.is_err() {
@@ -127,7 +138,9 @@ impl<D: Disk> Consumer<D> {
                 },
                 Step::Close => break End::Closed,
                 Step::Start { .. } | Step::Commit { .. } => {
-                    break End::Expelled(Refusal::ProtocolState { what: "not a step of a queue's consumer" });
+                    break End::Expelled(Refusal::ProtocolState {
+                        what: "not a step of a consumer under leases",
+                    });
                 }
             }
         };
@@ -183,10 +196,7 @@ impl<D: Disk> Consumer<D> {
 
     /// How long leases last that are given or renewed now, with slack.
     fn lease(&self, asked_millis: Option<u64>) -> Duration {
-        let own = || match self.services.queue(&self.queue).map(|(route, _)| route.settings.clone()) {
-            Ok(ResourceSettings::Queue(settings)) => settings.ack_timeout_millis,
-            _ => 0,
-        };
+        let own = || self.services.handle().lender(self.place.stream).map_or(0, |(_, millis)| millis);
         Duration::from_millis(asked_millis.unwrap_or_else(own)) + DEADLINE_SLACK
     }
 
@@ -205,7 +215,8 @@ impl<D: Disk> Consumer<D> {
 
     /// Sends what is granted, a batch at a time, as fast as the consumer reads.
     async fn send(self: Arc<Self>, mut grants: mpsc::UnboundedReceiver<Grants>) -> End {
-        let mut bodies = Bodies::new(self.services.handle().clone(), self.queue.clone(), self.place);
+        let Lender { source, place, stored, .. } = &self.lender;
+        let mut bodies = Bodies::new(self.services.handle().clone(), source.clone(), *place, *stored);
         let mut is_deleted = false;
         while let Some(Grants { epoch, runs, .. }) = grants.recv().await {
             // The last word of a queue that is deleted.
@@ -242,7 +253,10 @@ impl<D: Disk> Consumer<D> {
             return End::Stopping;
         }
         End::Failed(if is_deleted {
-            Refusal::NotFound { kind: "queue", name: self.queue.to_string() }
+            match &self.lender.group {
+                Some(group) => Refusal::NotFound { kind: "consumer group", name: group.to_string() },
+                None => Refusal::NotFound { kind: "queue", name: self.lender.source.to_string() },
+            }
         } else {
             self.services.handle().not_leader(self.place.shard)
         })

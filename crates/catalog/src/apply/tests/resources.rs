@@ -2,10 +2,14 @@
 
 use pondage_model::{
     Revision, ShardId, StreamId, limits,
-    settings::{Backoff, GroupSource, Placement, QueueSettings, StartPosition, TopicSettings},
+    settings::{
+        Backoff, GroupSettings, GroupSource, Placement, QueueSettings, Sharing, StartPosition, TopicSettings,
+    },
 };
 
-use super::{check, cluster, delete_topic, group, name, queue, run, topic, topics, word};
+use super::{
+    check, cluster, delete_group, delete_queue, delete_topic, group, name, queue, run, topic, topics, word,
+};
 use crate::{Catalog, Command, ShardKind, StreamOwner, StreamPlace};
 
 #[test]
@@ -175,6 +179,74 @@ fn queues_are_applied() {
 }
 
 #[test]
+fn shared_groups_live_beside_the_partitions_that_they_read() {
+    let mut catalog = cluster(1);
+    let partitions = |count| move |it: &mut TopicSettings| it.partitions = count;
+    let shared = |text: &str, source: GroupSource, dead_letter: Option<&str>| {
+        let sharing = Some(Sharing { dead_letter: dead_letter.map(name), ..Sharing::default() });
+        Command::ApplyGroup {
+            name: name(text),
+            settings: GroupSettings { sharing, ..GroupSettings::of(source) },
+        }
+    };
+    check(
+        &mut catalog,
+        vec![
+            (topic("a", partitions(2)), "created g1 [1@5 2@6] +2"),
+            (topic("b", |it| it.placement = Placement::Pooled), "created g1 [3@1] +0"),
+            (queue("dead", |_| {}), "created g1 [4@2] +0"),
+            (shared("g", topics(&["a", "b"]), Some("dead")), "created g1 [5@3 6@5 7@6 8@1] +0"),
+            (shared("g", topics(&["a", "b"]), Some("dead")), "unchanged"),
+            (shared("h", topics(&["a"]), None), "created g1 [9@4 10@5 11@6] +0"),
+            (
+                group("g", topics(&["a", "b"])),
+                "INVALID_ARGUMENT: mode: a group is shared for life or not at all…",
+            ),
+            (shared("q", GroupSource::Queue(name("dead")), None), "INVALID_ARGUMENT: mode: …"),
+            (shared("n", topics(&["a"]), Some("a")), "INVALID_ARGUMENT: deadLetter: a is a topic…"),
+            (shared("n", topics(&["a"]), Some("absent")), "NOT_FOUND: no queue \"absent\""),
+            (topic("a", partitions(3)), "updated g2 [12@7 13@7 14@7] +1"),
+            (delete_topic("a", None, 0), "CONFLICT: topic a is in use: group g reads it, group h reads it"),
+            (delete_queue("dead", None, 0), "CONFLICT: queue dead is in use: group g dead-letters to it"),
+            (shared("g", topics(&["a", "b"]), None), "updated g2 [] +0"),
+            (delete_queue("dead", None, 0), "deleted -1 -0"),
+        ],
+    );
+    let g = catalog.group(&name("g")).expect("created");
+    let place = |stream, shard| StreamPlace { stream: StreamId(stream), shard: ShardId(shard) };
+    assert_eq!(g.shares_of(&name("a")), [place(6, 5), place(7, 6), place(13, 7)]);
+    assert_eq!(g.shares_of(&name("b")), [place(8, 1)]);
+    let owner = StreamOwner::Share { group: name("g"), topic: name("a"), partition: 2 };
+    assert_eq!(catalog.stream(StreamId(13)).map(|stream| &stream.owner), Some(&owner));
+    let settings = catalog.stream_settings(StreamId(13)).expect("there");
+    assert_eq!(settings.reads(), Some(StreamId(12)));
+    assert_eq!(catalog.streams_of(ShardId(7)).collect::<Vec<_>>(), [12, 13, 14].map(StreamId));
+    assert_eq!(Catalog::decode(catalog.encode()).as_ref(), Ok(&catalog));
+
+    // A partition's shard outlives the groups that share it, and goes with the partition.
+    check(
+        &mut catalog,
+        vec![
+            (delete_group("g"), "deleted -5 -0"),
+            (delete_group("h"), "deleted -4 -0"),
+            (topic("a", partitions(4)), "updated g3 [15@8] +1"),
+            (delete_topic("a", None, 0), "deleted -4 -4"),
+        ],
+    );
+    let many = limits::SHARED_GROUPS_PER_TOPIC_MAX;
+    for index in 0..many {
+        run(&mut catalog, &shared(&format!("s{index}"), topics(&["b"]), None)).expect("created");
+    }
+    check(
+        &mut catalog,
+        vec![
+            (shared("more", topics(&["b"]), None), "CONFLICT: topic b has 64 shared groups, the most…"),
+            (group("more", topics(&["b"])), "created…"),
+        ],
+    );
+}
+
+#[test]
 fn groups_are_applied() {
     let mut catalog = cluster(1);
     let starting_late = |command: Command| match command {
@@ -221,7 +293,7 @@ fn the_cluster_takes_so_many_streams_and_no_more() {
     }
     let revision = catalog.revision().next();
     let refused = word(catalog.apply(revision, &topic("more", pooled)));
-    assert!(refused.starts_with("CONFLICT: the cluster has 99328 queues and partitions"), "{refused}");
+    assert!(refused.starts_with("CONFLICT: the cluster has 99328 queues, partitions and"), "{refused}");
     assert_eq!(Catalog::decode(catalog.encode()), Ok(catalog.clone()));
 }
 

@@ -38,8 +38,6 @@ const VARIABLE_BYTES_MAX: usize = 64 << 10;
 /// What to run.
 pub(super) struct Work<'a> {
     pub(super) command: &'a str,
-    /// The topic or queue.
-    pub(super) target: &'a str,
     /// How long a lease lasts; it is renewed while a command runs.
     pub(super) lease: Duration,
 }
@@ -61,8 +59,8 @@ pub(super) enum Done {
 pub(super) async fn leased(work: &Work<'_>, leased: Leased, mut stop: watch::Receiver<bool>) -> Done {
     let message = &leased.message;
     let facts = Facts {
-        target: work.target,
-        partition: 0,
+        target: message.source.as_str(),
+        partition: message.partition,
         offset: message.offset.get(),
         timestamp_millis: message.timestamp_millis,
         key: message.key.as_ref(),

@@ -1,4 +1,4 @@
-//! Messages of a queue under leases. Without a limit they come on a stream, which gives a settled message's credit to the
+//! Messages under leases: of a shared group, which come on streams, or of a queue. Of a queue: without a limit they come on a stream, which gives a settled message's credit to the
 //! next one. With a limit they are asked for, as many as may still be taken: a stream would be granted more than
 //! that, and giving those back would count as a delivery of each.
 
@@ -7,7 +7,7 @@ use std::{collections::VecDeque, pin::Pin, time::Duration};
 use bytes::Bytes;
 use futures_util::{FutureExt, future::join_all};
 use pondage_client::{
-    Client, ClientError, QueueConsumer, QueueMessage, ReceivedMessage, SettleItem, Verdict,
+    Client, ClientError, QueueConsumer, QueueMessage, ReceivedMessage, SettleItem, SharedConsumer, Verdict,
 };
 use pondage_model::{Refusal, Token};
 
@@ -29,6 +29,8 @@ enum Settler {
 impl Leased {
     fn of_stream(mut message: QueueMessage) -> Self {
         let received = ReceivedMessage {
+            source: message.source.clone(),
+            partition: message.partition,
             offset: message.offset,
             timestamp_millis: message.timestamp_millis,
             key: message.key.take(),
@@ -103,6 +105,8 @@ async fn settle(client: &Client, token: Token, verdict: Verdict) -> Result<(), C
 /// Where messages come from.
 pub(super) enum Intake {
     Stream(QueueConsumer),
+    /// Of every partition that a shared group reads.
+    Group(SharedConsumer),
     Polls(Polls),
 }
 
@@ -148,6 +152,7 @@ impl Intake {
     pub(super) async fn next(&mut self, most: u32) -> Result<Option<Leased>, ClientError> {
         match self {
             Self::Stream(consumer) => Ok(consumer.next().await?.map(Leased::of_stream)),
+            Self::Group(consumer) => Ok(consumer.next().await?.map(Leased::of_stream)),
             Self::Polls(polls) => polls.next(most).await.map(Some),
         }
     }
@@ -156,6 +161,10 @@ impl Intake {
     pub(super) fn ready(&mut self) -> Result<Option<Leased>, ClientError> {
         match self {
             Self::Stream(consumer) => {
+                let next = consumer.next().now_or_never().transpose()?.flatten();
+                Ok(next.map(Leased::of_stream))
+            }
+            Self::Group(consumer) => {
                 let next = consumer.next().now_or_never().transpose()?.flatten();
                 Ok(next.map(Leased::of_stream))
             }
@@ -170,6 +179,8 @@ impl Intake {
     pub(super) async fn close(self) {
         match self {
             Self::Stream(consumer) => consumer.close().await,
+            // Whether the group heard of it or not, the messages have their verdicts.
+            Self::Group(consumer) => drop(consumer.close().await),
             Self::Polls(Polls { client, mut waiting, answer, .. }) => {
                 if let Some(answer) = answer {
                     waiting.extend(answer.await.unwrap_or_default());

@@ -19,10 +19,10 @@ use crate::{
 /// What becomes of a printed message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Settle {
-    /// It is done and leaves the queue
+    /// It is done: it leaves the queue, or the shared group has it behind it
     #[default]
     Accept,
-    /// It failed and comes again after the queue's backoff
+    /// It failed and comes again after the backoff
     Release,
     /// It can't be processed and goes to the dead-letter queue
     Reject,
@@ -33,7 +33,8 @@ pub(crate) enum Settle {
 impl Consume {
     /// Options that a topic has no use for.
     pub(super) fn check_topic(&self, why: &str) -> Result<()> {
-        let wrong = |option: &str| Err(Failure::usage(format!("{option} is for queues; {why}")));
+        let wrong =
+            |option: &str| Err(Failure::usage(format!("{option} is for queues and shared groups; {why}")));
         match self {
             Self { settle: Some(_), .. } => wrong("--settle"),
             Self { lease: Some(_), .. } => wrong("--lease"),
@@ -45,12 +46,28 @@ impl Consume {
     /// Options that a group on topics has no use for.
     pub(super) fn check_group(&self, group: &Name, topics: &[Name]) -> Result<()> {
         self.check_topic(&format!("group {group} reads topics"))?;
+        self.check_reads(group, topics)
+    }
+
+    /// Options that a shared group has no use for.
+    pub(super) fn check_shared(&self, group: &Name, topics: &[Name]) -> Result<()> {
+        if self.settle == Some(Settle::None) {
+            let text =
+                format!("group {group} is shared: --settle none would hold on to what its members wait for");
+            return Err(
+                Failure::usage(text).help("`pondage consume TOPIC` without --group reads without taking")
+            );
+        }
+        self.check_reads(group, topics)
+    }
+
+    fn check_reads(&self, group: &Name, topics: &[Name]) -> Result<()> {
         if self.from.is_some() {
             let failure = Failure::usage(format!("group {group} begins where it stands; leave --from out"));
             return Err(failure.help(format!("`pondage groups reset-offsets {group} --to PLACE` moves it")));
         }
         if !self.partitions.is_empty() {
-            let text = format!("group {group} shares its partitions out itself; leave --partition out");
+            let text = format!("group {group} reads all partitions; leave --partition out");
             return Err(Failure::usage(text));
         }
         let names: Vec<_> = topics.iter().map(Name::as_str).collect();
@@ -216,6 +233,19 @@ mod tests {
             let group = consume.group.clone().expect(line);
             assert_eq!(consume.check_group(&group, &one).is_ok(), of_one, "{line}");
             assert_eq!(consume.check_group(&group, &two).is_ok(), of_two, "{line}");
+        }
+        for (line, shared) in [
+            ("--group g --lease 3s --settle reject", true),
+            ("t --group g --exec true --concurrency 3", true),
+            ("--group g --settle none --limit 3", false),
+            ("--group g --settle none", false),
+            ("--group g --from latest", false),
+            ("--group g --partition 1", false),
+            ("u --group g", false),
+        ] {
+            let consume = parse(line).expect(line);
+            let group = consume.group.clone().expect(line);
+            assert_eq!(consume.check_shared(&group, &one).is_ok(), shared, "{line}");
         }
         assert!(parse("t --member pod-0").is_err(), "only groups have members");
     }

@@ -1,9 +1,11 @@
-//! Consuming a queue: messages are printed, or given to a command, and then settled.
+//! Consuming a queue, or as a member of a shared group: messages are printed, or given to a command, and then settled.
 
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use pondage_client::{Client, ClientError, ConsumerOptions, ResourceKind, Settings, Verdict};
+use pondage_client::{
+    Client, ClientError, ConsumerOptions, GroupPartition, ResourceKind, Settings, ShareSource, Verdict,
+};
 use pondage_model::{Name, limits};
 use tokio::{sync::watch, time::sleep};
 
@@ -26,25 +28,48 @@ const GATHERED: u32 = 1_000;
 /// How long nothing comes before the queue is asked whether there is anything.
 const QUIET: Duration = Duration::from_millis(200);
 
+/// What gives the messages, under leases.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum From<'a> {
+    /// A queue.
+    Queue(&'a Name),
+    /// A shared group, from these topics.
+    Group(&'a Name, &'a [Name]),
+}
+
 /// Consumes until the limit, the end, or a signal, and holds at most so many messages.
 pub(super) async fn consume(
     options: &Consume,
     client: &Client,
-    queue: &Name,
+    from: From<'_>,
     in_flight_max: u32,
 ) -> Result<Exit> {
-    let queue = queue.as_str();
-    let lease = lease(options, client, queue).await?;
-    let intake = if options.limit.is_some() {
-        Intake::Polls(Polls::new(client.clone(), queue, options.lease))
-    } else {
-        let credit = if options.exec.is_some() { options.concurrency } else { CREDIT }.min(in_flight_max);
-        Intake::Stream(client.consumer(queue, ConsumerOptions { credit, lease: options.lease }).await?)
+    let lease = lease(options, client, from).await?;
+    let credit = if options.exec.is_some() { options.concurrency } else { CREDIT }.min(in_flight_max);
+    let credit_of = |credit| ConsumerOptions { credit, lease: options.lease };
+    let intake = match (from, options.limit) {
+        (From::Queue(queue), Some(_)) => {
+            Intake::Polls(Polls::new(client.clone(), queue.as_str(), options.lease))
+        }
+        (From::Queue(queue), None) => {
+            Intake::Stream(client.consumer(queue.as_str(), credit_of(credit)).await?)
+        }
+        (From::Group(group, _), limit) => {
+            let limit = limit.map_or(credit, |limit| u32::try_from(limit).unwrap_or(credit));
+            let credit = credit_of(credit.min(limit));
+            let mut consumer = client.shared_consumer(group.as_str(), options.member(), credit)?;
+            if let (Some(_), ShareSource::Topics(reads)) = (&options.target, consumer.share().await?.source) {
+                // Whoever may not ask for the group's settings has named what it expects.
+                let reads: Vec<Name> = reads.into_iter().map(|(topic, _)| topic).collect();
+                options.check_shared(group, &reads)?;
+            }
+            Intake::Group(consumer)
+        }
     };
     let mut session = Session {
         options,
         client,
-        queue,
+        from,
         in_flight_max,
         intake,
         signals: Signals::new()?,
@@ -62,22 +87,28 @@ pub(super) async fn consume(
     tally.into_result(ended?)
 }
 
-/// How long leases last: what was asked for, or the queue's time.
-async fn lease(options: &Consume, client: &Client, queue: &str) -> Result<Duration> {
+/// How long leases last: what was asked for, or the time of the queue or group.
+async fn lease(options: &Consume, client: &Client, from: From<'_>) -> Result<Duration> {
     let least = Duration::from_millis(limits::LEASE_MILLIS_MIN);
     if let Some(lease) = options.lease {
         return Ok(lease.max(least));
     }
-    let queue = match client.get(ResourceKind::Queue, queue).await {
-        Ok(queue) => queue,
+    let (kind, name) = match from {
+        From::Queue(queue) => (ResourceKind::Queue, queue),
+        From::Group(group, _) => (ResourceKind::Group, group),
+    };
+    let resource = match client.get(kind, name.as_str()).await {
+        Ok(resource) => resource,
         // Settings are for administrators, and a consumer needs no certificate: renewing too often does no harm.
         Err(error) if error.code() == "NOT_AUTHORIZED" => return Ok(least),
         Err(error) => return Err(error.into()),
     };
-    Ok(match queue.settings {
-        Settings::Queue(queue) => Duration::from_millis(queue.ack_timeout_millis).max(least),
-        _ => least,
-    })
+    let millis = match resource.settings {
+        Settings::Queue(queue) => Some(queue.ack_timeout_millis),
+        Settings::Group(group) => group.sharing.map(|sharing| sharing.ack_timeout_millis),
+        Settings::Topic(_) => None,
+    };
+    Ok(millis.map_or(least, Duration::from_millis).max(least))
 }
 
 /// What one of the waits brought.
@@ -92,7 +123,7 @@ enum Event<T> {
 struct Session<'a> {
     options: &'a Consume,
     client: &'a Client,
-    queue: &'a str,
+    from: From<'a>,
     /// Messages that may be asked for at once.
     in_flight_max: u32,
     intake: Intake,
@@ -156,7 +187,7 @@ impl Session<'_> {
     }
 
     fn shown<'a>(&'a self, leased: &'a Leased) -> Shown<'a> {
-        Shown::leased(self.queue, &leased.message)
+        Shown::leased(matches!(self.from, From::Group(..)), &leased.message)
     }
 
     /// The message and those that are here already, as many as may be taken.
@@ -186,7 +217,7 @@ impl Session<'_> {
 
     /// Runs a command for each message, several at once.
     async fn run(&mut self, command: &str, lease: Duration) -> Result<Exit> {
-        let work = Work { command, target: self.queue, lease };
+        let work = Work { command, lease };
         let (stop, stopped) = watch::channel(false);
         let mut running = FuturesUnordered::new();
         let ended = loop {
@@ -241,11 +272,25 @@ impl Session<'_> {
         }
     }
 
-    /// Whether the queue had nothing to deliver twice in a row: what it granted just before the first time it was
-    /// asked has arrived by the second.
+    /// Whether there was nothing to deliver twice in a row: what was granted just before the first time of asking has
+    /// arrived by the second.
     async fn is_drained(&mut self) -> Result<bool> {
-        let queue = self.client.get(ResourceKind::Queue, self.queue).await?;
-        let is_empty = queue.streams.unwrap_or_default().iter().all(|stream| stream.ready == 0);
+        let is_empty = match self.from {
+            From::Queue(queue) => {
+                let queue = self.client.get(ResourceKind::Queue, queue.as_str()).await?;
+                queue.streams.unwrap_or_default().iter().all(|stream| stream.ready == 0)
+            }
+            From::Group(group, topics) => {
+                let mut ready = 0;
+                for topic in topics {
+                    let places = self.client.get_offsets(group.as_str(), topic.as_str()).await?;
+                    let of =
+                        |place: &GroupPartition| place.shared.map_or(0, |shared| shared.ready_of(place.lag));
+                    ready += places.iter().map(of).sum::<u64>();
+                }
+                ready == 0
+            }
+        };
         Ok(std::mem::replace(&mut self.was_empty, is_empty) && is_empty)
     }
 }

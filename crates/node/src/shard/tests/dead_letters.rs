@@ -30,7 +30,7 @@ fn with_rejected(count: u64) -> Rig {
 fn forwards(rig: &mut Rig) -> Vec<Move> {
     let mut found = Vec::new();
     rig.said.retain(|effect| match effect {
-        ShardEffect::Forward { source, moving } => {
+        ShardEffect::Forward { source, moving, .. } => {
             assert_eq!(*source, STREAM);
             found.push(*moving);
             false
@@ -71,7 +71,7 @@ fn one_goes_at_a_time_and_the_next_when_the_last_is_there() {
 fn a_refused_one_is_tried_again_after_a_second_and_nothing_overtakes_it() {
     let mut rig = with_rejected(2);
     assert_eq!(sequences(&mut rig), [1]);
-    rig.step(ShardEvent::ForwardRefused { source: STREAM, gone: false });
+    rig.step(ShardEvent::ForwardRefused { source: STREAM, seq: MoveSeq(1), gone: false });
     assert_eq!(sequences(&mut rig), [0; 0]);
     assert!(rig.wakes().iter().any(|at| (1..=1_000).contains(at)), "it asks to be woken for it");
     rig.millis = 1_000;
@@ -87,7 +87,7 @@ fn a_source_that_is_deleted_meanwhile_is_forgotten() {
     rig.sync_all();
     // The target has it, and the source that it should be settled at is gone.
     rig.ask(201, moved(1));
-    rig.step(ShardEvent::ForwardRefused { source: STREAM, gone: false });
+    rig.step(ShardEvent::ForwardRefused { source: STREAM, seq: MoveSeq(1), gone: false });
     rig.sync_all();
     rig.millis = 10_000;
     rig.wakes();
@@ -107,12 +107,13 @@ fn a_message_whose_dead_letter_queue_was_deleted_goes_to_the_one_that_took_its_p
     let to = |dead_letter| Ensure {
         stream: STREAM,
         open: Some(open.clone()),
+        begin: None,
         dead_letter,
         dropped_groups: Vec::new(),
     };
     rig.ensure(200, to(Some(other)));
     for (at, gone, expected) in [(1_000, false, (SHARD, DEAD)), (2_000, true, other)] {
-        rig.step(ShardEvent::ForwardRefused { source: STREAM, gone });
+        rig.step(ShardEvent::ForwardRefused { source: STREAM, seq: MoveSeq(1), gone });
         rig.millis = at;
         rig.step(ShardEvent::Wake);
         let again = forwards(&mut rig);
@@ -129,6 +130,7 @@ fn a_new_leader_sends_what_its_predecessor_left() {
     let ensure = Ensure {
         stream: STREAM,
         open: Some(open),
+        begin: None,
         dead_letter: Some((SHARD, DEAD)),
         dropped_groups: Vec::new(),
     };

@@ -82,8 +82,13 @@ impl Cluster {
     fn lease_all(&mut self) -> Vec<(Offset, Lease)> {
         let settings = StreamSettings::Queue(QueueSettings::default());
         let open = Open { name: Name::new("orders").expect("valid"), partition: 0, settings };
-        let wanted =
-            Ensure { stream: STREAM, open: Some(open), dead_letter: None, dropped_groups: Vec::new() };
+        let wanted = Ensure {
+            stream: STREAM,
+            open: Some(open),
+            begin: None,
+            dead_letter: None,
+            dropped_groups: Vec::new(),
+        };
         self.rigs[0].ensure(1, wanted);
         for _ in 0..LEASES {
             self.rigs[0].ask(2, publish());

@@ -211,8 +211,13 @@ fn cursors_of_groups_that_the_catalog_does_not_know_are_forgotten_after_a_start(
     }
     rig.sync_all();
     let open = Open { name: name("orders"), partition: 0, settings: topic() };
-    let streams =
-        vec![Ensure { stream: STREAM, open: Some(open), dead_letter: None, dropped_groups: vec![] }];
+    let streams = vec![Ensure {
+        stream: STREAM,
+        open: Some(open),
+        begin: None,
+        dead_letter: None,
+        dropped_groups: vec![],
+    }];
     let complete = Some(Arc::new(BTreeSet::from([name("kept"), name("elsewhere")])));
     rig.request(3, ShardRequest::Ensure { streams, complete });
     rig.sync_all();

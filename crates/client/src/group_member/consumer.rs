@@ -1,0 +1,262 @@
+//! A consumer for a group on a queue, or for a shared one: the messages of one queue, or of every partition that the group
+//! reads.
+
+use std::{
+    collections::BTreeSet,
+    future::{Future, poll_fn},
+    task::Poll,
+    time::Duration,
+};
+
+use pondage_model::{Name, Outcome};
+use pondage_protocol::consume::Source;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::{JoinHandle, JoinSet},
+    time::sleep,
+};
+
+use super::{
+    attend::{Attendance, GroupShare, ShareSource},
+    partition::is_passing,
+};
+use crate::{Client, ClientError, ConsumerOptions, QueueConsumer, QueueMessage, options::millis};
+
+/// The pause before something is asked for again that nobody leads, or not every broker knows yet.
+const OPEN_AGAIN: Duration = Duration::from_millis(200);
+
+/// Takes messages as a member of a group. Dropping it gives back what is not settled, as if the process ended.
+#[derive(Debug)]
+pub struct SharedConsumer {
+    legs: Vec<Leg>,
+    /// Which of them is asked first.
+    turn: usize,
+    opened: mpsc::UnboundedReceiver<Leg>,
+    /// What ended and is to be opened again.
+    again: mpsc::UnboundedSender<Source>,
+    shares: watch::Receiver<Option<GroupShare>>,
+    stop: Option<oneshot::Sender<()>>,
+    /// None once it was said how it ended.
+    task: Option<JoinHandle<Result<(), ClientError>>>,
+}
+
+/// What is consumed at one leader.
+#[derive(Debug)]
+struct Leg {
+    source: Source,
+    consumer: QueueConsumer,
+}
+
+impl SharedConsumer {
+    /// What the group consumes, once it has said so.
+    ///
+    /// # Errors
+    /// Why the group does not take this member.
+    pub async fn share(&mut self) -> Result<GroupShare, ClientError> {
+        loop {
+            if let Some(share) = self.shares.borrow_and_update().clone() {
+                return Ok(share);
+            }
+            if self.shares.changed().await.is_err() {
+                let closed = || ClientError::closed("member", Outcome::Unknown);
+                return self.ended().await.and_then(|()| Err(closed()));
+            }
+        }
+    }
+
+    /// The next message, of whichever partition has one; `None` once the membership ended and that was told. Comes back by
+    /// itself when a connection is lost or another broker leads. What was taken before the end can still be settled, until
+    /// this is closed or dropped. Nothing is lost by not waiting for it.
+    ///
+    /// # Errors
+    /// What ended the membership, once: such as `NOT_FOUND` after the group was deleted.
+    pub async fn next(&mut self) -> Result<Option<QueueMessage>, ClientError> {
+        loop {
+            let Self { legs, turn, opened, .. } = self;
+            let (at, next) = tokio::select! {
+                biased;
+                leg = opened.recv() => match leg {
+                    Some(leg) => {
+                        legs.push(leg);
+                        continue;
+                    }
+                    None => return self.ended().await.map(|()| None),
+                },
+                found = first(legs, *turn), if !legs.is_empty() => found,
+            };
+            match next {
+                Ok(Some(message)) => {
+                    self.turn = at + 1;
+                    return Ok(Some(message));
+                }
+                Err(error) if !is_passing(&error) => {
+                    self.legs.swap_remove(at);
+                    return Err(error);
+                }
+                // Whether it is over for good, the membership says.
+                Ok(None) | Err(_) => {
+                    let Leg { source, .. } = self.legs.swap_remove(at);
+                    // Whoever opens may have ended: then the loop ends as well.
+                    drop(self.again.send(source));
+                }
+            }
+        }
+    }
+
+    /// Leaves in good order: waits for verdicts that are on their way, gives back everything else, and leaves the group.
+    ///
+    /// # Errors
+    /// What had ended the membership before, unless that was told.
+    pub async fn close(mut self) -> Result<(), ClientError> {
+        let mut closing = JoinSet::new();
+        for leg in std::mem::take(&mut self.legs) {
+            closing.spawn(leg.consumer.close());
+        }
+        while closing.join_next().await.is_some() {}
+        self.stop.take();
+        self.ended().await
+    }
+
+    async fn ended(&mut self) -> Result<(), ClientError> {
+        let Some(task) = &mut self.task else { return Ok(()) };
+        let ended = task.await;
+        self.task = None;
+        ended.unwrap_or_else(|_| Err(ClientError::closed("consumer", Outcome::Unknown)))
+    }
+}
+
+impl Drop for SharedConsumer {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+/// The first that has something to say, beginning with the one whose turn it is.
+async fn first(legs: &[Leg], turn: usize) -> (usize, Result<Option<QueueMessage>, ClientError>) {
+    let in_turn = (0..legs.len()).map(|index| (turn + index) % legs.len());
+    let mut waiting: Vec<_> = in_turn.map(|at| (at, Box::pin(legs[at].consumer.next()))).collect();
+    poll_fn(|context| {
+        for (at, next) in &mut waiting {
+            if let Poll::Ready(found) = next.as_mut().poll(context) {
+                return Poll::Ready((*at, found));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+impl Client {
+    /// Joins a consumer group on a queue, or a shared one, and takes its messages, each of which wants a verdict. The
+    /// credit is for all that it consumes together, at most what the group allows, in equal parts when partitions are opened;
+    /// each partition has room for one message at least, however small the credit.
+    ///
+    /// # Errors
+    /// `INVALID_NAME`. What the cluster refuses is told by [`SharedConsumer::next`].
+    pub fn shared_consumer(
+        &self,
+        group: &str,
+        instance: impl Into<String>,
+        options: ConsumerOptions,
+    ) -> Result<SharedConsumer, ClientError> {
+        let attendance = self.attend(group, &instance.into())?;
+        let (sender, opened) = mpsc::unbounded_channel();
+        let (again, ended) = mpsc::unbounded_channel();
+        let (stop, is_stopped) = oneshot::channel();
+        let shares = attendance.shares();
+        let opening = Opening { client: self.clone(), group: Name::new(group)?, options, sender };
+        let task = Some(tokio::spawn(opening.run(attendance, is_stopped, ended)));
+        Ok(SharedConsumer { legs: Vec::new(), turn: 0, opened, again, shares, stop: Some(stop), task })
+    }
+}
+
+/// Opens what a group consumes, as long as the membership lasts.
+struct Opening {
+    client: Client,
+    group: Name,
+    options: ConsumerOptions,
+    sender: mpsc::UnboundedSender<Leg>,
+}
+
+impl Opening {
+    async fn run(
+        self,
+        mut attendance: Attendance,
+        mut stop: oneshot::Receiver<()>,
+        mut ended: mpsc::UnboundedReceiver<Source>,
+    ) -> Result<(), ClientError> {
+        let mut shares = attendance.shares();
+        let mut opening = JoinSet::new();
+        let mut known = BTreeSet::new();
+        let end = loop {
+            let share = shares.borrow_and_update().clone();
+            let all = share.iter().flat_map(|share| self.all(share)).collect::<Vec<_>>();
+            for (source, credit) in &all {
+                if known.insert(key(source)) {
+                    opening.spawn(open(self.client.clone(), source.clone(), *credit, Duration::ZERO));
+                }
+            }
+            tokio::select! {
+                biased;
+                _ = &mut stop => break Ok(()),
+                ended = attendance.ended() => break ended,
+                Some(opened) = opening.join_next() => match opened {
+                    // Whoever takes the messages may be gone.
+                    Ok(Ok(leg)) => drop(self.sender.send(leg)),
+                    Ok(Err(error)) => break Err(error),
+                    Err(_) => break Err(ClientError::closed("consumer", Outcome::Unknown)),
+                },
+                Some(source) = ended.recv() => {
+                    let credit = all.iter().find(|(found, _)| *found == source).map_or(1, |(_, credit)| *credit);
+                    opening.spawn(open(self.client.clone(), source, credit, OPEN_AGAIN));
+                }
+                Ok(()) = shares.changed() => {}
+            }
+        };
+        // Nothing is handed on any more; what was taken may still be settled.
+        drop(self);
+        let left = attendance.leave().await;
+        end.and(left)
+    }
+
+    /// What there is to consume, each with its part of the credit.
+    fn all(&self, share: &GroupShare) -> Vec<(Source, u32)> {
+        let lease_millis = self.options.lease.map(millis);
+        let group = &self.group;
+        let sources: Vec<Source> = match &share.source {
+            ShareSource::Queue(name) => vec![Source::Queue { name: name.clone(), lease_millis }],
+            ShareSource::Topics(topics) => topics
+                .iter()
+                .flat_map(|(topic, partitions)| (0..*partitions).map(move |partition| (topic, partition)))
+                .map(|(topic, partition)| {
+                    let (group, topic) = (group.clone(), topic.clone());
+                    Source::Share { group, topic, partition, lease_millis }
+                })
+                .collect(),
+        };
+        let parts = u32::try_from(sources.len()).unwrap_or(u32::MAX).max(1);
+        let credit = (self.options.credit.min(share.in_flight_max) / parts).max(1);
+        sources.into_iter().map(|source| (source, credit)).collect()
+    }
+}
+
+/// What tells sources of one group apart.
+fn key(source: &Source) -> (Name, u32) {
+    match source {
+        Source::Share { topic, partition, .. } => (topic.clone(), *partition),
+        Source::Queue { name, .. } | Source::Topic { name, .. } => (name.clone(), 0),
+    }
+}
+
+async fn open(client: Client, source: Source, credit: u32, pause: Duration) -> Result<Leg, ClientError> {
+    sleep(pause).await;
+    loop {
+        match client.consumer_of(source.clone(), credit).await {
+            Ok(consumer) => return Ok(Leg { source, consumer }),
+            Err(error) if is_passing(&error) => sleep(OPEN_AGAIN).await,
+            Err(error) => return Err(error),
+        }
+    }
+}

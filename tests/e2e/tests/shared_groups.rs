@@ -1,0 +1,279 @@
+//! Shared groups: a topic's messages, each settled by one of a group's members.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use pondage_broker::{Broker, Options as BrokerOptions};
+use pondage_client::{
+    Client, ClientError, Delete, GroupMember, MemberOptions, Message, Options, PublisherOptions,
+    QueueMessage, ReaderOptions, ResourceKind, Settings, StartAt, TopicEvent, Verdict, WorkerOptions,
+};
+use pondage_model::{
+    Name,
+    settings::{
+        Backoff, DeletionPolicy, GroupSettings, GroupSource, QueueSettings, Sharing, StartPosition,
+        TopicSettings,
+    },
+};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn name(text: &str) -> Name {
+    Name::new(text).expect("valid")
+}
+
+async fn delete(client: &Client, kind: ResourceKind, called: &str) -> Result<bool, ClientError> {
+    let delete = Delete {
+        kind,
+        name: name(called),
+        if_uid: None,
+        if_revision: None,
+        policy: Some(DeletionPolicy::Delete),
+    };
+    client.delete(delete).await
+}
+
+fn topic(partitions: u32) -> Settings {
+    Settings::Topic(TopicSettings { partitions, ..TopicSettings::default() })
+}
+
+fn shared(topic: &str, sharing: Sharing) -> GroupSettings {
+    GroupSettings { sharing: Some(sharing), ..GroupSettings::of(GroupSource::Topics(vec![name(topic)])) }
+}
+
+async fn broker(folder: &TempDir) -> Broker {
+    let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+    let data = folder.path().join("data");
+    let options = BrokerOptions { data, listen: any, http: any, sync_delay: None };
+    Broker::start(options).await.expect("the broker starts")
+}
+
+async fn connect(broker: &Broker) -> Client {
+    Client::connect(&broker.address.to_string(), Options::default()).await.expect("connected")
+}
+
+/// Publishes so many messages, with keys that spread over the partitions; their bodies are `from` and the next numbers.
+async fn publish(client: &Client, topic: &str, from: u64, count: u64) {
+    let publisher = client.publisher(topic, PublisherOptions::default()).await.expect("begun");
+    for number in from..from + count {
+        let message = Message::new(number.to_string()).key(format!("key-{}", number % 17));
+        drop(publisher.send(message).await.expect("sent"));
+    }
+    publisher.flush().await.expect("stored");
+}
+
+fn body(message: &QueueMessage) -> String {
+    String::from_utf8_lossy(message.value.as_deref().unwrap_or_default()).into_owned()
+}
+
+/// What was handled: by which member, where it lay, and its body.
+type Handled = Arc<Mutex<Vec<(String, u32, String)>>>;
+
+fn work(client: &Client, group: &str, instance: &str, handled: &Handled) -> GroupMember {
+    let (handled, who) = (Arc::clone(handled), instance.to_owned());
+    let handler = move |message: Arc<QueueMessage>| {
+        let (handled, who) = (Arc::clone(&handled), who.clone());
+        async move {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            handled.lock().expect("whole").push((who, message.partition, body(&message)));
+            Verdict::Accept
+        }
+    };
+    let options = WorkerOptions { instance: instance.to_owned(), concurrency: 4, ..WorkerOptions::default() };
+    client.work(group, options, handler).expect("begun")
+}
+
+async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
+    let looking = async {
+        while !is().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+async fn lag(client: &Client, group: &str, topic: &str) -> u64 {
+    let places = client.get_offsets(group, topic).await.expect("known");
+    assert!(places.iter().all(|place| place.shared.is_some()), "{places:?}");
+    places.iter().map(|place| place.lag).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_share_a_topic_message_by_message_and_the_topic_keeps_it() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let running = broker(&folder).await;
+    let client = connect(&running).await;
+    client.apply(name("orders"), topic(3)).await.expect("applied");
+    publish(&client, "orders", 0, 50).await;
+    for (group, start_position) in [
+        ("billing", StartPosition::Earliest),
+        ("audit", StartPosition::Earliest),
+        ("late", StartPosition::Latest),
+    ] {
+        let settings = GroupSettings { start_position, ..shared("orders", Sharing::default()) };
+        client.apply(name(group), Settings::Group(settings)).await.expect("applied");
+    }
+    // How far behind a group is, is known before anybody came.
+    assert_eq!(lag(&client, "billing", "orders").await, 50);
+    assert_eq!(lag(&client, "late", "orders").await, 0);
+
+    let handled = Handled::default();
+    let [first, second] = ["pod-0", "pod-1"].map(|instance| work(&client, "billing", instance, &handled));
+    publish(&client, "orders", 50, 150).await;
+    until("all are settled", async || lag(&client, "billing", "orders").await == 0).await;
+    let seen = handled.lock().expect("whole").clone();
+    let bodies: BTreeSet<u64> = seen.iter().map(|(_, _, body)| body.parse().expect("a number")).collect();
+    assert_eq!((seen.len(), bodies), (200, (0..200).collect()), "each once");
+    let mut by: BTreeMap<(&str, u32), u64> = BTreeMap::new();
+    for (who, partition, _) in &seen {
+        *by.entry((who, *partition)).or_default() += 1;
+    }
+    assert_eq!(by.len(), 6, "both members got messages of all three partitions: {by:?}");
+    assert_eq!(lag(&client, "audit", "orders").await, 200, "another group reads for itself");
+    assert_eq!(lag(&client, "late", "orders").await, 150);
+    let members = client.get_members("billing").await.expect("known").members;
+    assert_eq!(members.len(), 2);
+
+    // The topic is whole, for whoever reads it otherwise.
+    let reader = client.reader("orders", ReaderOptions::default()).await.expect("open");
+    let (mut read, mut ended) = (0, 0);
+    while ended < 3 {
+        match timeout(PATIENCE, reader.next()).await.expect("it goes on").expect("open") {
+            Some(TopicEvent::Message(_)) => read += 1,
+            Some(TopicEvent::CaughtUp { .. }) => ended += 1,
+            None => break,
+        }
+    }
+    assert_eq!(read, 200);
+
+    // New partitions are consumed by members that are there already.
+    client.apply(name("orders"), topic(5)).await.expect("grown");
+    let fresh = client.publisher("orders", PublisherOptions::default()).await.expect("begun");
+    for partition in [3, 4] {
+        let message = Message { partition: Some(partition), ..Message::new("grown") };
+        fresh.send(message).await.expect("sent").await.expect("stored");
+    }
+    let grown = async || {
+        let seen = handled.lock().expect("whole");
+        let partitions =
+            seen.iter().filter(|(_, _, body)| body == "grown").map(|(_, partition, _)| *partition);
+        partitions.collect::<BTreeSet<u32>>() == BTreeSet::from([3, 4])
+    };
+    until("new partitions are consumed", grown).await;
+
+    // Reading again, after a restart of the broker.
+    first.leave().await.expect("in good order");
+    second.leave().await.expect("in good order");
+    drop(client);
+    running.stop().await;
+    let running = broker(&folder).await;
+    let client = connect(&running).await;
+    assert_eq!(lag(&client, "billing", "orders").await, 0);
+    let seeks: Vec<(u32, StartAt)> = (0..5).map(|partition| (partition, StartAt::Earliest)).collect();
+    let tried = client.try_offsets("billing", "orders", &seeks).await.expect("possible");
+    assert_eq!(tried.iter().map(|place| place.lag).sum::<u64>(), 202);
+    assert_eq!(lag(&client, "billing", "orders").await, 0, "it was only tried");
+    client.set_offsets("billing", "orders", &seeks).await.expect("moved");
+    assert_eq!(lag(&client, "billing", "orders").await, 202);
+    handled.lock().expect("whole").clear();
+    let again = work(&client, "billing", "pod-0", &handled);
+    until("all are settled again", async || lag(&client, "billing", "orders").await == 0).await;
+    assert_eq!(handled.lock().expect("whole").len(), 202);
+    again.leave().await.expect("in good order");
+
+    // It has no cursor to claim, and nobody deletes the topic under it.
+    let mut wrong = client.join("billing", MemberOptions::default(), |_| async { Ok(()) }).expect("begun");
+    let said = wrong.ended().await.expect_err("it is shared").to_string();
+    assert!(said.contains("shared"), "{said}");
+    let said = delete(&client, ResourceKind::Topic, "orders").await.expect_err("it is read").to_string();
+    assert!(said.contains("group audit reads it"), "{said}");
+    for group in ["billing", "audit", "late"] {
+        delete(&client, ResourceKind::Group, group).await.expect("deleted");
+    }
+    delete(&client, ResourceKind::Topic, "orders").await.expect("deleted");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_in_a_shared_group_backs_off_and_ends_in_its_dead_letter_queue() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let broker = broker(&folder).await;
+    let client = connect(&broker).await;
+    client.apply(name("events"), topic(1)).await.expect("applied");
+    client.apply(name("dead"), Settings::Queue(QueueSettings::default())).await.expect("applied");
+    let sharing = Sharing {
+        max_deliveries: 3,
+        backoff: Backoff::Schedule(vec![10, 50]),
+        dead_letter: Some(name("dead")),
+        ..Sharing::default()
+    };
+    client.apply(name("workers"), Settings::Group(shared("events", sharing))).await.expect("applied");
+    let said = delete(&client, ResourceKind::Queue, "dead").await.expect_err("in use").to_string();
+    assert!(said.contains("group workers dead-letters to it"), "{said}");
+    let attempts: Arc<Mutex<BTreeMap<String, Vec<u32>>>> = Arc::default();
+    let handler = {
+        let attempts = Arc::clone(&attempts);
+        move |message: Arc<QueueMessage>| {
+            let attempts = Arc::clone(&attempts);
+            async move {
+                let body = body(&message);
+                let attempt = message.attempt.get();
+                attempts.lock().expect("whole").entry(body.clone()).or_default().push(attempt);
+                match body.as_str() {
+                    "long" => {
+                        // For as long as the group gives, which is longer than this.
+                        message.renew(None).await.expect("held");
+                        tokio::time::sleep(Duration::from_millis(400)).await;
+                        Verdict::Accept
+                    }
+                    "bad" => Verdict::Reject,
+                    "failing" => Verdict::Release { delay_millis: None },
+                    "shaky" if attempt < 2 => panic!("the first attempt fails"),
+                    _ => Verdict::Accept,
+                }
+            }
+        }
+    };
+    let worker = client.work("workers", WorkerOptions::default(), handler).expect("begun");
+    for body in ["good", "bad", "failing", "shaky", "long"] {
+        client.publish("events", &Message::new(body)).await.expect("stored");
+    }
+    until("all are done with", async || lag(&client, "workers", "events").await == 0).await;
+    worker.leave().await.expect("in good order");
+    let seen = attempts.lock().expect("whole").clone();
+    let expected = [
+        ("bad", vec![1]),
+        ("failing", vec![1, 2, 3]),
+        ("good", vec![1]),
+        ("long", vec![1]),
+        ("shaky", vec![1, 2]),
+    ];
+    assert_eq!(seen, expected.map(|(body, attempts)| (body.to_owned(), attempts)).into());
+    let place = client.get_offsets("workers", "events").await.expect("known")[0];
+    assert_eq!(place.shared.map(|shared| shared.dead_lettered), Some(2));
+
+    let dead = client.receive("dead", 10, Duration::from_secs(5), None).await.expect("there");
+    let mut found: Vec<(String, String, String, String)> = Vec::new();
+    for message in &dead {
+        let header = |wanted: &str| {
+            let found = message.headers.iter().find(|(key, _)| key == wanted.as_bytes());
+            let value = found.and_then(|(_, value)| value.clone()).unwrap_or_default();
+            String::from_utf8_lossy(&value).into_owned()
+        };
+        let body = String::from_utf8_lossy(message.value.as_deref().unwrap_or_default()).into_owned();
+        let [source, group, reason] =
+            ["source", "group", "reason"].map(|what| header(&format!("pondage-dead-letter-{what}")));
+        found.push((body, source, group, reason));
+    }
+    found.sort_unstable();
+    let expected = [("bad", "rejected"), ("failing", "max-deliveries")]
+        .map(|(body, reason)| (body.into(), "events".into(), "workers".into(), reason.into()));
+    assert_eq!(found, expected);
+    broker.stop().await;
+}
