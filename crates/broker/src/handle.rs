@@ -142,11 +142,11 @@ impl Routes {
     }
 }
 
-/// Groups, by name and by the streams of shared ones.
+/// Groups by name; and by the streams of shared ones, where they live and how many milliseconds their leases last.
 #[derive(Debug, Default)]
 struct Groups {
     by_name: HashMap<Name, Arc<GroupRoute>>,
-    by_share: HashMap<StreamId, Arc<GroupRoute>>,
+    by_share: HashMap<StreamId, (ShardId, u64)>,
 }
 
 impl Groups {
@@ -156,10 +156,13 @@ impl Groups {
                 self.by_share.remove(stream);
             }
         }
-        if let Some(route) = route.map(Arc::new) {
-            let shares = route.shares.iter().flatten();
-            self.by_share.extend(shares.map(|(stream, _)| (*stream, Arc::clone(&route))));
-            self.by_name.insert(name, route);
+        if let Some(route) = route {
+            if let Some(sharing) = &route.settings.sharing {
+                let shares = route.shares.iter().flatten();
+                self.by_share
+                    .extend(shares.map(|(stream, shard)| (*stream, (*shard, sharing.ack_timeout_millis))));
+            }
+            self.by_name.insert(name, Arc::new(route));
         }
     }
 }
@@ -257,9 +260,7 @@ impl<D: Disk> Handle<D> {
             let place = route.partitions.iter().find(|(found, _)| *found == stream);
             return place.map(|(_, shard)| (*shard, queue.ack_timeout_millis));
         }
-        let group = read(&self.0.groups).by_share.get(&stream).cloned()?;
-        let (_, shard) = group.shares.iter().flatten().find(|(found, _)| *found == stream)?;
-        Some((*shard, group.settings.sharing.as_ref()?.ack_timeout_millis))
+        read(&self.0.groups).by_share.get(&stream).copied()
     }
 
     /// As [`Self::known_group`], but sure of it: a member asks the catalog's leader before it says that there is none.

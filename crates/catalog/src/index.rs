@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pondage_model::{Name, Revision, ShardId, StreamId, settings::GroupSource};
+use pondage_model::{
+    Name, Revision, ShardId, StreamId,
+    settings::{GroupSettings, GroupSource},
+};
 
 use crate::rows::{Group, Kind, Queue, Stream, StreamOwner, StreamPlace, Topic};
 
@@ -148,8 +151,12 @@ impl Index {
 
 /// What a group refers to: what it reads, and where its dead letters go.
 fn targets(group: &Group) -> impl Iterator<Item = &Name> {
-    let dead_letter = group.settings.sharing.as_ref().and_then(|sharing| sharing.dead_letter.as_ref());
-    sources(&group.settings.source).iter().chain(dead_letter)
+    sources(&group.settings.source).iter().chain(dead_letter(&group.settings))
+}
+
+/// Where the dead letters of a shared group go.
+pub(crate) fn dead_letter(settings: &GroupSettings) -> Option<&Name> {
+    settings.sharing.as_ref()?.dead_letter.as_ref()
 }
 
 /// The topics or the queue that a group reads.

@@ -106,13 +106,13 @@ impl<D: Disk> Services<D> {
         topic: &Name,
         partition: u32,
     ) -> Result<(Place, StreamId), Refusal> {
-        let Reading::Shared(shares) = self.reading(group, topic).await? else {
+        let reading = self.reading(group, topic).await?;
+        if let Reading::InOrder(_) = reading {
             let what = format!("group {group} is not shared: its members own partitions and commit");
             return Err(Refusal::InvalidArgument { what });
-        };
+        }
         let stored = partition_of(&*self.topic(topic)?, partition).map(|place| place.stream);
-        let share = shares.into_iter().find(|share| share.partition == partition);
-        match (share, stored) {
+        match (reading.share_of(partition), stored) {
             (Some(share), Ok(stored)) => Ok((share, stored)),
             (None, Err(refusal)) => Err(refusal),
             // One of the two is known here a moment before the other.
@@ -187,7 +187,7 @@ impl<D: Disk> Services<D> {
             return Ok(v1::SetOffsetsResponse { partitions: moved.map(v1::GroupPartition::from).collect() });
         }
         for (place, stands, offset) in moves {
-            match reading.share_of(place) {
+            match reading.share_of(place.partition) {
                 Some(Place { shard, stream, .. }) => {
                     self.handle().ask_leader(RemoteRequest::Restart { shard, stream, start: offset }).await?;
                 }
@@ -223,7 +223,7 @@ impl<D: Disk> Services<D> {
         reading: &Reading,
         places: &[Place],
     ) -> Result<Vec<GroupPartition>, Refusal> {
-        let shares = places.iter().filter_map(|place| reading.share_of(*place));
+        let shares = places.iter().filter_map(|place| reading.share_of(place.partition));
         let asked: Vec<Place> = places.iter().copied().chain(shares).collect();
         let figures = self.figures(&asked).await;
         let stats = |stream: StreamId| {
@@ -235,7 +235,7 @@ impl<D: Disk> Services<D> {
             stands.push(match reading {
                 Reading::InOrder(start) => self.stand_in(group, *start, *place, of_partition).await?,
                 Reading::Shared(_) => {
-                    let share = reading.share_of(*place);
+                    let share = reading.share_of(place.partition);
                     let share = share.ok_or(Refusal::Busy { what: "partitions that have just come" })?;
                     stand_shared(*place, of_partition, stats(share.stream)?)
                 }
@@ -289,15 +289,15 @@ impl<D: Disk> Services<D> {
 enum Reading {
     /// Each partition in order, beginning here.
     InOrder(StartAt),
-    /// Message by message: its streams beside the partitions.
+    /// Message by message: its streams beside the partitions, by their numbers.
     Shared(Vec<Place>),
 }
 
 impl Reading {
     /// A shared group's stream beside a partition.
-    fn share_of(&self, partition: Place) -> Option<Place> {
+    fn share_of(&self, partition: u32) -> Option<Place> {
         let Self::Shared(shares) = self else { return None };
-        shares.iter().copied().find(|share| share.partition == partition.partition)
+        shares.get(usize::try_from(partition).ok()?).copied()
     }
 }
 

@@ -8,7 +8,7 @@ use pondage_model::{
 use super::validate;
 use crate::{
     command::{Opened, Outcome},
-    index::sources,
+    index::{dead_letter, sources},
     placement::{Loads, Wish, default_replicas},
     rows::{Group, Kind, StreamPlace},
     state::Catalog,
@@ -32,7 +32,7 @@ impl Catalog {
             });
         }
         self.check_sources(&settings.source)?;
-        self.check_dead_letter(settings.sharing.as_ref().and_then(|sharing| sharing.dead_letter.as_ref()))?;
+        self.check_dead_letter(dead_letter(settings))?;
         if existing.is_none() && self.groups.len() >= limits::GROUPS_MAX {
             return Err(Refusal::Conflict {
                 what: format!("the cluster has {} consumer groups, the most it takes", limits::GROUPS_MAX),
@@ -87,11 +87,15 @@ impl Catalog {
         }
         let mut shares = Vec::new();
         for topic in sources(&settings.source) {
-            let partitions = self.topics.get(topic).map_or_else(Vec::new, |topic| topic.partitions.clone());
+            let partitions = self.partitions_of(topic);
             let places = (0..).zip(partitions).map(|(partition, at)| self.take_share(partition, at, opened));
             shares.push(places.collect());
         }
         shares
+    }
+
+    fn partitions_of(&self, topic: &Name) -> Vec<StreamPlace> {
+        self.topics.get(topic).map_or_else(Vec::new, |topic| topic.partitions.clone())
     }
 
     fn take_share(&mut self, partition: u32, at: StreamPlace, opened: &mut Vec<Opened>) -> StreamPlace {
@@ -104,7 +108,7 @@ impl Catalog {
     /// Gives the shared groups that read a topic their streams beside its new partitions, from number `from` on.
     pub(super) fn extend_shares(&mut self, topic: &Name, from: usize, opened: &mut Vec<Opened>) {
         let readers: Vec<Name> = self.shared_readers(topic).map(|group| group.name.clone()).collect();
-        let partitions = self.topics.get(topic).map_or_else(Vec::new, |topic| topic.partitions.clone());
+        let partitions = self.partitions_of(topic);
         for name in readers {
             for (partition, at) in (0..).zip(&partitions).skip(from) {
                 let share = self.take_share(partition, *at, opened);

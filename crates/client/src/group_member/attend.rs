@@ -35,10 +35,59 @@ pub struct GroupShare {
 /// That a member of a group on a queue, or of a shared one, is there. Dropping it is as if the process ended.
 #[derive(Debug)]
 pub struct Attendance {
+    /// The first to be dropped: what ends without a word does not hear that it may leave.
+    task: Background,
     share: watch::Receiver<Option<GroupShare>>,
     leaving: Option<oneshot::Sender<()>>,
+}
+
+/// What a membership does in the background. Dropping it ends it.
+#[derive(Debug)]
+pub(super) struct Background {
+    what: &'static str,
     /// None once it was said how it ended.
     task: Option<JoinHandle<Result<(), ClientError>>>,
+}
+
+impl Background {
+    pub(super) fn begin(
+        what: &'static str,
+        work: impl Future<Output = Result<(), ClientError>> + Send + 'static,
+    ) -> Self {
+        Self { what, task: Some(tokio::spawn(work)) }
+    }
+
+    /// Waits for the end; why is told once.
+    pub(super) async fn ended(&mut self) -> Result<(), ClientError> {
+        let Some(task) = &mut self.task else { return Ok(()) };
+        let ended = task.await;
+        self.task = None;
+        ended.unwrap_or_else(|_| Err(ClientError::closed(self.what, Outcome::Unknown)))
+    }
+
+    /// What the group consumes, once it has said so, or why this ended before.
+    pub(super) async fn share(
+        &mut self,
+        shares: &mut watch::Receiver<Option<GroupShare>>,
+    ) -> Result<GroupShare, ClientError> {
+        loop {
+            if let Some(share) = shares.borrow_and_update().clone() {
+                return Ok(share);
+            }
+            if shares.changed().await.is_err() {
+                let closed = || ClientError::closed("member", Outcome::Unknown);
+                return self.ended().await.and_then(|()| Err(closed()));
+            }
+        }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
 }
 
 impl Attendance {
@@ -47,15 +96,7 @@ impl Attendance {
     /// # Errors
     /// Why the group does not take this member.
     pub async fn share(&mut self) -> Result<GroupShare, ClientError> {
-        loop {
-            if let Some(share) = self.share.borrow_and_update().clone() {
-                return Ok(share);
-            }
-            if self.share.changed().await.is_err() {
-                let closed = || ClientError::closed("member", Outcome::Unknown);
-                return self.ended().await.and_then(|()| Err(closed()));
-            }
-        }
+        self.task.share(&mut self.share).await
     }
 
     /// Hears whenever the group says what it consumes.
@@ -68,10 +109,7 @@ impl Attendance {
     /// # Errors
     /// `NOT_FOUND` after the group was deleted, and others that don't pass.
     pub async fn ended(&mut self) -> Result<(), ClientError> {
-        let Some(task) = &mut self.task else { return Ok(()) };
-        let ended = task.await;
-        self.task = None;
-        ended.unwrap_or_else(|_| Err(ClientError::closed("member", Outcome::Unknown)))
+        self.task.ended().await
     }
 
     /// Leaves the group.
@@ -84,14 +122,6 @@ impl Attendance {
     }
 }
 
-impl Drop for Attendance {
-    fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
-    }
-}
-
 impl Client {
     /// Joins a consumer group on a queue, or a shared one, for who consumes in its own way: the group counts and names it.
     ///
@@ -101,8 +131,8 @@ impl Client {
         let identity = identity(Name::new(group)?, instance.to_owned());
         let (leaving, is_leaving) = oneshot::channel();
         let (told, share) = watch::channel(None);
-        let task = tokio::spawn(attend(self.clone(), identity, told, is_leaving));
-        Ok(Attendance { share, leaving: Some(leaving), task: Some(task) })
+        let task = Background::begin("member", attend(self.clone(), identity, told, is_leaving));
+        Ok(Attendance { share, leaving: Some(leaving), task })
     }
 }
 

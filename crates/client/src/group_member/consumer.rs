@@ -12,12 +12,12 @@ use pondage_model::{Name, Outcome};
 use pondage_protocol::consume::Source;
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    task::{JoinHandle, JoinSet},
+    task::JoinSet,
     time::sleep,
 };
 
 use super::{
-    attend::{Attendance, GroupShare, ShareSource},
+    attend::{Attendance, Background, GroupShare, ShareSource},
     partition::is_passing,
 };
 use crate::{Client, ClientError, ConsumerOptions, QueueConsumer, QueueMessage, options::millis};
@@ -28,6 +28,8 @@ const OPEN_AGAIN: Duration = Duration::from_millis(200);
 /// Takes messages as a member of a group. Dropping it gives back what is not settled, as if the process ended.
 #[derive(Debug)]
 pub struct SharedConsumer {
+    /// The first to be dropped: what ends without a word does not hear that it may leave.
+    task: Background,
     legs: Vec<Leg>,
     /// Which of them is asked first.
     turn: usize,
@@ -36,8 +38,6 @@ pub struct SharedConsumer {
     again: mpsc::UnboundedSender<Source>,
     shares: watch::Receiver<Option<GroupShare>>,
     stop: Option<oneshot::Sender<()>>,
-    /// None once it was said how it ended.
-    task: Option<JoinHandle<Result<(), ClientError>>>,
 }
 
 /// What is consumed at one leader.
@@ -53,15 +53,7 @@ impl SharedConsumer {
     /// # Errors
     /// Why the group does not take this member.
     pub async fn share(&mut self) -> Result<GroupShare, ClientError> {
-        loop {
-            if let Some(share) = self.shares.borrow_and_update().clone() {
-                return Ok(share);
-            }
-            if self.shares.changed().await.is_err() {
-                let closed = || ClientError::closed("member", Outcome::Unknown);
-                return self.ended().await.and_then(|()| Err(closed()));
-            }
-        }
+        self.task.share(&mut self.shares).await
     }
 
     /// The next message, of whichever partition has one; `None` once the membership ended and that was told. Comes back by
@@ -80,7 +72,7 @@ impl SharedConsumer {
                         legs.push(leg);
                         continue;
                     }
-                    None => return self.ended().await.map(|()| None),
+                    None => return self.task.ended().await.map(|()| None),
                 },
                 found = first(legs, *turn), if !legs.is_empty() => found,
             };
@@ -114,22 +106,7 @@ impl SharedConsumer {
         }
         while closing.join_next().await.is_some() {}
         self.stop.take();
-        self.ended().await
-    }
-
-    async fn ended(&mut self) -> Result<(), ClientError> {
-        let Some(task) = &mut self.task else { return Ok(()) };
-        let ended = task.await;
-        self.task = None;
-        ended.unwrap_or_else(|_| Err(ClientError::closed("consumer", Outcome::Unknown)))
-    }
-}
-
-impl Drop for SharedConsumer {
-    fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
-        }
+        self.task.ended().await
     }
 }
 
@@ -167,7 +144,7 @@ impl Client {
         let (stop, is_stopped) = oneshot::channel();
         let shares = attendance.shares();
         let opening = Opening { client: self.clone(), group: Name::new(group)?, options, sender };
-        let task = Some(tokio::spawn(opening.run(attendance, is_stopped, ended)));
+        let task = Background::begin("consumer", opening.run(attendance, is_stopped, ended));
         Ok(SharedConsumer { legs: Vec::new(), turn: 0, opened, again, shares, stop: Some(stop), task })
     }
 }
@@ -190,14 +167,9 @@ impl Opening {
         let mut shares = attendance.shares();
         let mut opening = JoinSet::new();
         let mut known = BTreeSet::new();
+        let mut all = Vec::new();
+        shares.mark_changed();
         let end = loop {
-            let share = shares.borrow_and_update().clone();
-            let all = share.iter().flat_map(|share| self.all(share)).collect::<Vec<_>>();
-            for (source, credit) in &all {
-                if known.insert(key(source)) {
-                    opening.spawn(open(self.client.clone(), source.clone(), *credit, Duration::ZERO));
-                }
-            }
             tokio::select! {
                 biased;
                 _ = &mut stop => break Ok(()),
@@ -212,7 +184,14 @@ impl Opening {
                     let credit = all.iter().find(|(found, _)| *found == source).map_or(1, |(_, credit)| *credit);
                     opening.spawn(open(self.client.clone(), source, credit, OPEN_AGAIN));
                 }
-                Ok(()) = shares.changed() => {}
+                Ok(()) = shares.changed() => {
+                    all = shares.borrow_and_update().iter().flat_map(|share| self.all(share)).collect();
+                    for (source, credit) in &all {
+                        if known.insert(key(source)) {
+                            opening.spawn(open(self.client.clone(), source.clone(), *credit, Duration::ZERO));
+                        }
+                    }
+                }
             }
         };
         // Nothing is handed on any more; what was taken may still be settled.

@@ -48,7 +48,6 @@ struct Consumer<D: Disk> {
     services: Services<D>,
     out: Outbound<v1::ConsumeResponse>,
     lender: Lender,
-    place: Place,
     id: ConsumerId,
     /// What the consumer asked for; `None` takes the queue's time.
     lease_millis: Option<u64>,
@@ -73,7 +72,7 @@ pub(super) async fn serve<D: Disk>(
     let _attached = services.metrics().attached(place.stream);
     let held = Mutex::default();
     let (services, out) = (services.clone(), out.clone());
-    let consumer = Arc::new(Consumer { services, out, lender, place, id, lease_millis, held });
+    let consumer = Arc::new(Consumer { services, out, lender, id, lease_millis, held });
     // Before the first delivery: messages may be waiting already.
     let started = v1::ConsumeStarted {
         partitions: vec![v1::StartedPartition {
@@ -177,7 +176,7 @@ impl<D: Disk> Consumer<D> {
 
     fn free(&self, held: &mut Held, outcome: &Outcome) -> u32 {
         let Some(item) = outcome.item else { return 0 };
-        if (item.tokens.shard, item.tokens.stream) != (self.place.shard, self.place.stream) {
+        if (item.tokens.shard, item.tokens.stream) != (self.lender.place.shard, self.lender.place.stream) {
             return 0;
         }
         let (first, count, lease) = (outcome.result.first, outcome.result.count, item.tokens.leases.lease);
@@ -196,21 +195,21 @@ impl<D: Disk> Consumer<D> {
 
     /// How long leases last that are given or renewed now, with slack.
     fn lease(&self, asked_millis: Option<u64>) -> Duration {
-        let own = || self.services.handle().lender(self.place.stream).map_or(0, |(_, millis)| millis);
+        let own = || self.services.handle().lender(self.lender.place.stream).map_or(0, |(_, millis)| millis);
         Duration::from_millis(asked_millis.unwrap_or_else(own)) + DEADLINE_SLACK
     }
 
     async fn give_credit(&self, add: u32) {
         if add > 0 {
-            let request = Request::Credit { stream: self.place.stream, consumer: self.id, add };
+            let request = Request::Credit { stream: self.lender.place.stream, consumer: self.id, add };
             // A refusal means that the queue or the broker ends, of which the session hears otherwise.
-            drop(self.services.handle().submit(self.place.shard, request).await);
+            drop(self.services.handle().submit(self.lender.place.shard, request).await);
         }
     }
 
     async fn detach(&self, lost: bool) -> Result<(), Refusal> {
-        let request = Request::Detach { stream: self.place.stream, consumer: self.id, lost };
-        self.services.handle().deliver(self.place.shard, request).await.map(drop)
+        let request = Request::Detach { stream: self.lender.place.stream, consumer: self.id, lost };
+        self.services.handle().deliver(self.lender.place.shard, request).await.map(drop)
     }
 
     /// Sends what is granted, a batch at a time, as fast as the consumer reads.
@@ -242,7 +241,7 @@ impl<D: Disk> Consumer<D> {
                     }
                     Ok(None) => break,
                     Err(refusal) => {
-                        let stream = self.place.stream.get();
+                        let stream = self.lender.place.stream.get();
                         tracing::error!(stream, %refusal, "granted messages can't be read");
                         return End::Failed(refusal);
                     }
@@ -258,7 +257,7 @@ impl<D: Disk> Consumer<D> {
                 None => Refusal::NotFound { kind: "queue", name: self.lender.source.to_string() },
             }
         } else {
-            self.services.handle().not_leader(self.place.shard)
+            self.services.handle().not_leader(self.lender.place.shard)
         })
     }
 
