@@ -24,7 +24,7 @@ const REQUESTS: usize = 16;
 pub(crate) struct ConsumeStream {
     pub(crate) requests: mpsc::Sender<v1::ConsumeRequest>,
     pub(crate) responses: Streaming<v1::ConsumeResponse>,
-    pub(crate) partitions: Vec<v1::StartedPartition>,
+    pub(crate) started: v1::ConsumeStarted,
 }
 
 impl ConsumeStream {
@@ -45,14 +45,14 @@ impl ConsumeStream {
         let opening = async {
             let mut responses = messages.consume(ReceiverStream::new(receiver)).await?.into_inner();
             match next(&mut responses).await? {
-                Some(Response::Started(started)) => Ok((responses, started.partitions)),
+                Some(Response::Started(started)) => Ok((responses, started)),
                 Some(_) => Err(Refusal::Malformed { what: "a stream that begins without a start" }.into()),
                 None => Err(lost()),
             }
         };
-        let (responses, partitions) =
+        let (responses, started) =
             timeout_at(deadline, opening).await.unwrap_or_else(|_| Err(Refusal::Timeout.into()))?;
-        Ok(Self { requests, responses, partitions })
+        Ok(Self { requests, responses, started })
     }
 }
 

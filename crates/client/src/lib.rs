@@ -30,6 +30,7 @@ mod inbox;
 mod message;
 mod options;
 mod partitioner;
+mod patience;
 mod places;
 mod publisher;
 mod queue_consumer;

@@ -11,7 +11,7 @@ use pondage_protocol::{
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use v1::{consume_request::Step as Request, consume_response::Step as Response};
 
@@ -22,6 +22,7 @@ use crate::{
     inbox::Inbox,
     message::granted,
     options::millis,
+    patience::Patience,
     places::Route,
     retry::Waits,
     settles::Settles,
@@ -66,19 +67,21 @@ impl Settler {
 /// of that counts as a failed attempt.
 #[derive(Debug)]
 pub struct QueueConsumer {
-    inbox: Arc<Inbox<QueueMessage, ()>>,
+    inbox: Arc<Inbox<Waiting, WasTaken>>,
     closing: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
 
 impl QueueConsumer {
     /// The next message; `None` once the consumer is closed. When the connection is lost, messages that were not
-    /// taken yet are forgotten (the broker delivers them again) and the consumer comes back by itself.
+    /// taken yet are forgotten (the broker delivers them again) and the consumer comes back by itself. One that nobody took
+    /// for a quarter of its lease is given back, which is no failed attempt: whoever takes it has most of the lease.
     ///
     /// # Errors
     /// What ended the consumer, once: such as `NOT_FOUND` after the queue was deleted.
     pub async fn next(&self) -> Result<Option<QueueMessage>, ClientError> {
-        self.inbox.next(|(), _| ()).await
+        let note = |was_taken: &mut WasTaken, next: Option<&Waiting>| was_taken.0 |= next.is_some();
+        Ok(self.inbox.next(note).await?.map(|waiting| waiting.message))
     }
 
     /// Leaves in good order: waits for verdicts that are on their way, gives back everything else.
@@ -99,7 +102,7 @@ impl Client {
         options: ConsumerOptions,
     ) -> Result<QueueConsumer, ClientError> {
         let source = Source::Queue { name: Name::new(queue)?, lease_millis: options.lease.map(millis) };
-        self.consumer_of(source, options.credit).await
+        self.consumer_of(source, options.credit, Patience::default()).await
     }
 
     /// Opens a consumer of what gives leases: a queue, or a shared group in a partition.
@@ -107,6 +110,7 @@ impl Client {
         &self,
         source: Source,
         credit: u32,
+        patience: Patience,
     ) -> Result<QueueConsumer, ClientError> {
         let stream = open_within(self, &source, credit).await?;
         let inbox = Arc::new(Inbox::new());
@@ -116,6 +120,7 @@ impl Client {
             client: self.clone(),
             source,
             credit,
+            patience,
             inbox: inbox.clone(),
             settler: Settler { commands: commands.clone(), limit: self.options().deadline },
             commands: receiver,
@@ -128,6 +133,17 @@ impl Client {
         Ok(QueueConsumer { inbox, closing: Some(closing), task: tokio::spawn(task.run(stream)) })
     }
 }
+
+/// A message that nobody has taken yet.
+#[derive(Debug)]
+struct Waiting {
+    message: QueueMessage,
+    since: Instant,
+}
+
+/// Whether a message was taken since the last look.
+#[derive(Debug, Default)]
+struct WasTaken(bool);
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -175,7 +191,8 @@ struct Task {
     client: Client,
     source: Source,
     credit: u32,
-    inbox: Arc<Inbox<QueueMessage, ()>>,
+    patience: Patience,
+    inbox: Arc<Inbox<Waiting, WasTaken>>,
     settler: Settler,
     commands: mpsc::Receiver<Command>,
     taken: Vec<Command>,
@@ -223,12 +240,15 @@ impl Task {
 
     /// Serves one stream to its end: OK after a close.
     async fn serve(&mut self, stream: &mut ConsumeStream) -> Result<(), ClientError> {
-        let ConsumeStream { requests, responses, .. } = stream;
+        let ConsumeStream { requests, responses, started } = stream;
+        self.patience.of_lease(Duration::from_millis(started.lease_millis));
         let limit = self.client.options().request_timeout;
         loop {
             let may_close =
                 self.stage == Stage::Leaving && self.settles.is_idle() && self.commands.is_empty();
             let has_request = self.settles.has_waiting() || may_close;
+            let oldest = self.inbox.with(|waiting, _| waiting.front().map(|oldest| oldest.since));
+            let impatient = oldest.and_then(|since| self.patience.end(since));
             tokio::select! {
                 step = next(responses) => {
                     let step = step?.ok_or_else(lost)?;
@@ -251,6 +271,7 @@ impl Task {
                         self.stage = Stage::Left;
                     }
                 }
+                () = sleep_until(impatient.unwrap_or_else(Instant::now)), if impatient.is_some() => self.give_back(),
                 _ = &mut self.closing, if self.stage == Stage::Serving => {
                     self.stage = Stage::Leaving;
                     self.inbox.clear();
@@ -261,6 +282,27 @@ impl Task {
         }
     }
 
+    /// Gives back what has waited for too long.
+    fn give_back(&mut self) {
+        let now = Instant::now();
+        let given_back = self.inbox.with(|waiting, was_taken| {
+            if std::mem::take(&mut was_taken.0) {
+                self.patience.renew();
+            }
+            let is_over = |oldest: &Waiting| self.patience.end(oldest.since).is_some_and(|end| end <= now);
+            let count = waiting.iter().take_while(|oldest| is_over(oldest)).count();
+            waiting.drain(..count).collect::<Vec<_>>()
+        });
+        if given_back.is_empty() {
+            return;
+        }
+        self.patience.grow();
+        for Waiting { message, .. } in given_back {
+            // Nobody waits for the answer: if it does not hold, the lease runs out.
+            self.settles.push(message.token, Verdict::Return, oneshot::channel().0);
+        }
+    }
+
     fn handle(&mut self, step: Response) -> Result<(), ClientError> {
         match step {
             Response::Delivery(delivery) if self.stage == Stage::Serving => {
@@ -268,8 +310,10 @@ impl Task {
                 // The broker sends beyond the credit only when leases ran out here: those are the oldest.
                 let most = self.credit.clamp(1, limits::CREDIT_MAX) as usize;
                 let settler = &self.settler;
-                let messages =
-                    messages.into_iter().map(|message| QueueMessage::new(message, settler.clone()));
+                let since = Instant::now();
+                let messages = messages
+                    .into_iter()
+                    .map(|message| Waiting { message: QueueMessage::new(message, settler.clone()), since });
                 self.inbox.push_newest(messages, most);
             }
             Response::Settled(settled) => {

@@ -127,7 +127,7 @@ impl Node {
                 ..Default::default()
             })
             .collect();
-        if !say(Response::Started(v1::ConsumeStarted { partitions })).await {
+        if !say(Response::Started(v1::ConsumeStarted { partitions, lease_millis: 0 })).await {
             return;
         }
         let mut next = starts;
@@ -171,8 +171,11 @@ impl Node {
             say(Response::Error((&refusal).into())).await;
             return;
         }
-        say(Response::Started(v1::ConsumeStarted { partitions: vec![v1::StartedPartition::default()] }))
-            .await;
+        say(Response::Started(v1::ConsumeStarted {
+            partitions: vec![v1::StartedPartition::default()],
+            ..v1::ConsumeStarted::default()
+        }))
+        .await;
         let offset = self.truth().leaders[0].1;
         let lease =
             v1::LeasedRange { first_offset: offset, count: 1, epoch: 1, attempt: 1, ..Default::default() };

@@ -142,7 +142,9 @@ impl server::Messages for Faulty {
                     Request::Start(start) => {
                         let started = v1::StartedPartition { offset: 4, end_offset: 8, ..Default::default() };
                         let partitions = vec![started];
-                        say(Response::Started(v1::ConsumeStarted { partitions })).await.expect("heard");
+                        say(Response::Started(v1::ConsumeStarted { partitions, lease_millis: 0 }))
+                            .await
+                            .expect("heard");
                         let resumes = match start.source {
                             Some(v1::consume_start::Source::Topic(topic)) => Some(topic.starts),
                             _ => None,

@@ -277,3 +277,40 @@ async fn what_fails_in_a_shared_group_backs_off_and_ends_in_its_dead_letter_queu
     assert_eq!(found, expected);
     broker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_a_hand_is_given_back_before_its_lease_runs_out() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let broker = broker(&folder).await;
+    let client = connect(&broker).await;
+    client.apply(name("orders"), topic(8)).await.expect("applied");
+    // A lease that ran out would be the end of its message.
+    let sharing = Sharing { ack_timeout_millis: 4_000, max_deliveries: 1, ..Sharing::default() };
+    client.apply(name("slow"), Settings::Group(shared("orders", sharing))).await.expect("applied");
+    for number in 0..16 {
+        let message = Message { partition: Some(number % 8), ..Message::new(number.to_string()) };
+        client.publish("orders", &message).await.expect("stored");
+    }
+    let handled: Arc<Mutex<Vec<String>>> = Arc::default();
+    let handler = {
+        let handled = Arc::clone(&handled);
+        move |message: Arc<QueueMessage>| {
+            let handled = Arc::clone(&handled);
+            async move {
+                tokio::time::sleep(Duration::from_millis(800)).await;
+                handled.lock().expect("whole").push(body(&message));
+                Verdict::Accept
+            }
+        }
+    };
+    // One hand for eight partitions, each of which has a message here: the last wait for longer than their leases last.
+    let options = WorkerOptions { concurrency: 1, ..WorkerOptions::default() };
+    let worker = client.work("slow", options, handler).expect("begun");
+    until("all are settled", async || lag(&client, "slow", "orders").await == 0).await;
+    worker.leave().await.expect("in good order");
+    let mut seen: Vec<u64> =
+        handled.lock().expect("whole").iter().map(|body| body.parse().expect("a number")).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, (0..16).collect::<Vec<_>>(), "each once, and none was given up");
+    broker.stop().await;
+}

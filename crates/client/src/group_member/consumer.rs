@@ -20,10 +20,15 @@ use super::{
     attend::{Attendance, Background, GroupShare, ShareSource},
     partition::is_passing,
 };
-use crate::{Client, ClientError, ConsumerOptions, QueueConsumer, QueueMessage, options::millis};
+use crate::{
+    Client, ClientError, ConsumerOptions, QueueConsumer, QueueMessage, options::millis, patience::Patience,
+};
 
 /// The pause before something is asked for again that nobody leads, or not every broker knows yet.
 const OPEN_AGAIN: Duration = Duration::from_millis(200);
+
+/// How long a message waits at first where more may come than there is room for: others may have a hand free.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
 
 /// Takes messages as a member of a group. Dropping it gives back what is not settled, as if the process ended.
 #[derive(Debug)]
@@ -128,7 +133,8 @@ async fn first(legs: &[Leg], turn: usize) -> (usize, Result<Option<QueueMessage>
 impl Client {
     /// Joins a consumer group on a queue, or a shared one, and takes its messages, each of which wants a verdict. The
     /// credit is for all that it consumes together, at most what the group allows, in equal parts when partitions are opened;
-    /// each partition has room for one message at least, however small the credit.
+    /// each partition has room for one message at least, however small the credit. What nobody takes in time is given back,
+    /// without a failed attempt: within a quarter of its lease, and the sooner the more partitions there are than credit.
     ///
     /// # Errors
     /// `INVALID_NAME`. What the cluster refuses is told by [`SharedConsumer::next`].
@@ -181,14 +187,14 @@ impl Opening {
                     Err(_) => break Err(ClientError::closed("consumer", Outcome::Unknown)),
                 },
                 Some(source) = ended.recv() => {
-                    let credit = all.iter().find(|(found, _)| *found == source).map_or(1, |(_, credit)| *credit);
-                    opening.spawn(open(self.client.clone(), source, credit, OPEN_AGAIN));
+                    let part = all.iter().find(|(found, _)| *found == source).map_or(Part::LEAST, |(_, part)| *part);
+                    opening.spawn(open(self.client.clone(), source, part, OPEN_AGAIN));
                 }
                 Ok(()) = shares.changed() => {
                     all = shares.borrow_and_update().iter().flat_map(|share| self.all(share)).collect();
-                    for (source, credit) in &all {
+                    for (source, part) in &all {
                         if known.insert(key(source)) {
-                            opening.spawn(open(self.client.clone(), source.clone(), *credit, Duration::ZERO));
+                            opening.spawn(open(self.client.clone(), source.clone(), *part, Duration::ZERO));
                         }
                     }
                 }
@@ -201,7 +207,7 @@ impl Opening {
     }
 
     /// What there is to consume, each with its part of the credit.
-    fn all(&self, share: &GroupShare) -> Vec<(Source, u32)> {
+    fn all(&self, share: &GroupShare) -> Vec<(Source, Part)> {
         let lease_millis = self.options.lease.map(millis);
         let group = &self.group;
         let sources: Vec<Source> = match &share.source {
@@ -216,8 +222,25 @@ impl Opening {
                 .collect(),
         };
         let parts = u32::try_from(sources.len()).unwrap_or(u32::MAX).max(1);
-        let credit = (self.options.credit.min(share.in_flight_max) / parts).max(1);
-        sources.into_iter().map(|source| (source, credit)).collect()
+        let credit = self.options.credit.min(share.in_flight_max) / parts;
+        let part = if credit == 0 { Part::LEAST } else { Part { credit, is_beyond: false } };
+        sources.into_iter().map(|source| (source, part)).collect()
+    }
+}
+
+/// A partition's part of the member's credit.
+#[derive(Clone, Copy)]
+struct Part {
+    credit: u32,
+    /// All parts together are more than there is.
+    is_beyond: bool,
+}
+
+impl Part {
+    const LEAST: Self = Self { credit: 1, is_beyond: true };
+
+    fn patience(self) -> Patience {
+        if self.is_beyond { Patience::starting(FIRST_WAIT) } else { Patience::default() }
     }
 }
 
@@ -229,10 +252,10 @@ fn key(source: &Source) -> (Name, u32) {
     }
 }
 
-async fn open(client: Client, source: Source, credit: u32, pause: Duration) -> Result<Leg, ClientError> {
+async fn open(client: Client, source: Source, part: Part, pause: Duration) -> Result<Leg, ClientError> {
     sleep(pause).await;
     loop {
-        match client.consumer_of(source.clone(), credit).await {
+        match client.consumer_of(source.clone(), part.credit, part.patience()).await {
             Ok(consumer) => return Ok(Leg { source, consumer }),
             Err(error) if is_passing(&error) => sleep(OPEN_AGAIN).await,
             Err(error) => return Err(error),

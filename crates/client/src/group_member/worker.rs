@@ -21,7 +21,7 @@ pub struct WorkerOptions {
     pub concurrency: usize,
     /// Messages that may be here unsettled, those that are handled among them: as many as are handled at once, unless it
     /// says otherwise, and at most what the group allows; of each partition of a shared group one at least. The leases of
-    /// those that wait here run too.
+    /// those that wait here run too; what waits for a quarter of its lease is given back, without a failed attempt.
     pub prefetch: Option<u32>,
     /// The time of a lease, in which a message is to be handled; `None` takes that of the queue or group.
     pub lease: Option<Duration>,

@@ -88,8 +88,8 @@ async fn listen(
         Ok(stream) => stream,
         Err(error) => return error,
     };
-    let ConsumeStream { requests, mut responses, partitions } = stream;
-    let mut said = Said::Started(partitions, requests);
+    let ConsumeStream { requests, mut responses, started } = stream;
+    let mut said = Said::Started(started.partitions, requests);
     loop {
         if ear.send((id, said)).await.is_err() {
             return lost();

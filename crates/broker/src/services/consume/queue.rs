@@ -79,6 +79,7 @@ pub(super) async fn serve<D: Disk>(
             partition: place.partition,
             ..v1::StartedPartition::default()
         }],
+        lease_millis: consumer.lease_millis(lease_millis),
     };
     let told = consumer.out.send(response(consume_response::Step::Started(started))).await;
     if told.is_err() {
@@ -195,8 +196,12 @@ impl<D: Disk> Consumer<D> {
 
     /// How long leases last that are given or renewed now, with slack.
     fn lease(&self, asked_millis: Option<u64>) -> Duration {
+        Duration::from_millis(self.lease_millis(asked_millis)) + DEADLINE_SLACK
+    }
+
+    fn lease_millis(&self, asked_millis: Option<u64>) -> u64 {
         let own = || self.services.handle().lender(self.lender.place.stream).map_or(0, |(_, millis)| millis);
-        Duration::from_millis(asked_millis.unwrap_or_else(own)) + DEADLINE_SLACK
+        asked_millis.unwrap_or_else(own)
     }
 
     async fn give_credit(&self, add: u32) {

@@ -232,7 +232,7 @@ async fn attend<D: Disk>(
         group_epoch: reader.epoch.map_or(0, GroupEpoch::get),
         end_offset: reader.progress.borrow().end.0,
     });
-    let started = v1::ConsumeStarted { partitions: started.collect() };
+    let started = v1::ConsumeStarted { partitions: started.collect(), lease_millis: 0 };
     if out.send(response(consume_response::Step::Started(started))).await.is_err() {
         return End::Lost;
     }
