@@ -29,6 +29,7 @@ pub(super) fn prometheus_knows(shop: &Shop) -> Result<String> {
         ("Queue", "watched", "{}"),
         ("Topic", "watched-events", "{partitions: 2}"),
         ("ConsumerGroup", "watchers", "{topicRefs: [{name: watched-events}]}"),
+        ("ConsumerGroup", "sharers", "{topicRefs: [{name: watched-events}], mode: Shared}"),
     ];
     shop.apply(&resources.map(|(kind, name, spec)| manifest(kind, name, spec)).join("---\n"))?;
     for (kind, name, _) in resources {
@@ -57,6 +58,11 @@ pub(super) fn prometheus_knows(shop: &Shop) -> Result<String> {
     read(&["--until-end"])?;
     prometheus.wait(lag, 0.0, SOON)?;
     prometheus.wait("sum(pondage_group_committed_total{group=\"watchers\"})", 500.0, SOON)?;
+    // A shared group has a lag of its own.
+    let shared = "sum(pondage_group_lag{group=\"sharers\"})";
+    prometheus.wait(shared, 500.0, SOON)?;
+    shop.pondage("administrator", &["consume", "--group", "sharers", "--until-end"])?;
+    prometheus.wait(shared, 0.0, SOON)?;
     shop.start_pondage("member", &["consume", "--group", "watchers", "--member", "watcher-0"])?;
     prometheus.wait("pondage_group_member_partitions{member=\"watcher-0\"}", 2.0, SOON)?;
     let panels = dashboards_show_something(shop, &prometheus)?;
@@ -64,7 +70,7 @@ pub(super) fn prometheus_knows(shop: &Shop) -> Result<String> {
     prometheus.wait("sum(pondage_group_members{group=\"watchers\"})", 0.0, SOON)?;
     prometheus.stop()?;
     Ok(format!(
-        "4 pods found; backlog 300 and 200, lag 400 and 0 as they were; a member seen and gone; {panels} queries of panels answered"
+        "4 pods found; backlog 300 and 200, lag 400 and 0 as they were, of a shared group 500 and 0; a member seen and gone; {panels} queries of panels answered"
     ))
 }
 
