@@ -114,6 +114,22 @@ pub const SHARED_GROUPS_PER_TOPIC_MAX: usize = 64;
 /// Members of one consumer group.
 pub const MEMBERS_PER_GROUP_MAX: usize = 2_000;
 
+/// Replicas that autoscaling gives the consumers of one group.
+pub const CONSUMER_REPLICAS_MAX: u32 = 1_000;
+
+/// Policies of one direction of autoscaling.
+pub const SCALING_POLICIES_MAX: usize = 16;
+
+/// The shortest time that autoscaling reckons with, in milliseconds: a delay to keep, idleness before the last replica
+/// goes, an outage of its figures.
+pub const SCALING_MILLIS_MIN: u64 = 1_000;
+
+/// The longest such time, in milliseconds: a week.
+pub const SCALING_MILLIS_MAX: u64 = 7 * 24 * 3_600_000;
+
+/// The longest time that a consumer which is to go may take for what it has in its hands, in milliseconds.
+pub const SCALING_DRAIN_MILLIS_MAX: u64 = 24 * 3_600_000;
+
 /// Bytes of what people know a member by.
 pub const INSTANCE_BYTES_MAX: usize = 253;
 
@@ -122,6 +138,9 @@ pub const MEMBERSHIP_CHANGES_MAX: usize = 10_000;
 
 /// How long a member has to let go of a partition that is to pass on, in milliseconds; then it is fenced.
 pub const REBALANCE_MILLIS_MAX: u64 = 60_000;
+
+/// How long members stay drained after they were last told to be, in milliseconds: who asked for it may be gone.
+pub const DRAIN_MILLIS: u64 = 60_000;
 
 /// How long a member whose connection was lost keeps what it reads unless its group says, in milliseconds.
 pub const SESSION_MILLIS_DEFAULT: u64 = 10_000;
@@ -205,5 +224,8 @@ const _: () = {
     assert!(CONSENSUS_HEARTBEAT_MILLIS < CONSENSUS_ELECTION_MILLIS_MIN);
     assert!(CONSENSUS_ELECTION_MILLIS_MIN < CONSENSUS_ELECTION_MILLIS_MAX);
     assert!(CONSENSUS_ELECTION_MILLIS_MAX < BROKER_LEASE_MILLIS);
+    assert!(SCALING_DRAIN_MILLIS_MAX <= SCALING_MILLIS_MAX);
+    // A rolling update may start each replica's successor before the replica ends.
+    assert!(2 * CONSUMER_REPLICAS_MAX as usize <= MEMBERS_PER_GROUP_MAX);
     assert!(TOPICS_PER_GROUP_MAX * (NAME_BYTES_MAX + 2) < CATALOG_COMMAND_BYTES_MAX);
 };

@@ -11,12 +11,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    autoscaling::{AutoscalingSpec, ScaleTargetReference, ServiceObjective},
     check::{Checks, FieldError, References},
     delivery::{Backoff, DeadLetter, DeliverySpec},
     duration::Duration,
     error::shown,
     object::{ClusterReference, Kind, Object, Reference},
     rules,
+    scaling::{Autoscaling, ScaleTarget, ScalingSpec},
     schema::NAME,
     status::ConsumerGroupStatus,
     time::Timestamp,
@@ -63,6 +65,25 @@ pub type ConsumerGroup = Object<ConsumerGroupSpec>;
         json_path = ".status.delaySeconds",
         description = "Age of the oldest message that it has not read, in seconds"
     ),
+    printcolumn(
+        name = "Replicas",
+        type_ = "integer",
+        json_path = ".status.replicas",
+        description = "Replicas of its consumers"
+    ),
+    printcolumn(
+        name = "Desired",
+        type_ = "integer",
+        json_path = ".status.desiredReplicas",
+        description = "Replicas that it should have"
+    ),
+    printcolumn(
+        name = "Limited by",
+        type_ = "string",
+        json_path = ".status.limitedBy",
+        description = "What keeps it from having more, or more from helping",
+        priority = 1
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[x_kube(validation = rules::immutable("clusterRef"))]
@@ -78,6 +99,8 @@ pub type ConsumerGroup = Object<ConsumerGroupSpec>;
 #[x_kube(validation = rules::topics_only("startPosition"))]
 #[x_kube(validation = rules::start_time())]
 #[x_kube(validation = rules::topics_differ())]
+#[x_kube(validation = rules::scaled_by_name())]
+#[x_kube(validation = rules::aims_within_objective())]
 #[serde(rename_all = "camelCase")]
 pub struct ConsumerGroupSpec {
     /// The cluster; local mode has one and needs no reference.
@@ -127,6 +150,15 @@ pub struct ConsumerGroupSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = limits::CREDIT_MAX))]
     pub max_in_flight_per_consumer: Option<i64>,
+    /// The workload that runs its consumers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scale_target_ref: Option<ScaleTargetReference>,
+    /// What the group promises, scaled or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slo: Option<ServiceObjective>,
+    /// How many replicas the workload of `scaleTargetRef` has, and how that changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<AutoscalingSpec>,
 }
 
 /// How members share a topic.
@@ -170,6 +202,8 @@ impl Object<ConsumerGroupSpec> {
             spec.session_timeout,
             limits::SESSION_MILLIS_MIN..=limits::SESSION_MILLIS_MAX,
         );
+        // The brokers have no use for it; but what is written is checked.
+        self.scaling().autoscaling(&mut checks);
         let settings = source.zip(name).map(|(source, name)| {
             let default = GroupSettings::of(source);
             let settings = GroupSettings {
@@ -182,6 +216,46 @@ impl Object<ConsumerGroupSpec> {
             (name, settings)
         });
         checks.finish(settings)
+    }
+
+    /// How its consumers are scaled; `None` without `autoscaling`, and while that is disabled.
+    ///
+    /// # Errors
+    /// Everything that is wrong with what it says of scaling, by field.
+    pub fn autoscaling(&self) -> Result<Option<Autoscaling>, Vec<FieldError>> {
+        let mut checks = Checks::default();
+        let autoscaling = self.scaling().autoscaling(&mut checks);
+        checks.finish(Some(autoscaling))
+    }
+
+    /// The workload that runs its consumers, scaled or not.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the reference, by field.
+    pub fn scale_target(&self) -> Result<Option<ScaleTarget>, Vec<FieldError>> {
+        let mut checks = Checks::default();
+        let target = self.scaling().scale_target(&mut checks);
+        checks.finish(Some(target))
+    }
+
+    /// The age of the oldest unread message up to which all is well, in milliseconds: `slo.maxDelay`, or else what
+    /// autoscaling aims at.
+    ///
+    /// # Errors
+    /// What is wrong with these two fields.
+    pub fn delay_millis_max(&self) -> Result<Option<u64>, Vec<FieldError>> {
+        let mut checks = Checks::default();
+        let millis = self.scaling().delay_millis_max(&mut checks);
+        checks.finish(Some(millis))
+    }
+
+    const fn scaling(&self) -> ScalingSpec<'_> {
+        let ConsumerGroupSpec { scale_target_ref, slo, autoscaling, .. } = &self.spec;
+        ScalingSpec {
+            scale_target: scale_target_ref.as_ref(),
+            slo: slo.as_ref(),
+            autoscaling: autoscaling.as_ref(),
+        }
     }
 
     fn sharing(&self, checks: &mut Checks, references: &References) -> Option<Sharing> {

@@ -17,7 +17,7 @@ const FIELDS: [(&str, &[&str]); 5] = [
     ("Listener", &["authentication", "tls", "type"]),
     ("TopicSpec", &["deduplicationWindow", "quotas", "tieredStorage"]),
     ("QueueSpec", &["bindings", "deduplicationWindow", "limits", "priorities", "quotas"]),
-    ("ConsumerGroupSpec", &["autoscaling", "scaleTargetRef", "slo"]),
+    ("AutoscalingSpec", &["schedules"]),
 ];
 
 /// Fields that Kubernetes writes, by the type's name.
@@ -27,7 +27,8 @@ const KUBERNETES_FIELDS: [(&str, &[&str]); 2] = [
 ];
 
 /// Values by the enum's name.
-const VALUES: [(&str, &[&str]); 7] = [
+const VALUES: [(&str, &[&str]); 8] = [
+    ("AutoscalingMode", &["HPA", "KEDA"]),
     ("CleanupPolicy", &["Compact", "CompactDelete"]),
     ("Compression", &["LZ4", "None", "Zstd"]),
     ("DeliveryMode", &["AtMostOnce"]),

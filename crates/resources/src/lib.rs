@@ -8,6 +8,8 @@
 //! The spec types are plain serde types. What strictness they need (unknown fields, fields that a later
 //! version serves) is in the decoder, not in the types, so that a reader that must be lenient can be.
 
+#[expect(unreachable_pub, reason = "the derive makes a twin of the spec that nobody can name")]
+mod autoscaling;
 mod check;
 #[expect(unreachable_pub, reason = "the derive makes a twin of the spec that nobody can name")]
 mod cluster;
@@ -30,8 +32,10 @@ mod pods;
 mod quantity;
 #[expect(unreachable_pub, reason = "the derive makes a twin of the spec that nobody can name")]
 mod queue;
+mod rate;
 mod ratio;
 mod rules;
+mod scaling;
 mod schema;
 mod status;
 mod time;
@@ -40,6 +44,11 @@ mod topic;
 mod tree;
 mod write;
 
+pub use autoscaling::{
+    AutoscalingMode, AutoscalingSpec, AutoscalingTarget, Drain, FallbackBehavior, FallbackSpec, PolicyKind,
+    ScaleTargetReference, ScaleToZero, ScalingBehavior, ScalingPolicy, ScalingRules, SelectPolicy,
+    ServiceObjective,
+};
 pub use check::{FieldError, References};
 pub use cluster::{
     BrokerCluster, BrokerClusterSpec, ClusterSettings, KubeBrokerCluster, Listener, ListenerProtocol,
@@ -64,10 +73,14 @@ pub use pods::{
 };
 pub use quantity::Quantity;
 pub use queue::{DeliveryDelay, DeliveryMode, KubeQueue, Ordering, Queue, QueueSpec};
+pub use rate::Rate;
 pub use ratio::Ratio;
+pub use scaling::{
+    ActiveMode, Autoscaling, Fallback, FallbackReplicas, Pace, PacePolicy, ScaleTarget, ScalingGoal,
+};
 pub use status::{
-    BrokerClusterStatus, BrokerState, Condition, ConsumerGroupStatus, ListenerStatus, QueueMessages,
-    QueueStatus, Restarting, TopicStatus, Truth,
+    AutoscalerMemory, BrokerClusterStatus, BrokerState, Condition, ConsumerGroupStatus, ListenerStatus,
+    QueueMessages, QueueStatus, Restarting, ScalingLimit, StuckPartition, TopicStatus, Truth,
 };
 pub use time::Timestamp;
 pub use topic::{CleanupPolicy, Compression, KubeTopic, Retention, Topic, TopicSpec};

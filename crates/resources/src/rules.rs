@@ -185,6 +185,72 @@ pub(crate) fn topics_differ() -> Rule {
     .field_path(".topicRefs")
 }
 
+/// Consumers are scaled, not brokers.
+pub(crate) fn scales_consumers() -> Rule {
+    Rule::new("!has(self.apiVersion) || !self.apiVersion.startsWith('pondage.io/')")
+        .message("apiVersion is of Pondage itself: name what runs the consumers")
+        .field_path(".apiVersion")
+}
+
+/// Who scales says what.
+pub(crate) fn scaled_by_name() -> Rule {
+    Rule::new(
+        "has(self.scaleTargetRef) || !has(self.autoscaling) || \
+         (has(self.autoscaling.mode) && self.autoscaling.mode == 'Disabled')",
+    )
+    .message("scaleTargetRef is required, unless autoscaling.mode is Disabled")
+    .field_path(".scaleTargetRef")
+}
+
+/// What is aimed at is well enough.
+pub(crate) fn aims_within_objective() -> Rule {
+    Rule::new(
+        "!has(self.slo) || !has(self.slo.maxDelay) || !has(self.autoscaling) || \
+         !has(self.autoscaling.target.delay) || \
+         duration(self.autoscaling.target.delay) <= duration(self.slo.maxDelay)",
+    )
+    .message("autoscaling.target.delay can't be more than slo.maxDelay")
+    .field_path(".autoscaling.target.delay")
+}
+
+/// No replicas at all, where and only where it is said when.
+pub(crate) fn zero_replicas() -> Rule {
+    Rule::new("has(self.scaleToZero) == (has(self.minReplicas) && self.minReplicas == 0)")
+        .message("scaleToZero and minReplicas: 0 need each other")
+        .field_path(".scaleToZero")
+}
+
+/// A fallback stays between the fewest and the most.
+pub(crate) fn fallback_fits() -> Rule {
+    Rule::new(
+        "!has(self.fallback) || !has(self.fallback.replicas) || \
+         (self.fallback.replicas >= (has(self.minReplicas) ? self.minReplicas : 1) && \
+         self.fallback.replicas <= self.maxReplicas)",
+    )
+    .message("fallback.replicas must be minReplicas, which is 1 by default, to maxReplicas")
+    .field_path(".fallback.replicas")
+}
+
+/// A fallback says how many, unless it is as many as there are.
+pub(crate) fn fallback_replicas() -> Rule {
+    Rule::new("has(self.replicas) != (has(self.behavior) && self.behavior == 'CurrentReplicas')")
+        .message("replicas is required, unless behavior is CurrentReplicas, which takes none")
+        .field_path(".replicas")
+}
+
+/// One thing is aimed at.
+pub(crate) fn one_target() -> Rule {
+    Rule::new("has(self.delay) != has(self.backlogPerReplica)")
+        .message("needs exactly one of delay and backlogPerReplica")
+}
+
+/// How busy replicas are has to do with delays.
+pub(crate) fn utilization_of_a_delay() -> Rule {
+    Rule::new("!has(self.utilizationPercent) || !has(self.backlogPerReplica)")
+        .message("utilizationPercent goes with delay; leave it out of a target with backlogPerReplica")
+        .field_path(".utilizationPercent")
+}
+
 /// A cluster's name begins the names of its pods and services.
 pub(crate) fn cluster_name_fits() -> Rule {
     Rule::new("size(self.metadata.name) <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")

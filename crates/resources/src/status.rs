@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::time::Timestamp;
+use crate::{duration::Duration, rate::Rate, time::Timestamp};
 
 /// One aspect of a resource, as Kubernetes words it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -258,4 +258,87 @@ pub struct ConsumerGroupStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub delay_seconds: Option<i64>,
+    /// Members that it has: consumers that are connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub members: Option<i64>,
+    /// Replicas that its consumers have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub replicas: Option<i64>,
+    /// Replicas that its consumers should have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub desired_replicas: Option<i64>,
+    /// Why it should have so many, in one sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub reason: Option<String>,
+    /// What keeps it from having more replicas, or those from helping.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limited_by: Option<ScalingLimit>,
+    /// When the number of replicas was last changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_scale_time: Option<Timestamp>,
+    /// Messages that arrive for it, per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arrival_rate: Option<Rate>,
+    /// Messages that a busy replica gets done, per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_rate_per_replica: Option<Rate>,
+    /// Partitions in which nothing is got done although they have a member; no number of replicas helps them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100))]
+    pub stuck_partitions: Option<Vec<StuckPartition>>,
+    /// What the autoscaler has learned, so that it need not learn it again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub autoscaler: Option<AutoscalerMemory>,
+}
+
+/// What keeps a group from having more replicas, or those from helping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum ScalingLimit {
+    /// Nothing.
+    #[default]
+    None,
+    /// `maxReplicas`.
+    MaxReplicas,
+    /// Each partition has a replica of its own.
+    Partitions,
+    /// A partition has more to do than one replica gets done.
+    HotPartition,
+    /// More replicas got no more done: what they call is the slow part.
+    Downstream,
+    /// `behavior`.
+    Policy,
+    /// The brokers' figures can't be read.
+    StaleData,
+}
+
+/// A partition in which nothing is got done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StuckPartition {
+    /// The topic, by the name that the brokers know it by.
+    #[schemars(length(max = 249))]
+    pub topic: String,
+    /// The partition's number.
+    #[schemars(range(min = 0))]
+    pub partition: i64,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// What the autoscaler has learned of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AutoscalerMemory {
+    /// Messages that a busy replica gets done, per second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity_per_replica: Option<Rate>,
+    /// How long a new pod takes until it has got its first message done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub startup_time: Option<Duration>,
+    /// How long partitions rest when they change hands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rebalance_pause: Option<Duration>,
 }

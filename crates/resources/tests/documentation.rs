@@ -12,10 +12,12 @@ use pondage_model::{
     settings::{GroupSettings, GroupSource, QueueSettings, Sharing, TopicSettings},
 };
 use pondage_resources::{
-    AllowedNamespaces, Backoff, BrokerClusterSpec, ClusterReference, ConsumerGroup, ConsumerGroupSpec,
-    DeadLetter, DeliveryDelay, LabelRequirement, LabelSelector, Listener, PodTemplate, Queue, QueueSpec,
-    Rack, Reference, Replication, Resource, Resources, Retention, Settings, Storage, Switch, Toleration,
-    Topic, TopicSpec, VolumeRetention, check_local, load, to_json,
+    AllowedNamespaces, AutoscalingSpec, AutoscalingTarget, Backoff, BrokerClusterSpec, ClusterReference,
+    ConsumerGroup, ConsumerGroupSpec, DeadLetter, DeliveryDelay, Drain, Duration, FallbackReplicas,
+    FallbackSpec, LabelRequirement, LabelSelector, Listener, PodTemplate, Queue, QueueSpec, Rack, Reference,
+    Replication, Resource, Resources, Retention, ScaleTargetReference, ScaleToZero, ScalingBehavior,
+    ScalingGoal, ScalingPolicy, ScalingRules, ServiceObjective, Settings, Storage, Switch, Toleration, Topic,
+    TopicSpec, VolumeRetention, check_local, load, to_json,
 };
 use serde::{
     Deserialize, Deserializer,
@@ -139,6 +141,18 @@ fn the_reference_lists_the_fields_of_the_types() {
                 .chain(fields::<Backoff>("backoff"))
                 .chain(fields::<DeadLetter>("deadLetter"))
                 .chain(fields::<Reference>("deadLetter.queueRef"))
+                .chain(fields::<ScaleTargetReference>("scaleTargetRef"))
+                .chain(fields::<ServiceObjective>("slo"))
+                .chain(fields::<AutoscalingSpec>("autoscaling"))
+                .chain(fields::<AutoscalingTarget>("autoscaling.target"))
+                .chain(fields::<ScalingBehavior>("autoscaling.behavior"))
+                .chain(fields::<ScalingRules>("autoscaling.behavior.scaleUp"))
+                .chain(fields::<ScalingPolicy>("autoscaling.behavior.scaleUp.policies"))
+                .chain(fields::<ScalingRules>("autoscaling.behavior.scaleDown"))
+                .chain(fields::<ScalingPolicy>("autoscaling.behavior.scaleDown.policies"))
+                .chain(fields::<Drain>("autoscaling.behavior.drain"))
+                .chain(fields::<ScaleToZero>("autoscaling.scaleToZero"))
+                .chain(fields::<FallbackSpec>("autoscaling.fallback"))
                 .collect(),
         ),
     ] {
@@ -188,6 +202,9 @@ fn the_reference_tells_the_defaults() {
             flatten("", &json["spec"], &mut defaults);
         }
         defaults.retain(|field, _| !given.contains(&field.as_str()));
+        if kind == "ConsumerGroup" {
+            defaults.extend(scaling_defaults());
+        }
         let told: BTreeMap<_, _> = documented(kind)
             .into_iter()
             .filter(|(field, default)| default.starts_with('`') && !within.contains(&field.as_str()))
@@ -195,6 +212,44 @@ fn the_reference_tells_the_defaults() {
             .collect();
         assert_eq!(told, defaults, "{kind}");
     }
+}
+
+/// What autoscaling takes where nothing is said.
+fn scaling_defaults() -> BTreeMap<String, String> {
+    let read = |fields: &str| {
+        let head = "apiVersion: pondage.io/v1alpha1\nkind: ConsumerGroup\nmetadata: {name: x}\nspec:\n";
+        let scaled = "maxReplicas: 9, target: {delay: 1s}";
+        let group = "queueRef: {name: q}, scaleTargetRef: {name: w}";
+        let text = format!("{head}  {{{group}, autoscaling: {{{scaled}, {fields}}}}}");
+        let loaded = load("f", &text).expect("right");
+        let Resource::ConsumerGroup(group) = &loaded[0].resource else { panic!("a group") };
+        group.autoscaling().expect("right").expect("scaled")
+    };
+    let [least, zero] = [read("fallback: {replicas: 9}"), read("minReplicas: 0, scaleToZero: {}")];
+    let ScalingGoal::Delay { utilization_percent, .. } = least.goal else { panic!("a delay") };
+    let fallback = least.fallback.expect("one");
+    assert_eq!(fallback.replicas, FallbackReplicas::Exactly(9), "Static");
+    let duration = |millis| Duration::from_millis(millis).to_string();
+    let mut defaults = BTreeMap::from([
+        ("scaleTargetRef.apiVersion", least.scale_target.api_version),
+        ("scaleTargetRef.kind", least.scale_target.kind),
+        ("autoscaling.mode", format!("{:?}", least.mode)),
+        ("autoscaling.minReplicas", least.replicas_min.to_string()),
+        ("autoscaling.target.utilizationPercent", utilization_percent.to_string()),
+        ("autoscaling.behavior.drain.timeout", duration(least.drain_millis)),
+        ("autoscaling.scaleToZero.after", duration(zero.idle_millis_to_zero.expect("some"))),
+        ("autoscaling.fallback.after", duration(fallback.after_millis)),
+        ("autoscaling.fallback.behavior", "Static".to_owned()),
+    ])
+    .into_iter()
+    .map(|(field, default)| (field.to_owned(), default))
+    .collect::<BTreeMap<_, _>>();
+    for (name, pace) in [("scaleUp", least.scale_up), ("scaleDown", least.scale_down)] {
+        let seconds = (pace.window_millis / 1_000).to_string();
+        defaults.insert(format!("autoscaling.behavior.{name}.stabilizationWindowSeconds"), seconds);
+        defaults.insert(format!("autoscaling.behavior.{name}.selectPolicy"), format!("{:?}", pace.select));
+    }
+    defaults
 }
 
 #[test]
@@ -217,9 +272,10 @@ fn the_quickstart_is_right() {
 }
 
 #[test]
-fn the_reference_s_example_is_right() {
+fn the_reference_s_examples_are_right() {
     let text = read("docs/resources.md");
-    let (_, example) = text.split_once("```yaml\n").expect("an example");
-    let (example, _) = example.split_once("```").expect("its end");
-    assert_eq!(load("docs/resources.md", example).expect("a right example").len(), 1);
+    let examples = text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().expect("its end"));
+    let counts: Vec<_> =
+        examples.map(|example| load("docs/resources.md", example).expect("a right example").len()).collect();
+    assert_eq!(counts, [1, 1]);
 }

@@ -307,12 +307,6 @@ fn groups() {
         ],
     );
     check(GROUP, &["4:1: spec: needs exactly one of topicRefs and queueRef"]);
-    for later in ["autoscaling", "scaleTargetRef", "slo"] {
-        let message = &messages(&format!("{GROUP}  queueRef: {{name: q}}\n  {later}: x\n"))[0];
-        assert!(
-            message.starts_with(&format!("6:3: spec.{later}: is not served by this version yet; served: "))
-        );
-    }
 }
 
 #[test]
