@@ -73,6 +73,7 @@ pub(crate) enum Method {
     Remove,
     SetFeatureLevel,
     SetOffsets,
+    DrainMembers,
     Settle,
     Watch,
 }
@@ -106,6 +107,7 @@ impl Method {
             Self::Remove => "Remove",
             Self::SetFeatureLevel => "SetFeatureLevel",
             Self::SetOffsets => "SetOffsets",
+            Self::DrainMembers => "DrainMembers",
             Self::Settle => "Settle",
             Self::Watch => "Watch",
         }

@@ -7,7 +7,7 @@ use std::{fmt::Debug, time::Duration};
 
 use bytes::Bytes;
 use pondage_model::{
-    BrokerId, Epoch, GroupEpoch, LogTime, Name, Offset, Refusal, ShardId, StreamId,
+    BrokerId, Epoch, GroupEpoch, LogTime, MemberId, Name, Offset, Refusal, ShardId, StreamId,
     entry::MovedFrom,
     wire::{Malformed, Wire},
     wire_enum, wire_struct,
@@ -104,6 +104,15 @@ pub enum RemoteRequest {
         /// The home.
         stream: StreamId,
     },
+    /// Say which members of a group are drained.
+    Drain {
+        /// The shard of the group's home.
+        shard: ShardId,
+        /// The home.
+        stream: StreamId,
+        /// Who.
+        members: Vec<MemberId>,
+    },
 }
 wire_enum!(RemoteRequest {
     1 => Figures { shard, streams },
@@ -113,6 +122,7 @@ wire_enum!(RemoteRequest {
     5 => OffsetAt { shard, stream, time },
     6 => Membership { shard, stream },
     7 => Restart { shard, stream, start },
+    8 => Drain { shard, stream, members },
 });
 
 impl RemoteRequest {
@@ -126,7 +136,8 @@ impl RemoteRequest {
             | Self::Seek { shard, .. }
             | Self::Restart { shard, .. }
             | Self::OffsetAt { shard, .. }
-            | Self::Membership { shard, .. } => *shard,
+            | Self::Membership { shard, .. }
+            | Self::Drain { shard, .. } => *shard,
         }
     }
 }
@@ -376,6 +387,7 @@ impl<D: Disk> Handle<D> {
                 delivery::Request::Claim { stream, group, start, owner: None }
             }
             RemoteRequest::Restart { stream, start, .. } => delivery::Request::Restart { stream, start },
+            RemoteRequest::Drain { stream, members, .. } => delivery::Request::Drain { stream, members },
             RemoteRequest::Seek { stream, group, offset, .. } => {
                 delivery::Request::Seek { stream, group, offset }
             }
@@ -409,7 +421,7 @@ impl<D: Disk> Handle<D> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pondage_model::{AssignmentEpoch, MemberId, MoveSeq, Uuid};
+    use pondage_model::{AssignmentEpoch, MemberId, MoveSeq, Uuid, membership::MemberProgress};
     use pondage_node::delivery::{MemberReport, Owner, Ownership};
 
     fn name() -> Name {
@@ -433,6 +445,7 @@ mod tests {
             RemoteRequest::OffsetAt { shard, stream, time: LogTime(-5) },
             RemoteRequest::Restart { shard, stream, start: Offset(6) },
             RemoteRequest::Membership { shard, stream },
+            RemoteRequest::Drain { shard, stream, members: vec![MemberId(Uuid([7; 16]))] },
         ] {
             assert_eq!(request.shard(), shard);
             assert_eq!(RemoteRequest::from_bytes(request.to_bytes()), Ok(request));
@@ -462,7 +475,9 @@ mod tests {
         let member = MemberReport {
             id: MemberId(Uuid([7; 16])),
             instance: "billing-0".to_owned(),
-            is_connected: true,
+            connected_since: Some(LogTime(5)),
+            progress: Some(MemberProgress { settled: 7, busy_millis: 8, in_flight: 9 }),
+            is_draining: true,
         };
         let since = AssignmentEpoch(4);
         let owner = Some(Owner { member: member.id, since, at: LogTime(6) });

@@ -1,6 +1,6 @@
 //! What administrators, tools and the operator ask.
 
-use pondage_model::{Name, Refusal, Revision};
+use pondage_model::{MemberId, Name, Refusal, Revision};
 use pondage_protocol::{
     admin::{Applied, Apply, Cluster, Delete, WatchEvent},
     consume::StartAt,
@@ -174,6 +174,25 @@ impl Client {
             })
             .await?;
         Ok(response.partitions.into_iter().map(GroupPartition::from).collect())
+    }
+
+    /// Says which members of a group are drained: they get nothing more to do, finish what they have and give up what they
+    /// own. All others are not, or no longer. It holds for a minute, and until another broker leads the group's home: to
+    /// drain for longer is to say it again.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, and those of the connection.
+    pub async fn drain_members(&self, group: &str, members: &[MemberId]) -> Result<(), ClientError> {
+        let request = v1::DrainMembersRequest {
+            group: group.to_owned(),
+            member_ids: members.iter().map(|member| member.0.0.to_vec().into()).collect(),
+        };
+        self.call(Repeat::Safe, |channel| {
+            let request = request.clone();
+            async move { groups(channel).drain_members(request).await }
+        })
+        .await
+        .map(drop)
     }
 
     /// Moves a group's cursors; consumers that own the partitions are fenced.

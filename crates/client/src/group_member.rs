@@ -2,6 +2,7 @@
 
 mod attend;
 mod consumer;
+mod effort;
 mod finder;
 mod partition;
 mod stream;
@@ -26,6 +27,7 @@ use crate::{Client, ClientError, ReaderOptions, TopicMessage, TopicReader};
 pub use attend::{Attendance, GroupShare, ShareSource};
 pub use consumer::SharedConsumer;
 
+use effort::Effort;
 use partition::Context;
 use stream::Identity;
 use task::Task;
@@ -173,6 +175,7 @@ impl Client {
         let identity = identity(group.clone(), options.instance);
         let (leaving, is_leaving) = oneshot::channel();
         let (owned_sender, owned) = watch::channel(BTreeSet::new());
+        let concurrency = options.concurrency.clamp(1, Semaphore::MAX_PERMITS);
         let context = Context {
             client: self.clone(),
             group,
@@ -181,7 +184,9 @@ impl Client {
                 commit_interval: options.commit_interval,
                 ..ReaderOptions::default()
             },
-            permits: Arc::new(Semaphore::new(options.concurrency.clamp(1, Semaphore::MAX_PERMITS))),
+            permits: Arc::new(Semaphore::new(concurrency)),
+            concurrency,
+            effort: Effort::new(),
             handler: Arc::new(handler),
             uncommitted: Arc::default(),
         };

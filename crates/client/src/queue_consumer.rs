@@ -9,7 +9,7 @@ use pondage_protocol::{
     v1,
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
     time::{Instant, sleep, sleep_until, timeout},
 };
@@ -68,7 +68,8 @@ impl Settler {
 #[derive(Debug)]
 pub struct QueueConsumer {
     inbox: Arc<Inbox<Waiting, WasTaken>>,
-    closing: Option<oneshot::Sender<()>>,
+    /// Whether it is to take no more; without a sender it is to leave.
+    stop: Option<watch::Sender<bool>>,
     task: JoinHandle<()>,
 }
 
@@ -84,9 +85,17 @@ impl QueueConsumer {
         Ok(self.inbox.next(note).await?.map(|waiting| waiting.message))
     }
 
+    /// Takes no more messages: those that nobody took are given back, and [`Self::next`] ends. What was taken can still be
+    /// settled.
+    pub fn stop(&self) {
+        if let Some(stop) = &self.stop {
+            stop.send_replace(true);
+        }
+    }
+
     /// Leaves in good order: waits for verdicts that are on their way, gives back everything else.
     pub async fn close(mut self) {
-        self.closing.take();
+        self.stop.take();
         let _ = (&mut self.task).await;
     }
 }
@@ -115,7 +124,7 @@ impl Client {
         let stream = open_within(self, &source, credit).await?;
         let inbox = Arc::new(Inbox::new());
         let (commands, receiver) = mpsc::channel(COMMANDS);
-        let (closing, is_closing) = oneshot::channel();
+        let (stop, stopping) = watch::channel(false);
         let task = Task {
             client: self.clone(),
             source,
@@ -127,10 +136,10 @@ impl Client {
             taken: Vec::new(),
             settles: Settles::new(),
             waits: Waits::new(self.options()),
-            closing: is_closing,
+            stopping,
             stage: Stage::Serving,
         };
-        Ok(QueueConsumer { inbox, closing: Some(closing), task: tokio::spawn(task.run(stream)) })
+        Ok(QueueConsumer { inbox, stop: Some(stop), task: tokio::spawn(task.run(stream)) })
     }
 }
 
@@ -148,6 +157,8 @@ struct WasTaken(bool);
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Serving,
+    /// Nothing more is taken: verdicts go out.
+    Stopping,
     /// The owner is gone: verdicts go out, then the close.
     Leaving,
     /// The close is sent.
@@ -198,7 +209,7 @@ struct Task {
     taken: Vec<Command>,
     settles: Settles<Reply>,
     waits: Waits,
-    closing: oneshot::Receiver<()>,
+    stopping: watch::Receiver<bool>,
     stage: Stage,
 }
 
@@ -211,7 +222,7 @@ impl Task {
             self.inbox.clear();
             self.settles.lost();
             let mut at_once = match end {
-                Err(error) if error.retriable() && self.stage == Stage::Serving => {
+                Err(error) if error.retriable() && self.is_attached() => {
                     self.client.refused(&led.route, &error)
                 }
                 end => return self.inbox.finish(end),
@@ -223,11 +234,11 @@ impl Task {
                 let wait = if at_once { Duration::ZERO } else { self.waits.next() };
                 tokio::select! {
                     () = sleep(wait) => {}
-                    _ = &mut self.closing => return self.inbox.finish(Ok(())),
+                    () = closed(self.stopping.clone()) => return self.inbox.finish(Ok(())),
                 }
                 let opened = tokio::select! {
                     opened = open(&self.client, &self.source, self.credit) => opened,
-                    _ = &mut self.closing => return self.inbox.finish(Ok(())),
+                    () = closed(self.stopping.clone()) => return self.inbox.finish(Ok(())),
                 };
                 match opened {
                     Ok(led) => break led,
@@ -243,10 +254,12 @@ impl Task {
         let ConsumeStream { requests, responses, started } = stream;
         self.patience.of_lease(Duration::from_millis(started.lease_millis));
         let limit = self.client.options().request_timeout;
+        let mut is_stopped = false;
         loop {
+            let is_to_stop = self.stage == Stage::Stopping && !is_stopped;
             let may_close =
                 self.stage == Stage::Leaving && self.settles.is_idle() && self.commands.is_empty();
-            let has_request = self.settles.has_waiting() || may_close;
+            let has_request = self.settles.has_waiting() || is_to_stop || may_close;
             let oldest = self.inbox.with(|waiting, _| waiting.front().map(|oldest| oldest.since));
             let impatient = oldest.and_then(|since| self.patience.end(since));
             tokio::select! {
@@ -264,7 +277,10 @@ impl Task {
                 }
                 permit = requests.reserve(), if has_request && self.stage != Stage::Left => {
                     let permit = permit.map_err(|_| lost())?;
-                    if let Some(settle) = self.settles.next_request() {
+                    if is_to_stop {
+                        permit.send(request(Request::Stop(v1::ConsumeStop {})));
+                        is_stopped = true;
+                    } else if let Some(settle) = self.settles.next_request() {
                         permit.send(request(Request::Settle(settle)));
                     } else {
                         permit.send(request(Request::Close(v1::ConsumeClose {})));
@@ -272,14 +288,37 @@ impl Task {
                     }
                 }
                 () = sleep_until(impatient.unwrap_or_else(Instant::now)), if impatient.is_some() => self.give_back(),
-                _ = &mut self.closing, if self.stage == Stage::Serving => {
-                    self.stage = Stage::Leaving;
-                    self.inbox.clear();
-                }
+                changed = self.stopping.changed(), if self.is_attached() => match changed {
+                    Ok(()) => self.stop(),
+                    Err(_) => {
+                        self.stage = Stage::Leaving;
+                        self.inbox.clear();
+                    }
+                },
                 // A broker that does not answer the verdicts or the close doesn't hold up who leaves.
-                () = sleep(limit), if self.stage != Stage::Serving => return Ok(()),
+                () = sleep(limit), if !self.is_attached() => return Ok(()),
             }
         }
+    }
+
+    /// Whether the owner is there.
+    fn is_attached(&self) -> bool {
+        matches!(self.stage, Stage::Serving | Stage::Stopping)
+    }
+
+    /// Takes no more.
+    fn stop(&mut self) {
+        self.stage = Stage::Stopping;
+        let given_back = self.inbox.with(|waiting, _| std::mem::take(waiting));
+        for Waiting { message, .. } in given_back {
+            self.return_one(message.token);
+        }
+        self.inbox.finish(Ok(()));
+    }
+
+    fn return_one(&mut self, token: Token) {
+        // Nobody waits for the answer: if it does not hold, the lease runs out.
+        self.settles.push(token, Verdict::Return, oneshot::channel().0);
     }
 
     /// Gives back what has waited for too long.
@@ -298,8 +337,7 @@ impl Task {
         }
         self.patience.grow();
         for Waiting { message, .. } in given_back {
-            // Nobody waits for the answer: if it does not hold, the lease runs out.
-            self.settles.push(message.token, Verdict::Return, oneshot::channel().0);
+            self.return_one(message.token);
         }
     }
 
@@ -316,6 +354,12 @@ impl Task {
                     .map(|message| Waiting { message: QueueMessage::new(message, settler.clone()), since });
                 self.inbox.push_newest(messages, most);
             }
+            // It was on its way when the broker heard of the stop.
+            Response::Delivery(delivery) if self.stage == Stage::Stopping => {
+                for message in granted(delivery)? {
+                    self.return_one(message.token);
+                }
+            }
             Response::Settled(settled) => {
                 let (ended, elsewhere) = self.settles.answered(settled);
                 for (reply, result) in ended {
@@ -329,4 +373,9 @@ impl Task {
         }
         Ok(())
     }
+}
+
+/// Waits until the owner is gone.
+async fn closed(mut stopping: watch::Receiver<bool>) {
+    while stopping.changed().await.is_ok() {}
 }

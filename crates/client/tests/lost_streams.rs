@@ -186,7 +186,7 @@ impl server::Messages for Faulty {
                             .await
                     }
                     Request::Close(_) => say(Response::Closed(v1::ConsumeClosed {})).await,
-                    Request::Credit(_) | Request::Commit(_) => Ok(()),
+                    Request::Credit(_) | Request::Commit(_) | Request::Stop(_) => Ok(()),
                 };
                 if said.is_err() {
                     return;

@@ -8,8 +8,8 @@ use pondage_delivery::{ConsumerId, Held, Home, HomeCounters, Notice, Reply, Requ
 use pondage_model::{
     AssignmentEpoch, Body, Code, GroupEpoch, LogTime, MemberId, Offset, StreamId, Uuid,
     entry::Open,
-    limits::{INSTANCE_BYTES_MAX, REBALANCE_MILLIS_MAX},
-    membership::{GroupMember, LeaveCause, MembershipChange, StreamRun},
+    limits::{DRAIN_MILLIS, INSTANCE_BYTES_MAX, REBALANCE_MILLIS_MAX},
+    membership::{GroupMember, LeaveCause, MemberProgress, MembershipChange, StreamRun},
     settings::{HomeSettings, StreamSettings, TopicSettings},
 };
 use proptest::prelude::{Just, ProptestConfig, Strategy, prop, prop_oneof, proptest};
@@ -43,6 +43,7 @@ struct Consumer {
     connection: Option<ConsumerId>,
     /// What it was told last on this connection.
     told: Option<Vec<Held>>,
+    is_draining: bool,
     /// What it reads, under which assignment and claim.
     reads: BTreeMap<StreamId, (AssignmentEpoch, GroupEpoch)>,
 }
@@ -97,6 +98,12 @@ impl Group {
         self.run();
     }
 
+    fn drain(&mut self, numbers: &[u8]) {
+        let members = numbers.iter().map(|number| member(*number)).collect();
+        assert_eq!(self.shard.request(Request::Drain { stream: HOME, members }), Reply::Done);
+        self.run();
+    }
+
     /// What a shard does after each event; what it says waits for the log.
     fn run(&mut self) {
         self.shard.tick();
@@ -126,6 +133,7 @@ impl Group {
                 }
             }
             known.told = Some(notice.held);
+            known.is_draining = notice.is_draining;
         }
     }
 
@@ -362,8 +370,11 @@ fn people_who_ask_are_told_who_reads_what() {
     group.settle_down();
     group.leave(1, true);
     let report = group.shard.leading.membership(HOME).expect("it is a home");
-    let members: Vec<_> =
-        report.members.iter().map(|member| (member.instance.as_str(), member.is_connected)).collect();
+    let members: Vec<_> = report
+        .members
+        .iter()
+        .map(|member| (member.instance.as_str(), member.connected_since.is_some()))
+        .collect();
     assert_eq!(members, [("pod-1", false), ("pod-2", true)]);
     assert_eq!(report.partitions, group.home().partitions().collect::<Vec<_>>());
     let stats = group.shard.leading.state().stream(HOME).expect("it is open").stats(LogTime(0));
@@ -371,6 +382,61 @@ fn people_who_ask_are_told_who_reads_what() {
     assert_eq!((membership.members, membership.owned, membership.passing_on), (2, 3, 0));
     assert_eq!(membership.shares.values().sum::<u64>(), 3);
     assert_eq!(group.shard.leading.membership(QUEUE), None);
+}
+
+#[test]
+fn who_is_drained_gives_up_what_it_has_until_nobody_says_so_any_more() {
+    let mut group = Group::new(&[4]);
+    [1, 2].into_iter().for_each(|number| group.connect(number));
+    group.settle_down();
+    let drained = |group: &Group| group.consumers.values().map(|known| known.is_draining).collect::<Vec<_>>();
+    // Those that are not there don't matter.
+    group.drain(&[1, 7]);
+    group.settle_down();
+    assert_eq!((group.sizes(), drained(&group)), (vec![4], vec![true, false]));
+    assert_eq!(group.home().members().len(), 2, "it stays a member");
+    assert_eq!(group.home().counters().released, 4, "two when the second came, and two now");
+    group.pass(DRAIN_MILLIS - 1);
+    group.drain(&[1]);
+    group.pass(DRAIN_MILLIS - 1);
+    group.settle_down();
+    assert_eq!(group.sizes(), [4], "it was said again");
+    group.pass(1);
+    group.settle_down();
+    assert_eq!((group.sizes(), drained(&group)), (vec![2, 2], vec![false, false]));
+
+    // All of them: nobody reads.
+    group.drain(&[1, 2]);
+    group.settle_down();
+    assert!(group.home().partitions().all(|(_, ownership)| ownership.owner.is_none()));
+    group.drain(&[2]);
+    group.settle_down();
+    assert_eq!(group.sizes(), [4]);
+    // A new leader was told nothing.
+    group.crash();
+    [1, 2].into_iter().for_each(|number| group.connect(number));
+    group.settle_down();
+    assert_eq!((group.sizes(), drained(&group)), (vec![2, 2], vec![false, false]));
+}
+
+#[test]
+fn what_a_member_says_of_itself_is_of_its_connection() {
+    let mut group = Group::new(&[1]);
+    group.pass(5);
+    group.connect(1);
+    let told = |group: &Group| {
+        let report = group.shard.leading.membership(HOME).expect("it is a home");
+        (report.members[0].connected_since, report.members[0].progress)
+    };
+    assert!(matches!(told(&group), (Some(LogTime(since)), None) if since > 0));
+    let progress = MemberProgress { settled: 3, busy_millis: 20, in_flight: 1 };
+    let consumer = group.consumers[&1].connection.expect("connected");
+    for consumer in [consumer, ConsumerId(99)] {
+        assert_eq!(group.shard.request(Request::Progress { stream: HOME, consumer, progress }), Reply::Done);
+    }
+    assert_eq!(told(&group).1, Some(progress));
+    group.leave(1, true);
+    assert_eq!(told(&group), (None, None));
 }
 
 #[test]
@@ -483,6 +549,8 @@ enum Step {
     Commit,
     Crash,
     Pass(u64),
+    /// The members whose bits are set.
+    Drain(u8),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -496,6 +564,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => Just(Step::Commit),
         1 => Just(Step::Crash),
         2 => (1_u64..SESSION_MILLIS * 2).prop_map(Step::Pass),
+        2 => (0_u8..64).prop_map(Step::Drain),
     ];
     prop::collection::vec(step, 1..80)
 }
@@ -519,11 +588,14 @@ proptest! {
                 Step::Commit => group.commit(),
                 Step::Crash => group.crash(),
                 Step::Pass(millis) => group.pass(millis),
+                Step::Drain(bits) => {
+                    group.drain(&(0..6).filter(|number| bits >> number & 1 == 1).collect::<Vec<_>>());
+                }
             }
         }
         // Who is not connected is given up, and the others do what they are told.
         group.settle_down();
-        group.pass(SESSION_MILLIS.max(REBALANCE_MILLIS_MAX));
+        group.pass(SESSION_MILLIS.max(REBALANCE_MILLIS_MAX).max(DRAIN_MILLIS));
         group.settle_down();
         let shares = group.shares();
         let connected = group.connected();

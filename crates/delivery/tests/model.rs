@@ -123,6 +123,7 @@ enum Step {
     Publish { count: u32, delay: Option<u64>, ttl: Option<u64> },
     Attach { consumer: u64, credit: u32, once: bool },
     Credit { consumer: u64, add: u32 },
+    Stop(u64),
     Detach { consumer: u64, lost: bool },
     Settle { verdict: Verdict, from: usize, count: usize },
     Forge { offset: u64, attempt: u32 },
@@ -153,6 +154,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (0..4u64, 0..8u32, any::<bool>())
             .prop_map(|(consumer, credit, once)| Step::Attach { consumer, credit, once }),
         2 => (0..4u64, 1..8u32).prop_map(|(consumer, add)| Step::Credit { consumer, add }),
+        1 => (0..4u64).prop_map(Step::Stop),
         1 => (0..4u64, any::<bool>()).prop_map(|(consumer, lost)| Step::Detach { consumer, lost }),
         6 => (verdict, 0..40usize, 1..6usize)
             .prop_map(|(verdict, from, count)| Step::Settle { verdict, from, count }),
@@ -189,6 +191,8 @@ struct Run {
     sent: Vec<Held>,
     /// Consumers of this leader: their credit.
     credits: BTreeMap<u64, u32>,
+    /// Who takes no more.
+    stopped: BTreeSet<u64>,
     /// The number of each consumer's last attachment.
     attached: BTreeMap<u64, u64>,
     attachments: u64,
@@ -208,6 +212,7 @@ impl Run {
             watcher: Watcher::default(),
             sent: Vec::new(),
             credits: BTreeMap::new(),
+            stopped: BTreeSet::new(),
             attached: BTreeMap::new(),
             attachments: 0,
             dead: BTreeSet::new(),
@@ -229,10 +234,20 @@ impl Run {
                 let reply =
                     self.shard.request(Request::Credit { stream: QUEUE, consumer: consumer_id, add: *add });
                 if let Some(credit) = self.credits.get_mut(consumer) {
-                    *credit += add;
+                    // What a stopped one asks for counts no more.
+                    *credit += if self.stopped.contains(consumer) { 0 } else { *add };
                     assert_eq!(reply, Reply::Done);
                 } else {
                     assert!(matches!(reply, Reply::Refused(Refusal::NotFound { kind: "consumer", .. })));
+                }
+            }
+            Step::Stop(consumer) => {
+                let consumer = self.id(*consumer);
+                let stop = Request::Stop { stream: QUEUE, consumer: ConsumerId(consumer) };
+                assert_eq!(self.shard.request(stop), Reply::Done);
+                if let Some(credit) = self.credits.get_mut(&consumer) {
+                    *credit = 0;
+                    self.stopped.insert(consumer);
                 }
             }
             Step::Detach { consumer, lost } => {

@@ -64,6 +64,18 @@ pub struct GroupMember {
 }
 wire_struct!(GroupMember { id, instance });
 
+/// What a member has done since it began, as it says itself. Not logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemberProgress {
+    /// Messages that it was done with.
+    pub settled: u64,
+    /// How long its hands were busy, in milliseconds; half of them busy for two seconds is one.
+    pub busy_millis: u64,
+    /// Messages that it works on now.
+    pub in_flight: u32,
+}
+wire_struct!(MemberProgress { settled, busy_millis, in_flight });
+
 /// Why somebody is a member no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LeaveCause {

@@ -96,6 +96,8 @@ pub enum Step {
         /// The next offset to read.
         offset: Offset,
     },
+    /// Takes no more messages.
+    Stop,
     /// Leaves in good order.
     Close,
 }
@@ -133,6 +135,9 @@ impl Steps {
             (Stage::Fresh, _) => return refuse("a consume stream begins with start"),
             (_, Step::Start { .. }) => return refuse("a consume stream starts once"),
             (Stage::Topic, Step::Settle { .. }) => return refuse("messages of a topic are not settled"),
+            (Stage::Topic, Step::Stop) => {
+                return refuse("a topic's reader has nothing to settle after a stop");
+            }
             (Stage::Queue, Step::Commit { .. }) => {
                 return refuse("queues and shared groups have no cursor to commit");
             }
@@ -162,6 +167,7 @@ impl TryFrom<v1::ConsumeRequest> for Step {
                 partition: within("commit.partition", commit.partition, 0..=limits::PARTITIONS_MAX - 1)?,
                 offset: Offset(commit.offset),
             },
+            Wire::Stop(_) => Self::Stop,
             Wire::Close(_) => Self::Close,
         })
     }
@@ -320,6 +326,10 @@ mod tests {
         Wire::Settle(v1::ConsumeSettle { request_id: 1, items: Vec::new() })
     }
 
+    fn stop() -> Wire {
+        Wire::Stop(v1::ConsumeStop {})
+    }
+
     fn close() -> Wire {
         Wire::Close(v1::ConsumeClose {})
     }
@@ -335,6 +345,9 @@ mod tests {
             (vec![start(queue()), start(queue())], Some(Code::ProtocolState)),
             (vec![start(queue()), commit()], Some(Code::ProtocolState)),
             (vec![start(topic(vec![])), settle()], Some(Code::ProtocolState)),
+            (vec![start(queue()), stop(), settle(), credit(), close()], None),
+            (vec![start(topic(vec![])), stop()], Some(Code::ProtocolState)),
+            (vec![stop()], Some(Code::ProtocolState)),
             (vec![start(queue()), close(), settle()], Some(Code::ProtocolState)),
             (vec![start(topic(vec![3, 3]))], Some(Code::InvalidArgument)),
             (vec![start(topic(vec![limits::PARTITIONS_MAX]))], Some(Code::InvalidArgument)),

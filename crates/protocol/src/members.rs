@@ -1,8 +1,9 @@
 //! A member's side of its group: the steps of a join stream, and their order.
 
 use pondage_model::{
-    AssignmentEpoch, MemberId, Name, Refusal, StreamId, Uuid,
-    limits::{INSTANCE_BYTES_MAX, PARTITIONS_MAX, REQUEST_ITEMS_MAX},
+    AssignmentEpoch, LogTime, MemberId, Name, Refusal, StreamId, Uuid,
+    limits::{INSTANCE_BYTES_MAX, MEMBERS_PER_GROUP_MAX, PARTITIONS_MAX, REQUEST_ITEMS_MAX},
+    membership::MemberProgress,
 };
 
 use crate::{
@@ -41,8 +42,12 @@ pub struct Member {
     pub id: MemberId,
     /// What people know it by.
     pub instance: String,
-    /// Whether its join stream stands.
-    pub is_connected: bool,
+    /// Since when its join stream stands, if it does.
+    pub connected_since: Option<LogTime>,
+    /// What it said of itself last.
+    pub progress: Option<MemberProgress>,
+    /// Whether it gets nothing more to do.
+    pub is_draining: bool,
     /// Every partition that it owns.
     pub partitions: Vec<OwnedPartition>,
     /// Partitions that it is to own once their owners let go of them.
@@ -63,6 +68,8 @@ pub enum JoinStep {
     },
     /// It is done with these.
     Release(Vec<OwnedPartition>),
+    /// What it has done so far.
+    Progress(MemberProgress),
     /// It leaves the group.
     Leave,
 }
@@ -89,7 +96,8 @@ impl JoinSteps {
         let step = JoinStep::try_from(request)?;
         let refuse = |what| Err(Refusal::ProtocolState { what });
         *self = match (*self, &step) {
-            (Self::Fresh, JoinStep::Start { .. }) | (Self::Joined, JoinStep::Release(_)) => Self::Joined,
+            (Self::Fresh, JoinStep::Start { .. })
+            | (Self::Joined, JoinStep::Release(_) | JoinStep::Progress(_)) => Self::Joined,
             (Self::Joined, JoinStep::Leave) => Self::Left,
             (Self::Fresh, _) => return refuse("a join stream begins with start"),
             (Self::Joined, JoinStep::Start { .. }) => return refuse("a join stream starts once"),
@@ -114,14 +122,44 @@ impl TryFrom<v1::JoinRequest> for JoinStep {
                 let partitions = at_most("release.partitions", release.partitions, REQUEST_ITEMS_MAX)?;
                 Self::Release(partitions.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?)
             }
+            Wire::Progress(progress) => Self::Progress(progress.into()),
             Wire::Leave(_) => Self::Leave,
         })
     }
 }
 
+/// The members that are to be drained.
+///
+/// # Errors
+/// [`Refusal::InvalidArgument`].
+pub fn drained(request: &v1::DrainMembersRequest) -> Result<Vec<MemberId>, Refusal> {
+    if request.member_ids.len() > MEMBERS_PER_GROUP_MAX {
+        let what = format!(
+            "member_ids: {} of them, at most {MEMBERS_PER_GROUP_MAX} are taken",
+            request.member_ids.len()
+        );
+        return Err(invalid(what));
+    }
+    request.member_ids.iter().map(|id| member_id(id)).collect()
+}
+
+impl From<v1::MemberProgress> for MemberProgress {
+    fn from(progress: v1::MemberProgress) -> Self {
+        let v1::MemberProgress { settled, busy_millis, in_flight } = progress;
+        Self { settled, busy_millis, in_flight }
+    }
+}
+
+impl From<MemberProgress> for v1::MemberProgress {
+    fn from(progress: MemberProgress) -> Self {
+        let MemberProgress { settled, busy_millis, in_flight } = progress;
+        Self { settled, busy_millis, in_flight }
+    }
+}
+
 fn member_id(bytes: &[u8]) -> Result<MemberId, Refusal> {
     let bytes = <[u8; 16]>::try_from(bytes)
-        .map_err(|_| invalid(format!("start.member_id: must have 16 bytes, not {}", bytes.len())))?;
+        .map_err(|_| invalid(format!("member_id: must have 16 bytes, not {}", bytes.len())))?;
     Ok(MemberId(Uuid(bytes)))
 }
 
@@ -155,9 +193,12 @@ impl From<Membership> for v1::GetMembersResponse {
         let member = |member: Member| v1::Member {
             member_id: member.id.0.0.to_vec().into(),
             instance: member.instance,
-            connected: member.is_connected,
+            connected: member.connected_since.is_some(),
             partitions: member.partitions.into_iter().map(Into::into).collect(),
             awaited: member.awaited,
+            connected_since_unix_millis: member.connected_since.map(|since| since.0),
+            progress: member.progress.map(Into::into),
+            draining: member.is_draining,
         };
         Self { epoch: membership.epoch.0, members: membership.members.into_iter().map(member).collect() }
     }
@@ -173,7 +214,9 @@ impl TryFrom<v1::GetMembersResponse> for Membership {
             Ok(Member {
                 id: member_id(&member.member_id)?,
                 instance: member.instance,
-                is_connected: member.connected,
+                connected_since: member.connected_since_unix_millis.map(LogTime),
+                progress: member.progress.map(Into::into),
+                is_draining: member.draining,
                 partitions: member.partitions.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
                 awaited: member.awaited,
             })
@@ -217,11 +260,26 @@ mod tests {
     }
 
     #[test]
+    fn who_is_drained_is_bounded_and_named_by_16_bytes() {
+        let drained = |ids: usize, bytes: usize| {
+            let member_ids = vec![vec![7; bytes].into(); ids];
+            drained(&v1::DrainMembersRequest { group: String::new(), member_ids }).map(|ids| ids.len())
+        };
+        assert_eq!(drained(0, 16), Ok(0));
+        assert_eq!(drained(MEMBERS_PER_GROUP_MAX, 16), Ok(MEMBERS_PER_GROUP_MAX));
+        assert!(drained(MEMBERS_PER_GROUP_MAX + 1, 16).is_err() && drained(1, 15).is_err());
+    }
+
+    #[test]
     fn steps_have_their_order_and_their_limits() {
         let leave = || Wire::Leave(v1::JoinLeave {});
+        let progress = || Wire::Progress(v1::MemberProgress::default());
         for (steps, code) in [
             (vec![start(16, 0), release(0), release(PARTITIONS_MAX - 1), leave()], None),
             (vec![start(16, INSTANCE_BYTES_MAX)], None),
+            (vec![start(16, 0), progress(), release(0), progress(), leave()], None),
+            (vec![progress()], Some(Code::ProtocolState)),
+            (vec![start(16, 0), leave(), progress()], Some(Code::ProtocolState)),
             (vec![release(0)], Some(Code::ProtocolState)),
             (vec![leave()], Some(Code::ProtocolState)),
             (vec![start(16, 0), start(16, 0)], Some(Code::ProtocolState)),
@@ -251,7 +309,9 @@ mod tests {
         let member = Member {
             id: MemberId(Uuid([3; 16])),
             instance: "billing-0".to_owned(),
-            is_connected: true,
+            connected_since: Some(LogTime(5)),
+            progress: Some(MemberProgress { settled: 7, busy_millis: 8, in_flight: 9 }),
+            is_draining: true,
             partitions: vec![owned],
             awaited: 2,
         };

@@ -314,3 +314,81 @@ async fn what_waits_for_a_hand_is_given_back_before_its_lease_runs_out() {
     assert_eq!(seen, (0..16).collect::<Vec<_>>(), "each once, and none was given up");
     broker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_drained_finishes_what_it_has_and_takes_nothing_until_it_is_let_again() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let broker = broker(&folder).await;
+    let client = connect(&broker).await;
+    client.apply(name("orders"), topic(3)).await.expect("applied");
+    client.apply(name("jobs"), Settings::Queue(QueueSettings::default())).await.expect("applied");
+    let groups = [
+        ("shared", shared("orders", Sharing::default())),
+        ("queued", GroupSettings::of(GroupSource::Queue(name("jobs")))),
+    ];
+    for (group, settings) in groups {
+        client.apply(name(group), Settings::Group(settings)).await.expect("applied");
+        let handled: Handled = Handled::default();
+        let held = Arc::new(tokio::sync::Semaphore::new(0));
+        let work = |instance: &str| {
+            let (handled, held, who) = (Arc::clone(&handled), Arc::clone(&held), instance.to_owned());
+            let handler = move |message: Arc<QueueMessage>| {
+                let (handled, held, who) = (Arc::clone(&handled), Arc::clone(&held), who.clone());
+                async move {
+                    if body(&message) == "held" {
+                        held.acquire().await.expect("open").forget();
+                    }
+                    handled.lock().expect("whole").push((who, message.partition, body(&message)));
+                    Verdict::Accept
+                }
+            };
+            let options =
+                WorkerOptions { instance: instance.to_owned(), concurrency: 4, ..WorkerOptions::default() };
+            client.work(group, options, handler).expect("begun")
+        };
+        let target = if group == "shared" { "orders" } else { "jobs" };
+        let member = async |instance: &str| {
+            let members = client.get_members(group).await.expect("known").members;
+            members.into_iter().find(|member| member.instance == instance)
+        };
+        let first = work("pod-0");
+        for _ in 0..2 {
+            client.publish(target, &Message::new("held")).await.expect("stored");
+        }
+        let in_flight = async |instance: &str| {
+            member(instance).await.and_then(|member| member.progress).map(|progress| progress.in_flight)
+        };
+        until("both are worked on, and the group is told", async || in_flight("pod-0").await == Some(2))
+            .await;
+        let drained = member("pod-0").await.expect("there").id;
+        client.drain_members(group, &[drained]).await.expect("told");
+        let is_draining = async || member("pod-0").await.is_some_and(|member| member.is_draining);
+        assert!(is_draining().await);
+        let second = work("pod-1");
+        // It has hands free, and takes nothing more.
+        let who = || handled.lock().expect("whole").iter().map(|(who, ..)| who.clone()).collect::<Vec<_>>();
+        for number in 1..=20 {
+            client.publish(target, &Message::new("free")).await.expect("stored");
+            until("the other one takes it", async || who().len() == number).await;
+        }
+        assert!(who().iter().all(|who| who == "pod-1"), "{:?}", who());
+        // What it has counts, with the leases of before.
+        held.add_permits(2);
+        until("what it had is settled", async || who().iter().filter(|who| *who == "pod-0").count() == 2)
+            .await;
+        let idle = async || {
+            member("pod-0").await.and_then(|member| member.progress).is_some_and(|progress| {
+                progress.in_flight == 0 && progress.settled == 2 && progress.busy_millis > 0
+            })
+        };
+        until("the group is told that it is idle", idle).await;
+        // It is let again.
+        second.leave().await.expect("in good order");
+        client.publish(target, &Message::new("free")).await.expect("stored");
+        client.drain_members(group, &[]).await.expect("told");
+        until("it works again", async || who().len() == 23).await;
+        assert_eq!(who()[22], "pod-0");
+        first.leave().await.expect("in good order");
+    }
+    broker.stop().await;
+}

@@ -59,6 +59,13 @@ impl<D: Disk> v1::groups_server::Groups for Services<D> {
     ) -> Result<Response<v1::SetOffsetsResponse>, Status> {
         self.served(Method::SetOffsets, self.move_cursors(request.into_inner())).await
     }
+
+    async fn drain_members(
+        &self,
+        request: tonic::Request<v1::DrainMembersRequest>,
+    ) -> Result<Response<v1::DrainMembersResponse>, Status> {
+        self.served(Method::DrainMembers, self.drain(request.into_inner())).await
+    }
 }
 
 impl<D: Disk> Services<D> {

@@ -6,7 +6,8 @@ use std::{
 };
 
 use pondage_model::{
-    AssignmentEpoch, MemberId, Name, Refusal, ShardId, StreamId, membership::GroupMember,
+    AssignmentEpoch, MemberId, Name, Refusal, ShardId, StreamId,
+    membership::{GroupMember, MemberProgress},
     settings::GroupSource,
 };
 use pondage_node::{
@@ -15,7 +16,7 @@ use pondage_node::{
     disk::Disk,
 };
 use pondage_protocol::{
-    members::{JoinStep, JoinSteps, Member, Membership, OwnedPartition},
+    members::{JoinStep, JoinSteps, Member, Membership, OwnedPartition, drained},
     v1::{self, join_response},
 };
 use tokio::{sync::watch, time::MissedTickBehavior};
@@ -112,6 +113,17 @@ impl<D: Disk> Services<D> {
         }
     }
 
+    /// Tells members to finish, and all others that they need not.
+    pub(super) async fn drain(
+        &self,
+        request: v1::DrainMembersRequest,
+    ) -> Result<v1::DrainMembersResponse, Refusal> {
+        let members = drained(&request)?;
+        let (stream, shard) = self.handle().group(&Name::new(&request.group)?).await?.home;
+        self.handle().ask_leader(RemoteRequest::Drain { shard, stream, members }).await?;
+        Ok(v1::DrainMembersResponse {})
+    }
+
     /// None if partitions can't be named yet.
     fn membership(&self, home: StreamId, report: MembershipReport) -> Option<Membership> {
         let mut shares: BTreeMap<MemberId, (Vec<OwnedPartition>, u32)> = BTreeMap::new();
@@ -125,9 +137,10 @@ impl<D: Disk> Services<D> {
                 shares.entry(next).or_default().1 += 1;
             }
         }
-        let members = report.members.into_iter().map(|MemberReport { id, instance, is_connected }| {
+        let members = report.members.into_iter().map(|member| {
+            let MemberReport { id, instance, connected_since, progress, is_draining } = member;
             let (partitions, awaited) = shares.remove(&id).unwrap_or_default();
-            Member { id, instance, is_connected, partitions, awaited }
+            Member { id, instance, connected_since, progress, is_draining, partitions, awaited }
         });
         Some(Membership { epoch: report.epoch, members: members.collect() })
     }
@@ -219,6 +232,7 @@ impl<D: Disk> Session<'_, D> {
                     }
                 }
                 Ok(Some(JoinStep::Release(partitions))) => self.release(partitions).await,
+                Ok(Some(JoinStep::Progress(progress))) => self.progress(progress).await,
                 Ok(Some(JoinStep::Leave)) => return End::Closed,
                 Ok(Some(JoinStep::Start { .. })) => {
                     Err(Refusal::ProtocolState { what: "a join stream starts once" }.into())
@@ -254,6 +268,7 @@ impl<D: Disk> Session<'_, D> {
                 queue,
                 in_flight_per_consumer_max: settings.in_flight_per_consumer_max,
                 topics,
+                draining: notice.is_draining,
             };
             let step = join_response::Step::Assignment(assignment);
             self.out.send(response(step)).await?;
@@ -271,6 +286,12 @@ impl<D: Disk> Session<'_, D> {
         }
         let release = Request::Release { stream: self.home, consumer: self.consumer, partitions };
         self.services.handle().deliver(self.shard, release).await?;
+        Ok(())
+    }
+
+    async fn progress(&self, progress: MemberProgress) -> Result<(), End> {
+        let told = Request::Progress { stream: self.home, consumer: self.consumer, progress };
+        self.services.handle().submit(self.shard, told).await?;
         Ok(())
     }
 

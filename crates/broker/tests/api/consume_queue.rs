@@ -129,6 +129,28 @@ async fn a_lease_that_runs_out_comes_back_with_its_credit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_stops_gets_no_more_and_settles_what_it_has() {
+    let mut cluster = Cluster::start().await;
+    cluster.queue("orders").await;
+    cluster.publish("orders", &["a", "b", "c"]).await;
+    let mut consumer = cluster.consume(queue_source("orders"), 2).await;
+    consumer.started().await;
+    let messages = consumer.take(2).await;
+    consumer.step(consume_request::Step::Stop(v1::ConsumeStop {})).await;
+    consumer.step(consume_request::Step::Credit(v1::ConsumeCredit { add: 5 })).await;
+    // Settling gives no credit back either.
+    consumer.settle(1, vec![messages[0].accept(), messages[1].accept()]).await;
+    let results: Vec<_> =
+        words(&consumer.settled().await.results).into_iter().map(|(.., word)| word).collect();
+    assert_eq!(results, ["SETTLED_STATE_OK", "SETTLED_STATE_OK"]);
+    // Another one gets it, and at once.
+    let mut other = cluster.consume(queue_source("orders"), 1).await;
+    other.started().await;
+    assert_eq!(other.take(1).await[0].attempt(), 1);
+    consumer.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn steps_out_of_order_end_the_stream() {
     let mut cluster = Cluster::start().await;
     cluster.queue("orders").await;

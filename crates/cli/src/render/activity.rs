@@ -168,7 +168,7 @@ mod tests {
     use super::*;
     use pondage_client::{Member, Membership, Resource};
     use pondage_model::{
-        BrokerId, GroupEpoch, MemberId, Name, Offset, Revision,
+        BrokerId, GroupEpoch, LogTime, MemberId, Name, Offset, Revision,
         settings::{GroupSettings, QueueSettings, TopicSettings},
     };
 
@@ -240,7 +240,9 @@ mod tests {
         let members = vec![Member {
             id: MemberId(Uuid([1; 16])),
             instance: "pod-0".to_owned(),
-            is_connected: true,
+            connected_since: Some(LogTime(1)),
+            progress: None,
+            is_draining: false,
             partitions: Vec::new(),
             awaited: 0,
         }];

@@ -3,7 +3,7 @@
 use pondage_client::{
     Cluster, GroupPartition, Member, Membership, OwnedPartition, Resource, Settings, StreamStatus,
 };
-use pondage_model::{Name, Offset};
+use pondage_model::{Name, Offset, membership::MemberProgress};
 use pondage_resources::{ConsumerGroup, Queue, Resource as Spec, Topic};
 use serde::Serialize;
 
@@ -101,8 +101,20 @@ struct MemberDocument {
     id: String,
     instance: String,
     connected: bool,
+    draining: bool,
+    /// What it said of itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<Progress>,
     partitions: Vec<MemberPartition>,
     awaited: u32,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Progress {
+    settled: u64,
+    busy_millis: u64,
+    in_flight: u32,
 }
 
 #[derive(Serialize)]
@@ -123,7 +135,13 @@ impl From<&Member> for MemberDocument {
         Self {
             id: member.id.to_string(),
             instance: member.instance.clone(),
-            connected: member.is_connected,
+            connected: member.connected_since.is_some(),
+            draining: member.is_draining,
+            progress: member.progress.map(|MemberProgress { settled, busy_millis, in_flight }| Progress {
+                settled,
+                busy_millis,
+                in_flight,
+            }),
             partitions: member.partitions.iter().map(partition).collect(),
             awaited: member.awaited,
         }

@@ -247,7 +247,12 @@ pub(crate) fn members(members: &[Member]) -> String {
         });
         vec![
             called(member),
-            if member.is_connected { "CONNECTED" } else { "AWAY" }.to_owned(),
+            match member.connected_since {
+                None => "AWAY",
+                Some(_) if member.is_draining => "DRAINING",
+                Some(_) => "CONNECTED",
+            }
+            .to_owned(),
             member.partitions.len().to_string(),
             member.partitions.iter().filter(|owned| owned.revoked).count().to_string(),
             member.awaited.to_string(),

@@ -1,6 +1,6 @@
 use pondage_client::{GroupPartition, Membership, OwnedPartition, Resource};
 use pondage_model::{
-    AssignmentEpoch, BrokerId, GroupEpoch, MemberId, Name, Offset, Revision, StreamId, Uuid,
+    AssignmentEpoch, BrokerId, GroupEpoch, LogTime, MemberId, Name, Offset, Revision, StreamId, Uuid,
     settings::{GroupSettings, QueueSettings, TopicSettings},
 };
 
@@ -87,10 +87,12 @@ fn groups_show_what_they_read_and_how_far_behind_they_are() {
         committed_messages: 0,
         shared: None,
     };
-    let member = |id, instance: &str, is_connected, partitions: &[u32], awaited| Member {
+    let member = |id, instance: &str, is_connected: bool, partitions: &[u32], awaited| Member {
         id: MemberId(Uuid([id; 16])),
         instance: instance.to_owned(),
-        is_connected,
+        connected_since: is_connected.then_some(LogTime(1)),
+        progress: None,
+        is_draining: false,
         partitions: partitions.iter().map(|partition| owned(&names[0], *partition)).collect(),
         awaited,
     };

@@ -1,5 +1,7 @@
 //! A member of a group whose messages are settled one by one: known to the group, which consumes in its own way.
 
+use std::sync::Arc;
+
 use pondage_model::{Name, Outcome};
 use tokio::{
     sync::{oneshot, watch},
@@ -8,9 +10,10 @@ use tokio::{
 };
 
 use super::{
+    effort::{Effort, Teller},
     finder::{Finder, hear},
     identity, other_kind,
-    stream::{Heard, Identity},
+    stream::{Heard, Identity, JoinStream},
 };
 use crate::{Client, ClientError};
 
@@ -30,6 +33,8 @@ pub struct GroupShare {
     pub source: ShareSource,
     /// Messages that one member may hold unsettled.
     pub in_flight_max: u32,
+    /// This member is to take nothing more and to finish what it has, until it is told otherwise.
+    pub is_draining: bool,
 }
 
 /// That a member of a group on a queue, or of a shared one, is there. Dropping it is as if the process ended.
@@ -128,10 +133,21 @@ impl Client {
     /// # Errors
     /// `INVALID_NAME`. What the cluster refuses is told by [`Attendance::share`] and [`Attendance::ended`].
     pub fn attend(&self, group: &str, instance: &str) -> Result<Attendance, ClientError> {
+        self.attend_with(group, instance, Effort::new())
+    }
+
+    /// As [`Self::attend`], and tells what the member does.
+    pub(super) fn attend_with(
+        &self,
+        group: &str,
+        instance: &str,
+        effort: Arc<Effort>,
+    ) -> Result<Attendance, ClientError> {
         let identity = identity(Name::new(group)?, instance.to_owned());
         let (leaving, is_leaving) = oneshot::channel();
         let (told, share) = watch::channel(None);
-        let task = Background::begin("member", attend(self.clone(), identity, told, is_leaving));
+        let attending = attend(self.clone(), identity, told, is_leaving, Teller::new(effort));
+        let task = Background::begin("member", attending);
         Ok(Attendance { share, leaving: Some(leaving), task })
     }
 }
@@ -142,13 +158,19 @@ async fn attend(
     identity: Identity,
     told: watch::Sender<Option<GroupShare>>,
     mut leaving: oneshot::Receiver<()>,
+    mut teller: Teller,
 ) -> Result<(), ClientError> {
     let mut finder = Finder::new(client.clone());
-    let mut stream = None;
+    let mut stream: Option<JoinStream> = None;
     let end = loop {
+        if let Some(stream) = &stream {
+            teller.tell(stream);
+        }
+        let is_joined = stream.is_some();
         let heard = tokio::select! {
             biased;
             _ = &mut leaving => break Ok(()),
+            () = teller.due(), if is_joined => continue,
             heard = hear(&mut stream, &mut finder, &identity) => heard,
         };
         match heard {
@@ -161,7 +183,10 @@ async fn attend(
                 break Err(other_kind(&identity.group, "gives its members partitions to read: join it"));
             }
             Ok((_, Heard::Left)) => break Ok(()),
-            Err(error) if error.retriable() => finder.lost(&mut stream, &error),
+            Err(error) if error.retriable() => {
+                finder.lost(&mut stream, &error);
+                teller.begin_anew();
+            }
             Err(error) => break Err(error),
         }
     };

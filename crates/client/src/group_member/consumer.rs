@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     future::{Future, poll_fn},
+    sync::Arc,
     task::Poll,
     time::Duration,
 };
@@ -18,6 +19,7 @@ use tokio::{
 
 use super::{
     attend::{Attendance, Background, GroupShare, ShareSource},
+    effort::Effort,
     partition::is_passing,
 };
 use crate::{
@@ -42,6 +44,8 @@ pub struct SharedConsumer {
     /// What ended and is to be opened again.
     again: mpsc::UnboundedSender<Source>,
     shares: watch::Receiver<Option<GroupShare>>,
+    /// Whether nothing is to be opened.
+    pause: watch::Sender<bool>,
     stop: Option<oneshot::Sender<()>>,
 }
 
@@ -100,18 +104,50 @@ impl SharedConsumer {
         }
     }
 
+    /// Takes no more messages: those that nobody took are given back. What was taken can still be settled. Whoever takes
+    /// one all the same waits until the membership ends.
+    pub fn stop(&mut self) {
+        self.pause.send_replace(true);
+        self.legs.iter().for_each(|leg| leg.consumer.stop());
+    }
+
+    /// Waits until the membership ends, while nothing is taken.
+    ///
+    /// # Errors
+    /// What ended it, once.
+    pub(super) async fn discard(&mut self) -> Result<(), ClientError> {
+        // What was opened when it was stopped gives back what it has.
+        while self.opened.recv().await.is_some() {}
+        self.task.ended().await
+    }
+
+    /// Takes messages again. Everything that it took before must be settled.
+    pub(super) async fn resume(&mut self) {
+        self.close_legs().await;
+        self.pause.send_replace(false);
+    }
+
+    /// Hears whenever the group says what it consumes.
+    pub(super) fn shares(&self) -> watch::Receiver<Option<GroupShare>> {
+        self.shares.clone()
+    }
+
     /// Leaves in good order: waits for verdicts that are on their way, gives back everything else, and leaves the group.
     ///
     /// # Errors
     /// What had ended the membership before, unless that was told.
     pub async fn close(mut self) -> Result<(), ClientError> {
+        self.close_legs().await;
+        self.stop.take();
+        self.task.ended().await
+    }
+
+    async fn close_legs(&mut self) {
         let mut closing = JoinSet::new();
         for leg in std::mem::take(&mut self.legs) {
             closing.spawn(leg.consumer.close());
         }
         while closing.join_next().await.is_some() {}
-        self.stop.take();
-        self.task.ended().await
     }
 }
 
@@ -144,14 +180,26 @@ impl Client {
         instance: impl Into<String>,
         options: ConsumerOptions,
     ) -> Result<SharedConsumer, ClientError> {
-        let attendance = self.attend(group, &instance.into())?;
+        self.shared_consumer_with(group, &instance.into(), options, Effort::new())
+    }
+
+    /// As [`Self::shared_consumer`], and tells what the member does.
+    pub(super) fn shared_consumer_with(
+        &self,
+        group: &str,
+        instance: &str,
+        options: ConsumerOptions,
+        effort: Arc<Effort>,
+    ) -> Result<SharedConsumer, ClientError> {
+        let attendance = self.attend_with(group, instance, effort)?;
         let (sender, opened) = mpsc::unbounded_channel();
         let (again, ended) = mpsc::unbounded_channel();
         let (stop, is_stopped) = oneshot::channel();
         let shares = attendance.shares();
-        let opening = Opening { client: self.clone(), group: Name::new(group)?, options, sender };
+        let (pause, paused) = watch::channel(false);
+        let opening = Opening { client: self.clone(), group: Name::new(group)?, options, sender, paused };
         let task = Background::begin("consumer", opening.run(attendance, is_stopped, ended));
-        Ok(SharedConsumer { legs: Vec::new(), turn: 0, opened, again, shares, stop: Some(stop), task })
+        Ok(SharedConsumer { task, legs: Vec::new(), turn: 0, opened, again, shares, pause, stop: Some(stop) })
     }
 }
 
@@ -161,11 +209,13 @@ struct Opening {
     group: Name,
     options: ConsumerOptions,
     sender: mpsc::UnboundedSender<Leg>,
+    /// Whether nothing is to be opened.
+    paused: watch::Receiver<bool>,
 }
 
 impl Opening {
     async fn run(
-        self,
+        mut self,
         mut attendance: Attendance,
         mut stop: oneshot::Receiver<()>,
         mut ended: mpsc::UnboundedReceiver<Source>,
@@ -181,17 +231,28 @@ impl Opening {
                 _ = &mut stop => break Ok(()),
                 ended = attendance.ended() => break ended,
                 Some(opened) = opening.join_next() => match opened {
+                    Ok(Ok(_)) if self.is_paused() => {}
                     // Whoever takes the messages may be gone.
                     Ok(Ok(leg)) => drop(self.sender.send(leg)),
                     Ok(Err(error)) => break Err(error),
                     Err(_) => break Err(ClientError::closed("consumer", Outcome::Unknown)),
                 },
                 Some(source) = ended.recv() => {
+                    if self.is_paused() {
+                        continue;
+                    }
                     let part = all.iter().find(|(found, _)| *found == source).map_or(Part::LEAST, |(_, part)| *part);
                     opening.spawn(open(self.client.clone(), source, part, OPEN_AGAIN));
                 }
+                Ok(()) = self.paused.changed() => {
+                    known.clear();
+                    shares.mark_changed();
+                }
                 Ok(()) = shares.changed() => {
                     all = shares.borrow_and_update().iter().flat_map(|share| self.all(share)).collect();
+                    if self.is_paused() {
+                        continue;
+                    }
                     for (source, part) in &all {
                         if known.insert(key(source)) {
                             opening.spawn(open(self.client.clone(), source.clone(), *part, Duration::ZERO));
@@ -204,6 +265,10 @@ impl Opening {
         drop(self);
         let left = attendance.leave().await;
         end.and(left)
+    }
+
+    fn is_paused(&self) -> bool {
+        *self.paused.borrow()
     }
 
     /// What there is to consume, each with its part of the credit.

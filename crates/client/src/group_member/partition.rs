@@ -13,7 +13,7 @@ use tokio::{
     time::sleep,
 };
 
-use super::{GroupMessage, HandlerError, MemberError};
+use super::{GroupMessage, HandlerError, MemberError, effort::Effort};
 use crate::{Client, ClientError, ReaderOptions, TopicReader};
 
 /// How long to wait before a partition is claimed again that could not be read. Who was fenced is told by its group soon
@@ -48,6 +48,9 @@ pub(super) struct Context {
     pub(super) group: Name,
     pub(super) reading: ReaderOptions,
     pub(super) permits: Arc<Semaphore>,
+    /// How many there are.
+    pub(super) concurrency: usize,
+    pub(super) effort: Arc<Effort>,
     pub(super) handler: Arc<dyn Handle>,
     /// Why something was handled that may not be committed; whoever leaves is told.
     pub(super) uncommitted: Arc<Mutex<Option<ClientError>>>,
@@ -123,8 +126,12 @@ impl Partition {
             };
             let offset = message.offset;
             let message = GroupMessage { topic: self.topic.clone(), message, reader: Arc::clone(&reader) };
+            let working = self.context.effort.begin();
             let handled = self.context.handler.handle(message).await;
             drop(permit);
+            if handled.is_ok() {
+                working.settled();
+            }
             if let Err(error) = handled {
                 close(reader, false, &self.context.uncommitted).await;
                 let (topic, partition) = (self.topic.clone(), self.number);

@@ -1,6 +1,6 @@
 //! A join stream: where a member hears what it owns.
 
-use pondage_model::{Name, Outcome, Refusal, Uuid, limits};
+use pondage_model::{Name, Outcome, Refusal, Uuid, limits, membership::MemberProgress};
 use pondage_protocol::{Failure, members::OwnedPartition, v1};
 use tokio::{
     sync::mpsc,
@@ -89,6 +89,11 @@ impl JoinStream {
         self.requests.try_send(request(Request::Release(v1::JoinRelease { partitions }))).is_ok()
     }
 
+    /// Tells what was done so far; false if there is no room at this moment.
+    pub(super) fn progress(&self, progress: MemberProgress) -> bool {
+        self.requests.try_send(request(Request::Progress(progress.into()))).is_ok()
+    }
+
     /// Leaves, and waits until that is done.
     pub(super) async fn leave(mut self) -> Result<(), ClientError> {
         let closed = |_| lost();
@@ -102,7 +107,7 @@ impl JoinStream {
 }
 
 fn heard(assignment: v1::Assignment) -> Result<Heard, Refusal> {
-    let v1::Assignment { partitions, queue, in_flight_per_consumer_max, topics, .. } = assignment;
+    let v1::Assignment { partitions, queue, in_flight_per_consumer_max, topics, draining, .. } = assignment;
     let in_flight_max = in_flight_per_consumer_max.clamp(1, limits::CREDIT_MAX);
     let source = if !queue.is_empty() {
         ShareSource::Queue(Name::new(&queue)?)
@@ -113,7 +118,7 @@ fn heard(assignment: v1::Assignment) -> Result<Heard, Refusal> {
         let partitions = partitions.into_iter().map(TryInto::try_into);
         return Ok(Heard::Owned { partitions: partitions.collect::<Result<_, Refusal>>()?, in_flight_max });
     };
-    Ok(Heard::Consumes(GroupShare { source, in_flight_max }))
+    Ok(Heard::Consumes(GroupShare { source, in_flight_max, is_draining: draining }))
 }
 
 const fn request(step: Request) -> v1::JoinRequest {

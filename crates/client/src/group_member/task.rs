@@ -15,6 +15,7 @@ use tokio::{
 
 use super::{
     MemberError,
+    effort::Teller,
     finder::{Finder, hear},
     other_kind,
     partition::{Context, Partition},
@@ -63,10 +64,16 @@ impl Task {
     /// Is a member until it leaves or something ends it.
     pub(super) async fn run(mut self, mut leaving: oneshot::Receiver<()>) -> Result<(), MemberError> {
         let mut stream: Option<JoinStream> = None;
+        let mut teller = Teller::new(Arc::clone(&self.context.effort));
         let end = loop {
+            if let Some(stream) = &stream {
+                teller.tell(stream);
+            }
+            let is_joined = stream.is_some();
             tokio::select! {
                 biased;
                 _ = &mut leaving => break Ok(()),
+                () = teller.due(), if is_joined => continue,
                 Some(ended) = self.tasks.join_next_with_id() => {
                     if let Err(error) = self.ended(ended) {
                         break Err(error);
@@ -83,7 +90,10 @@ impl Task {
                         break Err(other_kind(&self.identity.group, "is on a queue, or shared: attend it, or work for it").into());
                     }
                     Ok((_, Heard::Left)) => break Ok(()),
-                    Err(error) if error.retriable() => self.finder.lost(&mut stream, &error),
+                    Err(error) if error.retriable() => {
+                        self.finder.lost(&mut stream, &error);
+                        teller.begin_anew();
+                    }
                     Err(error) => break Err(error.into()),
                 },
             }
@@ -126,6 +136,8 @@ impl Task {
             self.keys.insert(task.id(), key.clone());
             self.readings.insert(key, Reading { assigned, stop });
         }
+        let hands = self.context.concurrency.min(self.readings.len().max(1));
+        self.context.effort.set_hands(hands);
         let reads = || self.readings.keys().cloned().collect();
         self.owned.send_if_modified(|known| {
             let now = reads();

@@ -1,6 +1,6 @@
 //! A member of a group that handles its messages: each gets the verdict that its handler says.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, future::pending, sync::Arc, time::Duration};
 
 use pondage_model::{Name, limits};
 use pondage_protocol::settle::Verdict;
@@ -9,7 +9,11 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use super::{GroupMember, MemberError, consumer::SharedConsumer};
+use super::{
+    GroupMember, GroupShare, MemberError,
+    consumer::SharedConsumer,
+    effort::{Effort, Working},
+};
 use crate::{Client, ClientError, ConsumerOptions, QueueMessage};
 
 /// How a member of a group on a queue, or of a shared one, works.
@@ -53,10 +57,14 @@ impl Client {
         let WorkerOptions { instance, concurrency, prefetch, lease } = options;
         let at_once = u32::try_from(concurrency).unwrap_or(u32::MAX);
         let credit = prefetch.unwrap_or(at_once).clamp(1, limits::CREDIT_MAX);
-        let consumer = self.shared_consumer(group, instance, ConsumerOptions { credit, lease })?;
+        let effort = Effort::new();
+        effort.set_hands(concurrency.max(1));
+        let options = ConsumerOptions { credit, lease };
+        let consumer = self.shared_consumer_with(group, &instance, options, Arc::clone(&effort))?;
         let (leaving, is_leaving) = oneshot::channel();
         let (owner, owned) = watch::channel(BTreeSet::new());
-        let worker = Worker { concurrency: concurrency.max(1), handler: Arc::new(handler), _owner: owner };
+        let worker =
+            Worker { concurrency: concurrency.max(1), handler: Arc::new(handler), effort, _owner: owner };
         let task = tokio::spawn(worker.run(consumer, is_leaving));
         Ok(GroupMember { owned, leaving: Some(leaving), task: Some(task) })
     }
@@ -66,8 +74,19 @@ struct Worker<H> {
     /// Messages that are handled at once.
     concurrency: usize,
     handler: Arc<H>,
+    effort: Arc<Effort>,
     /// Partitions are not for workers; that this is there says that the member has not ended.
     _owner: watch::Sender<BTreeSet<(Name, u32)>>,
+}
+
+/// Why a worker takes no more messages.
+enum Rest {
+    /// The membership ended.
+    Ended(Result<(), ClientError>),
+    /// It is to leave.
+    Leaving,
+    /// It is drained, for now.
+    Draining,
 }
 
 impl<H, F> Worker<H>
@@ -78,34 +97,65 @@ where
     async fn run(
         self,
         mut consumer: SharedConsumer,
-        leaving: oneshot::Receiver<()>,
+        mut leaving: oneshot::Receiver<()>,
     ) -> Result<(), MemberError> {
         let mut handled = JoinSet::new();
-        let end = self.consume(&mut consumer, &mut handled, leaving).await;
-        while handled.join_next().await.is_some() {}
+        let end = loop {
+            let rest = self.consume(&mut consumer, &mut handled, &mut leaving).await;
+            consumer.stop();
+            while handled.join_next().await.is_some() {}
+            match rest {
+                Rest::Ended(end) => break end,
+                Rest::Leaving => break Ok(()),
+                Rest::Draining => {}
+            }
+            let mut shares = consumer.shares();
+            tokio::select! {
+                biased;
+                _ = &mut leaving => break Ok(()),
+                () = is_drained(&mut shares, false) => {}
+                end = consumer.discard() => break end,
+            }
+            consumer.resume().await;
+        };
         let closed = consumer.close().await;
         end.and(closed).map_err(MemberError::from)
     }
 
-    /// Handles messages until it is to leave.
+    /// Handles messages until something keeps it from that.
     async fn consume(
         &self,
         consumer: &mut SharedConsumer,
         handled: &mut JoinSet<()>,
-        mut leaving: oneshot::Receiver<()>,
-    ) -> Result<(), ClientError> {
+        leaving: &mut oneshot::Receiver<()>,
+    ) -> Rest {
+        let mut shares = consumer.shares();
         loop {
             let has_room = handled.len() < self.concurrency;
             tokio::select! {
                 biased;
-                _ = &mut leaving => return Ok(()),
+                _ = &mut *leaving => return Rest::Leaving,
+                () = is_drained(&mut shares, true) => return Rest::Draining,
                 Some(_) = handled.join_next() => {}
-                message = consumer.next(), if has_room => {
-                    let Some(message) = message? else { return Ok(()) };
-                    handled.spawn(handle(Arc::clone(&self.handler), Arc::new(message)));
-                }
+                message = consumer.next(), if has_room => match message {
+                    Ok(Some(message)) => {
+                        let working = self.effort.begin();
+                        handled.spawn(handle(Arc::clone(&self.handler), Arc::new(message), working));
+                    }
+                    Ok(None) => return Rest::Ended(Ok(())),
+                    Err(error) => return Rest::Ended(Err(error)),
+                },
             }
         }
+    }
+}
+
+/// Waits until the member is drained, or is so no more.
+async fn is_drained(shares: &mut watch::Receiver<Option<GroupShare>>, wanted: bool) {
+    let is = |share: &Option<GroupShare>| share.as_ref().is_some_and(|share| share.is_draining == wanted);
+    if shares.wait_for(is).await.is_err() {
+        // Nobody says so any more; the end of the membership is told otherwise.
+        pending::<()>().await;
     }
 }
 
@@ -119,7 +169,7 @@ impl Drop for Handling {
 }
 
 /// Gives the message the verdict of its handler. One that does not hold needs nothing: the message comes again.
-async fn handle<H, F>(handler: Arc<H>, message: Arc<QueueMessage>)
+async fn handle<H, F>(handler: Arc<H>, message: Arc<QueueMessage>, working: Working)
 where
     H: Fn(Arc<QueueMessage>) -> F + Send + Sync + 'static,
     F: Future<Output = Verdict> + Send + 'static,
@@ -128,5 +178,8 @@ where
     // Of its own, so that a panic is its alone.
     let mut handling = Handling(tokio::spawn(async move { handler(handled).await }));
     let verdict = (&mut handling.0).await.unwrap_or(Verdict::Release { delay_millis: None });
-    drop(message.settle(verdict).await);
+    let is_done = matches!(verdict, Verdict::Accept | Verdict::Reject);
+    if message.settle(verdict).await.is_ok() && is_done {
+        working.settled();
+    }
 }

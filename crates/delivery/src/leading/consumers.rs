@@ -21,6 +21,8 @@ pub(super) struct Consumer {
     pub(super) lease_millis: Option<u64>,
     /// A long poll.
     once: bool,
+    /// Takes no more, whatever its credit.
+    is_stopped: bool,
     /// Messages it holds under a lease.
     held: RangeSet,
     /// When it was served last, in turns; among equals the longest unserved comes first.
@@ -77,7 +79,8 @@ impl Consumers {
     pub(super) fn attach(&mut self, id: ConsumerId, credit: u32, lease_millis: Option<u64>, once: bool) {
         let credit = credit.min(limits::CREDIT_MAX);
         self.turns += 1;
-        let consumer = Consumer { credit, lease_millis, once, held: RangeSet::default(), turn: self.turns };
+        let (held, turn) = (RangeSet::default(), self.turns);
+        let consumer = Consumer { credit, lease_millis, once, is_stopped: false, held, turn };
         self.all.insert(id, consumer);
         self.seat(id);
     }
@@ -86,6 +89,11 @@ impl Consumers {
         self.change(id, |consumer| {
             consumer.credit = consumer.credit.saturating_add(add).min(limits::CREDIT_MAX);
         });
+    }
+
+    /// Gives the consumer nothing more.
+    pub(super) fn stop(&mut self, id: ConsumerId) {
+        self.change(id, |consumer| consumer.is_stopped = true);
     }
 
     /// Takes the consumer out and returns what it holds.
@@ -145,6 +153,9 @@ impl Consumers {
     }
 
     fn appetite(&self, consumer: &Consumer) -> u64 {
+        if consumer.is_stopped {
+            return 0;
+        }
         u64::from(consumer.credit).min(self.held_max.saturating_sub(consumer.held.len()))
     }
 
@@ -220,6 +231,13 @@ mod tests {
         assert_eq!(all.demand(), 2);
         all.set_held_max(10);
         assert_eq!(all.demand(), 8);
+        all.stop(id);
+        all.add_credit(id, 5);
+        assert_eq!(
+            (all.demand(), all.next(9).is_none()),
+            (0, true),
+            "it takes no more, and holds what it has"
+        );
         assert_eq!(all.detach(id).map(|held| held.iter().collect::<Vec<_>>()), Some(vec![0..1, 3..4]));
         all.lease_ended(0..4);
         assert_eq!((all.demand(), all.len()), (0, 0));

@@ -1,14 +1,19 @@
 //! A group's home under its leader: members that come, go and are lost, and partitions that pass from one to another.
 //!
-//! What is decided is logged (`fold::home`). What is not: which connection speaks for which member, what each was told,
-//! and since when something is waited for. A new leader knows none of that and gives everybody the whole time anew.
+//! What is decided is logged (`fold::home`). What is not: which connection speaks for which member, what each was told
+//! and said of itself, who is drained, and since when something is waited for. A new leader knows none of that, gives everybody
+//! the whole time anew, and drains whom it is told to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use pondage_model::{
     AssignmentEpoch, Body, LogTime, MemberId, Refusal, StreamId,
-    limits::{INSTANCE_BYTES_MAX, MEMBERS_PER_GROUP_MAX, MEMBERSHIP_CHANGES_MAX, REBALANCE_MILLIS_MAX},
-    membership::{GroupMember, HandOverCause, LeaveCause, Membership, MembershipChange, StreamRun},
+    limits::{
+        DRAIN_MILLIS, INSTANCE_BYTES_MAX, MEMBERS_PER_GROUP_MAX, MEMBERSHIP_CHANGES_MAX, REBALANCE_MILLIS_MAX,
+    },
+    membership::{
+        GroupMember, HandOverCause, LeaveCause, MemberProgress, Membership, MembershipChange, StreamRun,
+    },
     settings::{HomeSettings, StreamSettings},
     wire_struct,
 };
@@ -27,6 +32,8 @@ pub struct Notice {
     pub epoch: AssignmentEpoch,
     /// All partitions that it owns, ascending.
     pub held: Vec<Held>,
+    /// It gets nothing more to do, and is to finish what it has.
+    pub is_draining: bool,
     /// Nothing follows: the group was deleted, or another connection speaks for the member now.
     pub done: bool,
 }
@@ -61,10 +68,14 @@ pub struct MemberReport {
     pub id: MemberId,
     /// What people know it by.
     pub instance: String,
-    /// Whether its connection stands; else it is given up unless it comes back.
-    pub is_connected: bool,
+    /// Since when its connection stands; else it is given up unless it comes back.
+    pub connected_since: Option<LogTime>,
+    /// What it said of itself last.
+    pub progress: Option<MemberProgress>,
+    /// Whether it gets nothing more to do.
+    pub is_draining: bool,
 }
-wire_struct!(MemberReport { id, instance, is_connected });
+wire_struct!(MemberReport { id, instance, connected_since, progress, is_draining });
 
 /// What a leader knows of a group beside the fold.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -76,6 +87,8 @@ pub(super) struct Attendance {
     session_timeout_millis: u64,
     /// Until when an owner may keep a partition that is to pass on.
     overdue: BTreeMap<StreamId, LogTime>,
+    /// Who gets nothing more to do, and until when that holds.
+    draining: BTreeMap<MemberId, LogTime>,
     /// The membership or the settings changed since it was looked at last.
     pub(super) is_changed: bool,
 }
@@ -83,7 +96,10 @@ pub(super) struct Attendance {
 #[derive(Clone, Debug, PartialEq)]
 struct Connection {
     consumer: ConsumerId,
-    told: Option<Vec<Held>>,
+    since: LogTime,
+    progress: Option<MemberProgress>,
+    /// What it owns, and whether it is drained.
+    told: Option<(Vec<Held>, bool)>,
 }
 
 impl Attendance {
@@ -93,7 +109,7 @@ impl Attendance {
             return Some(LogTime(i64::MIN));
         }
         let given_up = self.away.values().map(|away| self.given_up_at(*away));
-        given_up.chain(self.overdue.values().copied()).min()
+        given_up.chain(self.overdue.values().copied()).chain(self.draining.values().copied()).min()
     }
 
     fn given_up_at(&self, (since, cause): (LogTime, LeaveCause)) -> LogTime {
@@ -115,7 +131,13 @@ impl Attendance {
 
 impl Leading {
     /// A connection speaks for a member from now on, who joins if it is none yet.
-    pub(super) fn join(&mut self, id: StreamId, consumer: ConsumerId, member: GroupMember) -> Decision {
+    pub(super) fn join(
+        &mut self,
+        id: StreamId,
+        now: LogTime,
+        consumer: ConsumerId,
+        member: GroupMember,
+    ) -> Decision {
         let home = match self.home(id) {
             Ok(home) => home,
             Err(refusal) => return refusal.into(),
@@ -133,7 +155,7 @@ impl Leading {
         let Some(stream) = self.state.stream(id) else { return Decision::reply(Reply::Done) };
         let attendance = &mut self.work.entry(id).or_insert_with(|| Work::new(stream)).attendance;
         attendance.away.remove(&who);
-        let connection = Connection { consumer, told: None };
+        let connection = Connection { consumer, since: now, progress: None, told: None };
         if let Some(displaced) = attendance.connections.insert(who, connection) {
             self.dismissed.push((id, displaced.consumer));
         }
@@ -172,6 +194,39 @@ impl Leading {
         Decision { drafts: vec![change(id, home, released.collect())], reply: Reply::Done }
     }
 
+    /// A member tells what it has done.
+    pub(super) fn progress(&mut self, id: StreamId, consumer: ConsumerId, said: MemberProgress) -> Decision {
+        if let Some(work) = self.work.get_mut(&id) {
+            let attendance = &mut work.attendance;
+            let connections = &mut attendance.connections;
+            if let Some(connection) = connections.values_mut().find(|known| known.consumer == consumer) {
+                connection.progress = Some(said);
+            }
+        }
+        Decision::reply(Reply::Done)
+    }
+
+    /// These members get nothing more to do, and all others may.
+    pub(super) fn drain(&mut self, id: StreamId, now: LogTime, members: Vec<MemberId>) -> Decision {
+        let home = match self.home(id) {
+            Ok(home) => home,
+            Err(refusal) => return refusal.into(),
+        };
+        let until = now.plus_millis(DRAIN_MILLIS);
+        let known = members.into_iter().filter(|member| home.has_member(*member));
+        let draining: BTreeMap<_, _> = known.map(|member| (member, until)).collect();
+        let Some(stream) = self.state.stream(id) else { return Decision::reply(Reply::Done) };
+        let attendance = &mut self.work.entry(id).or_insert_with(|| Work::new(stream)).attendance;
+        let is_new = !draining.keys().eq(attendance.draining.keys());
+        attendance.draining = draining;
+        if is_new {
+            attendance.is_changed = true;
+            self.untold.insert(id);
+        }
+        self.refresh(id);
+        Decision::reply(Reply::Done)
+    }
+
     /// A connection of a member is gone. One that left is a member no more; one that was lost may come back.
     pub(super) fn leave(&mut self, id: StreamId, now: LogTime, consumer: ConsumerId, lost: bool) -> Decision {
         let (Some((home, settings)), Some(work)) = (home_of(&self.state, id), self.work.get_mut(&id)) else {
@@ -198,6 +253,9 @@ impl Leading {
     pub(super) fn rebalance(&mut self, id: StreamId, now: LogTime) -> Option<Draft> {
         let (home, settings) = home_of(&self.state, id)?;
         let attendance = &mut self.work.get_mut(&id)?.attendance;
+        if attendance.end_drains(now) {
+            self.untold.insert(id);
+        }
         let changes = attendance.look(home, settings, now);
         (!changes.is_empty()).then(|| change(id, home, changes))
     }
@@ -217,6 +275,7 @@ impl Leading {
             stream,
             epoch: AssignmentEpoch::ZERO,
             held: Vec::new(),
+            is_draining: false,
             done: true,
         });
         let mut notices: Vec<_> = dismissed.collect();
@@ -235,11 +294,15 @@ impl Leading {
     pub fn membership(&self, id: StreamId) -> Option<MembershipReport> {
         let (home, _) = home_of(&self.state, id)?;
         let attendance = self.work.get(&id).map(|work| &work.attendance);
-        let is_connected = |member| attendance.is_some_and(|known| known.connections.contains_key(&member));
-        let members = home.members().map(|(id, instance)| MemberReport {
-            id,
-            instance: instance.to_owned(),
-            is_connected: is_connected(id),
+        let members = home.members().map(|(id, instance)| {
+            let connection = attendance.and_then(|known| known.connections.get(&id));
+            MemberReport {
+                id,
+                instance: instance.to_owned(),
+                connected_since: connection.map(|connection| connection.since),
+                progress: connection.and_then(|connection| connection.progress),
+                is_draining: attendance.is_some_and(|known| known.draining.contains_key(&id)),
+            }
         });
         Some(MembershipReport {
             epoch: home.epoch(),
@@ -264,7 +327,7 @@ impl Attendance {
         self.give_up(&after, now, &mut changes);
         if was_changed || !changes.is_empty() {
             foresee(&mut after, &changes, settings, now);
-            let targets = targets(&after, settings);
+            let targets = targets(&after, settings, &self.draining);
             foresee(&mut after, &targets, settings, now);
             changes.extend(targets);
         }
@@ -275,6 +338,15 @@ impl Attendance {
             self.is_changed = true;
         }
         changes
+    }
+
+    /// Forgets drains that nobody repeated; whether there were any.
+    fn end_drains(&mut self, now: LogTime) -> bool {
+        let before = self.draining.len();
+        self.draining.retain(|_, until| *until > now);
+        let ended = self.draining.len() < before;
+        self.is_changed |= ended;
+        ended
     }
 
     /// Members that did not come back in time.
@@ -316,31 +388,44 @@ impl Attendance {
             held.entry(owner.member).or_default().push(Held { partition, since: owner.since, is_to_pass_on });
         }
         for (member, connection) in &mut self.connections {
-            let held = held.remove(member).unwrap_or_default();
-            if connection.told.as_ref() != Some(&held) {
-                connection.told = Some(held.clone());
-                let consumer = connection.consumer;
-                notices.push(Notice { consumer, stream, epoch: home.epoch(), held, done: false });
+            let now = (held.remove(member).unwrap_or_default(), self.draining.contains_key(member));
+            if connection.told.as_ref() != Some(&now) {
+                connection.told = Some(now.clone());
+                let (consumer, (held, is_draining)) = (connection.consumer, now);
+                notices.push(Notice {
+                    consumer,
+                    stream,
+                    epoch: home.epoch(),
+                    held,
+                    is_draining,
+                    done: false,
+                });
             }
         }
     }
 }
 
-/// Who is to read what, where that differs from what is; and what the group reads no more.
-fn targets(home: &Home, settings: &HomeSettings) -> Vec<MembershipChange> {
+/// Who is to read what, where that differs from what is; and what the group reads no more. Who is drained is to read nothing.
+fn targets(
+    home: &Home,
+    settings: &HomeSettings,
+    draining: &BTreeMap<MemberId, LogTime>,
+) -> Vec<MembershipChange> {
     let topics: Vec<Vec<StreamId>> =
         settings.topics.iter().map(|runs| StreamRun::streams(runs).collect()).collect();
     let wanted: BTreeSet<StreamId> = topics.iter().flatten().copied().collect();
     let removed = home.partitions().map(|(partition, _)| partition).filter(|id| !wanted.contains(id));
     let mut changes: Vec<_> = removed.map(MembershipChange::Removed).collect();
-    let members = home.members().map(|(member, _)| member).collect();
-    let assigned = assign(&topics, &members, |partition| home.ownership(partition).target);
-    changes.extend(
-        assigned
-            .into_iter()
-            .filter(|(partition, member)| home.ownership(*partition).target != Some(*member))
-            .map(|(partition, member)| MembershipChange::Target { partition, member: Some(member) }),
-    );
+    let members = home.members().map(|(member, _)| member).filter(|member| !draining.contains_key(member));
+    let members = members.collect();
+    let mut assigned = assign(&topics, &members, |partition| home.ownership(partition).target);
+    for partition in wanted {
+        let target = home.ownership(partition).target;
+        let next = assigned.remove(&partition);
+        if next != target {
+            changes.push(MembershipChange::Target { partition, member: next });
+        }
+    }
     changes
 }
 

@@ -138,9 +138,12 @@ impl Leading {
                 self.attach(id, consumer, credit, lease_millis, once)
             }
             Request::Credit { consumer, add, .. } => self.credit(id, consumer, add),
+            Request::Stop { consumer, .. } => self.stop(id, consumer),
             Request::Detach { consumer, lost, .. } => self.detach(id, now, consumer, lost),
-            Request::Join { consumer, member, .. } => self.join(id, consumer, member),
+            Request::Join { consumer, member, .. } => self.join(id, now, consumer, member),
             Request::Release { consumer, partitions, .. } => self.release(id, consumer, &partitions),
+            Request::Progress { consumer, progress, .. } => self.progress(id, consumer, progress),
+            Request::Drain { members, .. } => self.drain(id, now, members),
             Request::Leave { consumer, lost, .. } => self.leave(id, now, consumer, lost),
             Request::Purge { .. } => self.purge(id),
             Request::Claim { group, start, owner, .. } => self.claim(id, end, group, start, owner),

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 use pondage_model::{
-    AssignmentEpoch, Body, GroupEpoch, Lease, MoveSeq, Name, Offset, Refusal, StreamId,
+    AssignmentEpoch, Body, GroupEpoch, Lease, MemberId, MoveSeq, Name, Offset, Refusal, StreamId,
     entry::{Granted, MovedFrom, Open, ProducerStamp},
-    membership::GroupMember,
+    membership::{GroupMember, MemberProgress},
     settings::StreamSettings,
 };
 
@@ -63,6 +63,13 @@ pub enum Request {
         /// Messages more.
         add: u32,
     },
+    /// Take no more messages; what it holds it may settle.
+    Stop {
+        /// The queue.
+        stream: StreamId,
+        /// Who; unknown ones are gone already.
+        consumer: ConsumerId,
+    },
     /// Speak for a member of a group: what it owns arrives from [`super::Leading::notices`]. Who is no member yet
     /// becomes one; of two connections that speak for one member the later is listened to.
     Join {
@@ -81,6 +88,23 @@ pub enum Request {
         consumer: ConsumerId,
         /// The partitions, with the assignments by which they were given.
         partitions: Vec<(StreamId, AssignmentEpoch)>,
+    },
+    /// A member tells what it has done.
+    Progress {
+        /// The group's home.
+        stream: StreamId,
+        /// The member's connection; unknown ones are gone already.
+        consumer: ConsumerId,
+        /// What.
+        progress: MemberProgress,
+    },
+    /// Members get nothing more to do and give up what they own; all others do not, or no longer. It holds for
+    /// [`pondage_model::limits::DRAIN_MILLIS`] unless it is repeated, and no longer than this leader leads.
+    Drain {
+        /// The group's home.
+        stream: StreamId,
+        /// Who; unknown ones are gone already.
+        members: Vec<MemberId>,
     },
     /// Stop speaking for a member.
     Leave {
@@ -196,9 +220,12 @@ impl Request {
             | Self::Settle { stream, .. }
             | Self::Attach { stream, .. }
             | Self::Credit { stream, .. }
+            | Self::Stop { stream, .. }
             | Self::Detach { stream, .. }
             | Self::Join { stream, .. }
             | Self::Release { stream, .. }
+            | Self::Progress { stream, .. }
+            | Self::Drain { stream, .. }
             | Self::Leave { stream, .. }
             | Self::Purge { stream }
             | Self::Claim { stream, .. }

@@ -82,6 +82,14 @@ impl Leading {
         }
     }
 
+    pub(super) fn stop(&mut self, id: StreamId, consumer: ConsumerId) -> Decision {
+        if let Some(work) = self.work.get_mut(&id) {
+            work.consumers.stop(consumer);
+            self.refresh(id);
+        }
+        Decision::reply(Reply::Done)
+    }
+
     pub(super) fn detach(
         &mut self,
         id: StreamId,

@@ -250,9 +250,13 @@ fn report(stream: StreamId, found: &Stream, now: LogTime) -> StreamReport {
 /// for ever, and one that left would be given messages for ever.
 const fn may_append(request: &ShardRequest) -> bool {
     match request {
-        ShardRequest::Delivery(Request::Credit { .. } | Request::Detach { .. } | Request::Leave { .. }) => {
-            false
-        }
+        ShardRequest::Delivery(
+            Request::Credit { .. }
+            | Request::Stop { .. }
+            | Request::Detach { .. }
+            | Request::Leave { .. }
+            | Request::Progress { .. },
+        ) => false,
         ShardRequest::Delivery(_) | ShardRequest::Ensure { .. } | ShardRequest::Flush => true,
         ShardRequest::Stats(_)
         | ShardRequest::StatsSince(_)

@@ -132,6 +132,7 @@ impl<D: Disk> Consumer<D> {
             };
             match step {
                 Step::Credit(add) => self.give_credit(add).await,
+                Step::Stop => self.stop().await,
                 Step::Settle { request_id, items } => match self.services.begin_settle(items).await {
                     Ok(begun) => pending.push(async move { (request_id, begun.end().await) }),
                     Err(refusal) => break End::Expelled(refusal),
@@ -210,6 +211,12 @@ impl<D: Disk> Consumer<D> {
             // A refusal means that the queue or the broker ends, of which the session hears otherwise.
             drop(self.services.handle().submit(self.lender.place.shard, request).await);
         }
+    }
+
+    async fn stop(&self) {
+        let request = Request::Stop { stream: self.lender.place.stream, consumer: self.id };
+        // As with credit.
+        drop(self.services.handle().submit(self.lender.place.shard, request).await);
     }
 
     async fn detach(&self, lost: bool) -> Result<(), Refusal> {

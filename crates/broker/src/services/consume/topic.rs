@@ -301,7 +301,7 @@ impl<D: Disk> Session<'_, D> {
                     });
                 }
                 Step::Close => break End::Closed,
-                Step::Start { .. } | Step::Settle { .. } => {
+                Step::Start { .. } | Step::Settle { .. } | Step::Stop => {
                     break End::Expelled(Refusal::ProtocolState { what: "not a step of a topic's reader" });
                 }
             }
