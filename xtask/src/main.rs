@@ -130,6 +130,8 @@ enum BenchSubject {
     Groups,
     /// Scrapes of a broker with many queues and groups
     Scrape,
+    /// The drain-time controller against HPA, KEDA and others, over simulated days; --check compares with the bars
+    Autoscale,
 }
 
 fn main() -> ExitCode {
@@ -171,16 +173,18 @@ fn dispatch(arguments: Arguments) -> Result<bool> {
             run::pass_through(demo.args(["--quiet", "--bin", "flights", "--"]).args(rest))
         }
         Command::Bench { subject, rest } => {
-            let subject = match subject {
-                BenchSubject::Publish => "publish",
-                BenchSubject::Cluster => "cluster",
-                BenchSubject::Queues => "queues",
-                BenchSubject::Groups => "groups",
-                BenchSubject::Scrape => "scrape",
+            let (package, program, subject) = match subject {
+                BenchSubject::Publish => ("pondage-e2e", "bench", Some("publish")),
+                BenchSubject::Cluster => ("pondage-e2e", "bench", Some("cluster")),
+                BenchSubject::Queues => ("pondage-e2e", "bench", Some("queues")),
+                BenchSubject::Groups => ("pondage-e2e", "bench", Some("groups")),
+                BenchSubject::Scrape => ("pondage-e2e", "bench", Some("scrape")),
+                // No process is started there, so the program has one subject only.
+                BenchSubject::Autoscale => ("pondage-autoscale-bench", "autoscale", None),
             };
             let mut bench = project.cargo();
-            bench.args(["run", "--quiet", "--release", "--package", "pondage-e2e", "--bin", "bench", "--"]);
-            run::pass_through(bench.arg(subject).args(rest))
+            bench.args(["run", "--quiet", "--release", "--package", package, "--bin", program, "--"]);
+            run::pass_through(bench.args(subject).args(rest))
         }
         Command::Soak { subject: Some(SoakSubject::Cluster), rest, .. } => {
             soak::soak_cluster(&project, &rest)

@@ -173,6 +173,8 @@ pub(crate) const STAGES: &[Stage] = &[
                 "--locked",
                 "--package",
                 "pondage-kube-tests",
+                "--package",
+                "pondage-worker",
                 "--bins",
             ]),
             Step::Program("pondage-kube-tests", &["--bin", "kubernetes"]),

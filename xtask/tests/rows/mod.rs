@@ -42,8 +42,11 @@ pub(crate) const ROWS: &[Row] = &[
     row("gateway", Kind::Later, &["model", "protocol", "broker"]),
     row("client", Kind::Shell, &["model", "protocol"]),
     row("history", Kind::Pure, &["model"]),
+    // An example, for people to copy: as theirs, it knows the client alone.
+    row("worker", Kind::Shell, &["client"]),
     row("resources", Kind::Shell, &["model"]),
-    row("operator", Kind::Shell, &["model", "client", "resources"]),
+    row("autoscale", Kind::Pure, &[]),
+    row("operator", Kind::Shell, &["model", "client", "resources", "autoscale"]),
     Row { name: "cli", kind: Kind::Shell, uses: Uses::All },
     // The tests' own crates; nothing of the product may use them.
     Row { name: "sim", kind: Kind::Shell, uses: Uses::All },
@@ -52,5 +55,6 @@ pub(crate) const ROWS: &[Row] = &[
     Row { name: "cluster-tests", kind: Kind::Shell, uses: Uses::All },
     row("kube-tests", Kind::Shell, &["client", "resources"]),
     row("chart-tests", Kind::Shell, &[]),
+    row("autoscale-bench", Kind::Shell, &["autoscale"]),
     row("xtask", Kind::Shell, &[]),
 ];
