@@ -18,6 +18,7 @@ use crate::{
     error::ReconcileError,
     names::{FINALIZER, Key, PAUSED, says_true},
     operator::Operator,
+    scaling::Wanted,
     triggers::api_resource,
     written::as_manager,
 };
@@ -55,12 +56,14 @@ pub(crate) async fn reconcile(
     let key = Key::of(&object.metadata);
     let held_kind = held_kind(kind);
     if object.metadata.deletion_timestamp.is_some() {
+        operator.scaling.forget(&key);
         for connection in operator.connections.all() {
             connection.observed.unbind(held_kind, &key);
         }
         return deletion::finish(operator, kind, object).await;
     }
     if says_true(&object.metadata, PAUSED) {
+        operator.scaling.forget(&key);
         return Ok(Action::await_change());
     }
     let raw = serde_json::to_value(object).unwrap_or_default();
@@ -183,8 +186,13 @@ async fn program(
     let figures = connection.observed.figures(held_kind(kind), &name);
     match programmed {
         Ok(Programmed::Done(held)) => {
-            let findings = status::programmed(&name);
-            let rest = status::figures(object, &held, figures.as_deref());
+            let mut findings = status::programmed(&name);
+            let mut rest = status::figures(object, &held, figures.as_deref());
+            scale(operator, declared, connection, &name);
+            if let Some(told) = operator.scaling.told(&declared.key()) {
+                findings.extend_from_slice(told.findings());
+                told.write_into(&mut rest, object);
+            }
             operator.say(kind, object, &findings, &rest).await?;
             if uid_before(object).is_none() {
                 operator.wake_waiting();
@@ -196,7 +204,10 @@ async fn program(
             refuse(operator, kind, object, &problem).await
         }
         Err(error) => {
-            let findings = status::not_programmed(&error);
+            let mut findings = status::not_programmed(&error);
+            if let Some(told) = operator.scaling.told(&declared.key()) {
+                findings.extend_from_slice(told.findings());
+            }
             operator.say(kind, object, &findings, &status::kept(object)).await?;
             if error.retriable() {
                 // Whoever failed waits longer and longer.
@@ -204,6 +215,22 @@ async fn program(
             }
             Ok(Action::requeue(AGAIN))
         }
+    }
+}
+
+/// Begins to scale the consumers of a group that asks for it, and ends it where it does not.
+fn scale(operator: &Operator, declared: &Declared<'_>, connection: &Connection, name: &Name) {
+    let Resource::ConsumerGroup(group) = &declared.resource else { return };
+    let key = declared.key();
+    // What is wrong with it was refused before.
+    match (group.autoscaling(), group.delay_millis_max()) {
+        (Ok(Some(autoscaling)), Ok(delay_millis_max)) => {
+            let cluster = connection.cluster.key.clone();
+            operator
+                .scaling
+                .keep(&key, Wanted { cluster, group: name.clone(), autoscaling, delay_millis_max });
+        }
+        _ => operator.scaling.forget(&key),
     }
 }
 
@@ -286,6 +313,7 @@ async fn refuse(
     object: &DynamicObject,
     problem: &Problem,
 ) -> Result<Action, ReconcileError> {
+    operator.scaling.forget(&Key::of(&object.metadata));
     let findings: Vec<Finding> = status::refused(problem);
     operator.waits(kind, Key::of(&object.metadata));
     operator.say(kind, object, &findings, &status::kept(object)).await?;

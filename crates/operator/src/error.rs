@@ -17,6 +17,9 @@ pub(crate) enum ReconcileError {
     /// There are no certificates.
     #[error(transparent)]
     Certificates(#[from] CertificateError),
+    /// The cluster's brokers can't be asked yet.
+    #[error("the brokers are not connected yet")]
+    NotConnected,
     /// The operating system failed.
     #[error("the system: {0}")]
     System(String),
@@ -26,6 +29,11 @@ impl ReconcileError {
     /// Somebody else wrote the object meanwhile: the next look sees it.
     pub(crate) fn is_conflict(&self) -> bool {
         matches!(self, Self::Kubernetes(kube::Error::Api(status)) if status.code == 409)
+    }
+
+    /// There is no such object.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Kubernetes(kube::Error::Api(status)) if status.code == 404)
     }
 }
 

@@ -29,9 +29,11 @@ mod names;
 mod namespaces;
 mod operator;
 mod run;
+mod scaling;
 mod status;
 mod triggers;
 mod watching;
 mod written;
 
 pub use run::{Options, RunError, run};
+pub use scaling::scaling_settings;

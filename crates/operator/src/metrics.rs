@@ -14,6 +14,7 @@ pub(crate) struct Metrics {
     pub(crate) corrections: IntCounterVec,
     pub(crate) writes: IntCounter,
     pub(crate) restarts: IntCounter,
+    pub(crate) scalings: IntCounter,
     pub(crate) leads: IntGauge,
     pub(crate) resources: IntGaugeVec,
 }
@@ -50,6 +51,8 @@ impl Metrics {
             "pondage_operator_broker_restarts_total",
             "Brokers' pods that were deleted to restart them",
         )?;
+        let scalings =
+            counter("pondage_operator_scalings_total", "Changes of the replicas of groups' consumers")?;
         let reconcile_seconds = HistogramVec::new(
             HistogramOpts::new("pondage_operator_reconcile_seconds", "How long a look at a resource took")
                 .buckets(vec![0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 30.0]),
@@ -66,7 +69,17 @@ impl Metrics {
         registry.register(Box::new(resources.clone()))?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
-        Ok(Self { registry, reconciles, reconcile_seconds, corrections, writes, restarts, leads, resources })
+        Ok(Self {
+            registry,
+            reconciles,
+            reconcile_seconds,
+            corrections,
+            writes,
+            restarts,
+            scalings,
+            leads,
+            resources,
+        })
     }
 
     /// The page, in the text format of Prometheus.
@@ -90,7 +103,7 @@ mod tests {
         let page = metrics.page().expect("a page");
         let told = page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next());
         let own: Vec<&str> = told.filter(|name| name.starts_with("pondage_")).collect();
-        assert_eq!(own.len(), 7, "{page}");
+        assert_eq!(own.len(), 8, "{page}");
         for name in own {
             assert!(document.contains(&format!("| `{name}` |")), "docs/metrics.md lacks {name}");
         }

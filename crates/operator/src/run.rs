@@ -36,6 +36,7 @@ use crate::{
     names::Key,
     namespaces::Namespaces,
     operator::{Operator, shown},
+    scaling::{self, Scaling},
     triggers::{Bell, Triggers, api_resource, heard},
     watching,
     written::Written,
@@ -147,6 +148,7 @@ async fn act(client: &Client, options: &Options, metrics: &Metrics) -> Result<()
         stores.insert(kind, controller.store());
         controllers.insert(kind, controller);
     }
+    let (scaling, begins) = Scaling::new();
     let operator = Arc::new(Operator {
         client: client.clone(),
         broker_image: options.broker_image.clone(),
@@ -156,6 +158,7 @@ async fn act(client: &Client, options: &Options, metrics: &Metrics) -> Result<()
         namespaces: Namespaces::default(),
         written,
         connections: Connections::default(),
+        scaling,
         triggers,
         metrics: metrics.clone(),
         events: Events::new(client.clone(), &options.identity),
@@ -182,6 +185,7 @@ async fn act(client: &Client, options: &Options, metrics: &Metrics) -> Result<()
     tokio::select! {
         () = counting => {}
         () = letting_in => {}
+        () = scaling::run(operator.clone(), begins) => {}
         // A controller has no end of its own.
         _ = running.join_next() => {}
     }

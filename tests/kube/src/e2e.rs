@@ -8,6 +8,7 @@ mod hostile;
 mod install;
 mod pictures;
 mod rollout;
+mod scaled;
 mod shop;
 mod watched;
 
@@ -29,12 +30,13 @@ use shop::Shop;
 type Scenario = fn(&Shop) -> Result<String>;
 
 /// All of them, in this order.
-const SCENARIOS: [(&str, Scenario); 18] = [
+const SCENARIOS: [(&str, Scenario); 19] = [
     ("the chart is installed, and three brokers are ready", install::brokers_get_ready),
     ("deploy/quickstart.yaml is ready, a queue within two seconds", install::quickstart_gets_ready),
     ("nothing but lease calls while nobody wants anything", access::quiet_while_idle),
     ("Prometheus finds all pods, and knows backlog and lag", watched::prometheus_knows),
     ("monitors for a Prometheus operator, as long as they are wanted", watched::monitors_are_made),
+    ("consumers from none to many and back, as the backlog wants it", scaled::consumers_follow_the_backlog),
     ("100,000 messages while a broker, a pod and a node are lost", faults::nothing_acknowledged_is_lost),
     ("the API server is away for 60 s, and a broker dies", faults::brokers_need_no_api_server),
     ("another setting, another image and a wish restart one broker at a time", rollout::one_at_a_time),
@@ -74,11 +76,14 @@ pub struct Habits {
 ///
 /// # Errors
 /// If the cluster does not come up, or a scenario fails: the rest builds on it.
-pub fn run(pondage: &Path, traffic: &Path, wanted: &Wanted, habits: Habits) -> Result<usize> {
+pub fn run(pondage: &Path, applications: &Path, wanted: &Wanted, habits: Habits) -> Result<usize> {
     let steps = Steps::begin();
     let cluster = Cluster::up_as(Plan { nodes: 3, eviction_seconds: None })?;
     cluster.load(&Image::pondage(shop::IMAGE, pondage).also_called(shop::NEXT_IMAGE))?;
-    cluster.load(&Image::new(shop::TRAFFIC, &["/traffic"]).user(65_532).file(traffic, "traffic"))?;
+    let traffic = Image::new(shop::TRAFFIC, &["/traffic"]).user(65_532);
+    let traffic =
+        traffic.file(&applications.join("traffic"), "traffic").file(&applications.join("worker"), "worker");
+    cluster.load(&traffic)?;
     steps.say("three nodes are up and have the images");
     let shop = Shop::new(cluster, habits);
     let mut passed = 0;

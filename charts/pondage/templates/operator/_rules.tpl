@@ -32,6 +32,15 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, patch, delete]
+# Workloads that consumer groups name are scaled, and nothing else of them is looked at. Of another kind than these a role of
+# your own lets the operator get and patch its scale.
+- apiGroups: [apps]
+  resources: [deployments/scale, statefulsets/scale]
+  verbs: [get, patch]
+# Two autoscalers of one workload would pull it to and fro: another one is left alone.
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [list]
 # Whose data a claim holds is read before a cluster is made.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]

@@ -14,9 +14,9 @@ struct Arguments {
     /// The static binary that is shipped
     #[arg(long, env = "PONDAGE_BIN")]
     pondage: PathBuf,
-    /// The static binary of the applications; beside this one if it is left out
+    /// The folder with the static binaries of the applications, traffic and worker; this one's if it is left out
     #[arg(long)]
-    traffic: Option<PathBuf>,
+    applications: Option<PathBuf>,
     /// Only scenarios whose description contains this, and the two that all build on
     #[arg(long)]
     only: Option<String>,
@@ -35,14 +35,15 @@ fn main() -> ExitCode {
     serve_if_called();
     let arguments = Arguments::parse();
     let own = std::env::current_exe().unwrap_or_default();
-    let traffic = arguments.traffic.unwrap_or_else(|| own.with_file_name("traffic"));
+    let beside = || own.parent().map(PathBuf::from).unwrap_or_default();
+    let applications = arguments.applications.unwrap_or_else(beside);
     let wanted = match (arguments.only, arguments.from) {
         (Some(only), _) => Wanted::Only(only),
         (None, Some(from)) => Wanted::From(from),
         (None, None) => Wanted::All,
     };
     let habits = Habits { idle: Duration::from_secs(arguments.idle), pictures: arguments.pictures };
-    match e2e::run(&arguments.pondage, &traffic, &wanted, habits) {
+    match e2e::run(&arguments.pondage, &applications, &wanted, habits) {
         Ok(passed) => {
             println!("test result: ok. {passed} passed; 0 failed; 0 ignored");
             ExitCode::SUCCESS
