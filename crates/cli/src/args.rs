@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        apply, broker, browse, cluster, completion, consume, crds, delete, describe, get, groups, operator,
-        publish, purge, stats, up, version,
+        apply, autoscale, broker, browse, cluster, completion, consume, crds, delete, describe, get, groups,
+        operator, publish, purge, stats, up, version,
     },
     connect::Connection,
     exit::{EXIT_CODES, Exit, Result},
@@ -61,6 +61,7 @@ pub(crate) enum Command {
     Groups(groups::Groups),
     Stats(stats::Stats),
     Top(stats::Top),
+    Autoscale(autoscale::Autoscale),
     Crds(crds::Crds),
     Completion(completion::Completion),
     Version(version::Version),
@@ -86,6 +87,7 @@ impl Cli {
             Command::Groups(groups) => Box::pin(groups.run(connection)).await,
             Command::Stats(stats) => Box::pin(stats.run(connection)).await,
             Command::Top(top) => Box::pin(top.run(connection)).await,
+            Command::Autoscale(autoscale) => autoscale.run(),
             Command::Crds(crds) => Box::pin(crds.run(connection)).await,
             Command::Completion(completion) => completion.run(),
             Command::Version(version) => version.run(),
@@ -108,6 +110,7 @@ impl Command {
             Self::Purge(purge) => purge.is_json(),
             Self::Groups(groups) => groups.is_json(),
             Self::Stats(stats) => stats.is_json(),
+            Self::Autoscale(autoscale) => autoscale.is_json(),
             Self::Crds(crds) => crds.is_json(),
             Self::Version(version) => version.is_json(),
             Self::Up(_) | Self::Broker(_) | Self::Operator(_) | Self::Top(_) | Self::Completion(_) => false,
@@ -132,6 +135,7 @@ impl Command {
             Self::Get(_)
             | Self::Describe(_)
             | Self::Browse(_)
+            | Self::Autoscale(_)
             | Self::Stats(_)
             | Self::Top(_)
             | Self::Completion(_)

@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub(crate) mod apply;
+pub(crate) mod autoscale;
 pub(crate) mod broker;
 pub(crate) mod browse;
 pub(crate) mod cluster;
