@@ -288,7 +288,7 @@ spec: {topicRefs: [{name: orders}]}
         assert_eq!((at(500), at(3_500)), (1, 1));
         assert!((6..=12).contains(&at(1_700)), "{} replicas for 60 messages a second", at(1_700));
         let text = for_people(&name, &autoscaling, &outcome);
-        assert!(text.starts_with("TIME") && text.contains("\n0:30:00 "), "{text}");
+        assert!(text.starts_with("TIME") && text.contains("\n0:09:00 "), "{text}");
         assert!(text.contains("Group billing: ") && text.lines().count() <= ROWS + 3, "{text}");
         let json = as_json(name, trace.arrivals.len(), outcome).expect("it is written");
         let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
