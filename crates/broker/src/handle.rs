@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use pondage_model::{
     Body, BrokerId, Entry, Epoch, Name, Offset, Refusal, Revision, ShardId, StreamId, Uuid,
     entry::{Granted, Move, Publish},
@@ -425,6 +426,25 @@ impl<D: Disk> Handle<D> {
             });
         }
         Ok((reader, receiver))
+    }
+
+    /// Waits until something comes to one of these streams behind where it ended. They are led here.
+    ///
+    /// # Errors
+    /// As [`Self::ask`], also when the leadership ends meanwhile.
+    pub(crate) async fn arrival(
+        &self,
+        shard: ShardId,
+        streams: Vec<(StreamId, Offset)>,
+    ) -> Result<(), Refusal> {
+        // Who waits no longer has dropped the receivers, which ends the follows.
+        let arrivals = streams.into_iter().map(|(stream, ended)| async move {
+            let (_, mut progress) = self.follow(shard, stream).await?;
+            let arrived = progress.wait_for(|now| now.end > ended).await.map(drop);
+            arrived.map_err(|_| self.not_leader(shard))
+        });
+        let mut arrivals: FuturesUnordered<_> = arrivals.collect();
+        arrivals.next().await.unwrap_or(Err(Refusal::Interrupted))
     }
 
     /// Reads published entries of a stream that reach to or behind `from`, about `bytes_max` of them and at least one

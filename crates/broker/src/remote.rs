@@ -22,6 +22,8 @@ use crate::handle::Handle;
 
 /// How long another broker may take for its answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a broker waits for something to come before it answers that nothing did; shorter than the above.
+const AWAIT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The way to other brokers.
 #[tonic::async_trait]
@@ -113,6 +115,13 @@ pub enum RemoteRequest {
         /// Who.
         members: Vec<MemberId>,
     },
+    /// Wait for a while until something comes to one of these streams.
+    Await {
+        /// The streams' shard.
+        shard: ShardId,
+        /// Which, and where each ended.
+        streams: Vec<(StreamId, Offset)>,
+    },
 }
 wire_enum!(RemoteRequest {
     1 => Figures { shard, streams },
@@ -123,6 +132,7 @@ wire_enum!(RemoteRequest {
     6 => Membership { shard, stream },
     7 => Restart { shard, stream, start },
     8 => Drain { shard, stream, members },
+    9 => Await { shard, streams },
 });
 
 impl RemoteRequest {
@@ -137,7 +147,8 @@ impl RemoteRequest {
             | Self::Restart { shard, .. }
             | Self::OffsetAt { shard, .. }
             | Self::Membership { shard, .. }
-            | Self::Drain { shard, .. } => *shard,
+            | Self::Drain { shard, .. }
+            | Self::Await { shard, .. } => *shard,
         }
     }
 }
@@ -158,6 +169,8 @@ pub enum RemoteAnswer {
     Offset(Option<Offset>),
     /// The members, and what they own.
     Membership(MembershipReport),
+    /// Whether something came.
+    Arrived(bool),
     /// It took effect, or had before.
     Done,
     /// It was not done.
@@ -170,6 +183,7 @@ wire_enum!(RemoteAnswer {
     4 => Done,
     5 => Refused(reason),
     6 => Membership(report),
+    7 => Arrived(is_there),
 });
 
 /// The figures of one stream.
@@ -369,6 +383,12 @@ impl<D: Disk> Handle<D> {
                     _ => Err(Refusal::Interrupted),
                 };
             }
+            RemoteRequest::Await { streams, .. } => {
+                let arriving = tokio::time::timeout(AWAIT_TIMEOUT, self.arrival(shard, streams)).await;
+                return arriving.map_or(Ok(RemoteAnswer::Arrived(false)), |arrived| {
+                    arrived.map(|()| RemoteAnswer::Arrived(true))
+                });
+            }
             RemoteRequest::OffsetAt { stream, time, .. } => {
                 // Whoever follows may have less than the leader, and does not know it.
                 self.ask(shard, ShardRequest::Stats(Some(Vec::new()))).await?;
@@ -446,6 +466,7 @@ mod tests {
             RemoteRequest::Restart { shard, stream, start: Offset(6) },
             RemoteRequest::Membership { shard, stream },
             RemoteRequest::Drain { shard, stream, members: vec![MemberId(Uuid([7; 16]))] },
+            RemoteRequest::Await { shard, streams: vec![(stream, Offset(7)), (StreamId(1), Offset(0))] },
         ] {
             assert_eq!(request.shard(), shard);
             assert_eq!(RemoteRequest::from_bytes(request.to_bytes()), Ok(request));
@@ -492,6 +513,7 @@ mod tests {
             RemoteAnswer::Offset(None),
             RemoteAnswer::Offset(Some(Offset(3))),
             RemoteAnswer::Membership(membership),
+            RemoteAnswer::Arrived(true),
             RemoteAnswer::Done,
         ] {
             assert_eq!(RemoteAnswer::from_bytes(answer.to_bytes()), Ok(answer));

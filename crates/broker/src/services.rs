@@ -14,6 +14,7 @@ mod edge;
 mod groups;
 mod members;
 mod messages;
+mod observe;
 mod outbound;
 mod publish;
 mod receive;

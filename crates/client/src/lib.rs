@@ -28,6 +28,7 @@ mod group_member;
 mod health;
 mod inbox;
 mod message;
+mod observing;
 mod options;
 mod partitioner;
 mod patience;
@@ -51,6 +52,7 @@ pub use group_member::{
 };
 pub use health::{Trouble, is_under_replicated, troubles};
 pub use message::{Message, QueueMessage, ReceivedMessage, TopicEvent, TopicMessage};
+pub use observing::Observing;
 pub use options::{ConsumerOptions, Options, PublisherOptions, ReaderOptions};
 pub use partitioner::partition_of_key;
 pub use pondage_model::record::Compression;
@@ -63,6 +65,7 @@ pub use pondage_protocol::{
     groups::{GroupPartition, SharedLag},
     members::{Member, Membership, OwnedPartition},
     messages::{MessageRun, MessageState},
+    observe::GroupObservation,
     resources::{Resource, ResourceKind, Settings, StreamStatus},
     settle::{SettleItem, SettleResult, Settled, Tokens, Verdict},
 };

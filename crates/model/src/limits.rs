@@ -120,6 +120,12 @@ pub const CONSUMER_REPLICAS_MAX: u32 = 1_000;
 /// Policies of one direction of autoscaling.
 pub const SCALING_POLICIES_MAX: usize = 16;
 
+/// The longest time that autoscaling waits whether a change stays needed, in seconds, as a HorizontalPodAutoscaler has it.
+pub const SCALING_WINDOW_SECONDS_MAX: u32 = 3_600;
+
+/// The longest period of such a policy, in seconds, as a HorizontalPodAutoscaler has it.
+pub const SCALING_PERIOD_SECONDS_MAX: u32 = 1_800;
+
 /// The shortest time that autoscaling reckons with, in milliseconds: a delay to keep, idleness before the last replica
 /// goes, an outage of its figures.
 pub const SCALING_MILLIS_MIN: u64 = 1_000;
@@ -141,6 +147,9 @@ pub const REBALANCE_MILLIS_MAX: u64 = 60_000;
 
 /// How long members stay drained after they were last told to be, in milliseconds: who asked for it may be gone.
 pub const DRAIN_MILLIS: u64 = 60_000;
+
+/// How often who observes a group may be told, in milliseconds.
+pub const OBSERVE_MILLIS: std::ops::RangeInclusive<u32> = 500..=60_000;
 
 /// How long a member whose connection was lost keeps what it reads unless its group says, in milliseconds.
 pub const SESSION_MILLIS_DEFAULT: u64 = 10_000;

@@ -54,6 +54,20 @@ impl SharedLag {
     }
 }
 
+impl GroupPartition {
+    /// The messages of the lag that somebody could be at work on: not those that wait for their time or for a dead-letter
+    /// queue.
+    #[must_use]
+    pub const fn due(&self) -> u64 {
+        match self.shared {
+            Some(SharedLag { scheduled, dead_lettering, .. }) => {
+                self.lag.saturating_sub(scheduled).saturating_sub(dead_lettering)
+            }
+            None => self.lag,
+        }
+    }
+}
+
 impl From<GroupPartition> for v1::GroupPartition {
     fn from(place: GroupPartition) -> Self {
         Self {

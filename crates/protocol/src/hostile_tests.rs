@@ -12,6 +12,7 @@ use crate::{
     groups::{GetOffsets, SetOffsets},
     members::{JoinSteps, Membership},
     messages::{Browse, MessageRun, Publish, Receive},
+    observe::{GroupObservation, Observe},
     resources::Resource,
     settle::{SettleResult, settle_items},
     v1,
@@ -35,6 +36,8 @@ fn read_as_everything(bytes: &Bytes) {
     read::<v1::GetOffsetsRequest, _>(bytes, GetOffsets::try_from);
     read::<v1::SetOffsetsRequest, _>(bytes, SetOffsets::try_from);
     read::<v1::GetMembersResponse, _>(bytes, Membership::try_from);
+    read::<v1::ObserveRequest, _>(bytes, Observe::try_from);
+    read::<v1::ObserveResponse, _>(bytes, GroupObservation::try_from);
     read::<v1::JoinRequest, _>(bytes, |request| JoinSteps::default().next(request));
     read::<v1::ApplyRequest, _>(bytes, Apply::try_from);
     read::<v1::ApplyResponse, _>(bytes, Applied::try_from);

@@ -12,6 +12,7 @@ pub mod failure;
 pub mod groups;
 pub mod members;
 pub mod messages;
+pub mod observe;
 pub mod peers;
 pub mod resources;
 pub mod settle;

@@ -39,11 +39,29 @@ impl<D: Disk> v1::groups_server::Groups for Services<D> {
         self.served(Method::Join, begin).await
     }
 
+    type ObserveStream = OutboundStream<v1::ObserveResponse>;
+
+    async fn observe(
+        &self,
+        request: tonic::Request<Streaming<v1::ObserveRequest>>,
+    ) -> Result<Response<Self::ObserveStream>, Status> {
+        let begin = async {
+            let (out, stream) = Outbound::channel();
+            tokio::spawn(self.clone().observe_stream(request.into_inner(), out));
+            Ok(stream)
+        };
+        self.served(Method::Observe, begin).await
+    }
+
     async fn get_members(
         &self,
         request: tonic::Request<v1::GetMembersRequest>,
     ) -> Result<Response<v1::GetMembersResponse>, Status> {
-        self.served(Method::GetMembers, self.members(request.into_inner())).await
+        let members = async {
+            let group = Name::new(&request.into_inner().group)?;
+            Ok(self.members_of(&group).await?.into())
+        };
+        self.served(Method::GetMembers, members).await
     }
 
     async fn get_offsets(
@@ -152,13 +170,30 @@ impl<D: Disk> Services<D> {
 
     async fn offsets(&self, request: v1::GetOffsetsRequest) -> Result<v1::GetOffsetsResponse, Refusal> {
         let GetOffsets { group, topic } = GetOffsets::try_from(request)?;
-        let reading = self.reading(&group, &topic).await?;
-        let route = self.topic(&topic)?;
-        let places: Vec<Place> = places_of(&route).collect();
-        let partitions = self.stand(&group, &reading, &places).await?;
+        let partitions = self.stand_in_topic(&group, &topic).await?;
         Ok(v1::GetOffsetsResponse {
-            partitions: partitions.into_iter().map(v1::GroupPartition::from).collect(),
+            partitions: partitions.into_iter().map(|(_, stands)| stands.into()).collect(),
         })
+    }
+
+    /// How a group stands in each partition of a topic, and where that is.
+    pub(super) async fn stand_in_topic(
+        &self,
+        group: &Name,
+        topic: &Name,
+    ) -> Result<Vec<(Place, GroupPartition)>, Refusal> {
+        let reading = self.reading(group, topic).await?;
+        let places: Vec<Place> = places_of(&*self.topic(topic)?).collect();
+        let stands = self.stand(group, &reading, &places).await?;
+        Ok(places.into_iter().zip(stands).collect())
+    }
+
+    /// How a group stands whose members consume a queue, and where that is.
+    pub(super) async fn stand_at_queue(&self, queue: &Name) -> Result<(Place, GroupPartition), Refusal> {
+        let (_, place) = self.queue(queue)?;
+        let figures = self.figures(&[place]).await;
+        let found = figures.get(&place.stream).ok_or(Refusal::Busy { what: "shards that start" })?;
+        Ok((place, stand_shared(place, &found.stats, &found.stats)))
     }
 
     async fn move_cursors(&self, request: v1::SetOffsetsRequest) -> Result<v1::SetOffsetsResponse, Refusal> {
@@ -308,7 +343,7 @@ impl Reading {
     }
 }
 
-/// How a shared group stands in a partition.
+/// How a shared group stands in a partition; or who consumes a queue, which is its own share.
 fn stand_shared(place: Place, partition: &StreamStats, share: &StreamStats) -> GroupPartition {
     GroupPartition {
         partition: place.partition,

@@ -85,12 +85,8 @@ impl<D: Disk> Services<D> {
     }
 
     /// Who the members of a group are, and what they own.
-    pub(super) async fn members(
-        &self,
-        request: v1::GetMembersRequest,
-    ) -> Result<v1::GetMembersResponse, Refusal> {
-        let group = Name::new(&request.group)?;
-        let (stream, shard) = self.handle().group(&group).await?.home;
+    pub(super) async fn members_of(&self, group: &Name) -> Result<Membership, Refusal> {
+        let (stream, shard) = self.handle().group(group).await?.home;
         let asked = RemoteRequest::Membership { shard, stream };
         let until = Instant::now() + NAMES_PATIENCE;
         loop {
@@ -104,7 +100,7 @@ impl<D: Disk> Services<D> {
                 Err(refusal) => return Err(refusal),
             };
             if let Some(membership) = self.membership(stream, report) {
-                return Ok(membership.into());
+                return Ok(membership);
             }
             if Instant::now() > until {
                 return Err(Refusal::Busy { what: "partitions that have no name here yet" });

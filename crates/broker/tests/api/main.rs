@@ -12,6 +12,7 @@ mod joining;
 mod lifecycle;
 mod looking;
 mod members;
+mod observing;
 mod publish;
 mod queues;
 mod web;

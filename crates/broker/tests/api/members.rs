@@ -23,14 +23,14 @@ const CLUSTER: Uuid = Uuid([7; 16]);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A place for a broker: what stays when it ends.
-struct Pod {
+pub(crate) struct Pod {
     folder: TempDir,
     port: u16,
     rack: RackSource,
 }
 
 impl Pod {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = free.local_addr().expect("it has one").port();
         Self { folder: TempDir::new().expect("a temporary folder"), port, rack: RackSource::default() }
@@ -40,7 +40,7 @@ impl Pod {
         self.folder.path().join("data")
     }
 
-    fn listens_on(&self) -> SocketAddr {
+    pub(crate) fn listens_on(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
     }
 
@@ -49,7 +49,7 @@ impl Pod {
     }
 
     /// Starts it with the addresses of all of these as seeds.
-    async fn start(&self, pods: &[&Self]) -> Broker {
+    pub(crate) async fn start(&self, pods: &[&Self]) -> Broker {
         let seeds = pods.iter().map(|pod| pod.address());
         let options = MemberOptions {
             data: self.data(),
@@ -72,18 +72,22 @@ impl Pod {
         ClusterClient::new(endpoint.connect_lazy())
     }
 
-    async fn begin(&self) {
+    pub(crate) async fn begin(&self) {
         let request = v1::InitialiseRequest { cluster_uuid: CLUSTER.to_string() };
         unwrap(self.client().initialise(request).await).expect("begun");
     }
 
-    async fn status(&self) -> ClusterStatus {
+    pub(crate) async fn status(&self) -> ClusterStatus {
         let answered = unwrap(self.client().status(v1::ClusterStatusRequest {}).await).expect("answered");
         answered.try_into().expect("in the words of the wire")
     }
 
     /// The status once it is as wanted.
-    async fn status_until(&self, what: &str, wanted: impl Fn(&ClusterStatus) -> bool) -> ClusterStatus {
+    pub(crate) async fn status_until(
+        &self,
+        what: &str,
+        wanted: impl Fn(&ClusterStatus) -> bool,
+    ) -> ClusterStatus {
         let began = Instant::now();
         loop {
             let status = self.status().await;
@@ -96,7 +100,7 @@ impl Pod {
     }
 }
 
-async fn ready(broker: &mut Broker) {
+pub(crate) async fn ready(broker: &mut Broker) {
     let ready = tokio::time::timeout(PATIENCE, broker.ready()).await;
     let said = get(broker.http_address, "/readyz").await;
     assert!(ready.is_ok() && said.0 == 200, "{said:?}");
@@ -115,7 +119,7 @@ fn row(status: &ClusterStatus, id: u32) -> &BrokerStatus {
 }
 
 /// Everything has its copies and a leader.
-fn is_well(status: &ClusterStatus) -> bool {
+pub(crate) fn is_well(status: &ClusterStatus) -> bool {
     status.catalog_leader.is_some()
         && status.shards.iter().all(|shard| {
             shard.leader.is_some()
