@@ -310,15 +310,15 @@ impl Task {
     fn stop(&mut self) {
         self.stage = Stage::Stopping;
         let given_back = self.inbox.with(|waiting, _| std::mem::take(waiting));
-        for Waiting { message, .. } in given_back {
-            self.return_one(message.token);
-        }
+        self.return_all(given_back.into_iter().map(|waiting| waiting.message.token));
         self.inbox.finish(Ok(()));
     }
 
-    fn return_one(&mut self, token: Token) {
-        // Nobody waits for the answer: if it does not hold, the lease runs out.
-        self.settles.push(token, Verdict::Return, oneshot::channel().0);
+    fn return_all(&mut self, tokens: impl IntoIterator<Item = Token>) {
+        for token in tokens {
+            // Nobody waits for the answer: if it does not hold, the lease runs out.
+            self.settles.push(token, Verdict::Return, oneshot::channel().0);
+        }
     }
 
     /// Gives back what has waited for too long.
@@ -336,9 +336,7 @@ impl Task {
             return;
         }
         self.patience.grow();
-        for Waiting { message, .. } in given_back {
-            self.return_one(message.token);
-        }
+        self.return_all(given_back.into_iter().map(|waiting| waiting.message.token));
     }
 
     fn handle(&mut self, step: Response) -> Result<(), ClientError> {
@@ -356,9 +354,7 @@ impl Task {
             }
             // It was on its way when the broker heard of the stop.
             Response::Delivery(delivery) if self.stage == Stage::Stopping => {
-                for message in granted(delivery)? {
-                    self.return_one(message.token);
-                }
+                self.return_all(granted(delivery)?.into_iter().map(|message| message.token));
             }
             Response::Settled(settled) => {
                 let (ended, elsewhere) = self.settles.answered(settled);

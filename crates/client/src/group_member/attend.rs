@@ -33,7 +33,8 @@ pub struct GroupShare {
     pub source: ShareSource,
     /// Messages that one member may hold unsettled.
     pub in_flight_max: u32,
-    /// This member is to take nothing more and to finish what it has, until it is told otherwise.
+    /// This member is to take nothing more and to finish what it has, until it is told otherwise. [`crate::Client::work`]
+    /// sees to that; whoever takes messages in another way sees to it himself.
     pub is_draining: bool,
 }
 

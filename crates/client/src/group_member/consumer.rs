@@ -104,11 +104,19 @@ impl SharedConsumer {
         }
     }
 
-    /// Takes no more messages: those that nobody took are given back. What was taken can still be settled. Whoever takes
-    /// one all the same waits until the membership ends.
-    pub fn stop(&mut self) {
+    /// Takes no more messages: those that nobody took are given back. What was taken can still be settled; until that is
+    /// done, [`Self::next`] is not for calling.
+    pub(super) fn stop(&mut self) {
         self.pause.send_replace(true);
+        self.take_opened();
         self.legs.iter().for_each(|leg| leg.consumer.stop());
+    }
+
+    /// Also what was opened and not looked at yet takes messages.
+    fn take_opened(&mut self) {
+        while let Ok(leg) = self.opened.try_recv() {
+            self.legs.push(leg);
+        }
     }
 
     /// Waits until the membership ends, while nothing is taken.
@@ -119,6 +127,11 @@ impl SharedConsumer {
         // What was opened when it was stopped gives back what it has.
         while self.opened.recv().await.is_some() {}
         self.task.ended().await
+    }
+
+    /// Ends what it consumes with, while it is stopped. Everything that it took must be settled.
+    pub(super) async fn rest(&mut self) {
+        self.close_legs().await;
     }
 
     /// Takes messages again. Everything that it took before must be settled.
@@ -143,6 +156,7 @@ impl SharedConsumer {
     }
 
     async fn close_legs(&mut self) {
+        self.take_opened();
         let mut closing = JoinSet::new();
         for leg in std::mem::take(&mut self.legs) {
             closing.spawn(leg.consumer.close());
@@ -171,6 +185,9 @@ impl Client {
     /// credit is for all that it consumes together, at most what the group allows, in equal parts when partitions are opened;
     /// each partition has room for one message at least, however small the credit. What nobody takes in time is given back,
     /// without a failed attempt: within a quarter of its lease, and the sooner the more partitions there are than credit.
+    ///
+    /// It tells its group nothing of what it gets done, and goes on taking messages while it is drained
+    /// ([`GroupShare::is_draining`]): consumers that are to be scaled are [`Client::work`]ers.
     ///
     /// # Errors
     /// `INVALID_NAME`. What the cluster refuses is told by [`SharedConsumer::next`].
@@ -231,9 +248,11 @@ impl Opening {
                 _ = &mut stop => break Ok(()),
                 ended = attendance.ended() => break ended,
                 Some(opened) = opening.join_next() => match opened {
-                    Ok(Ok(_)) if self.is_paused() => {}
+                    // What was begun before a pause is not wanted behind it: it was asked for anew.
+                    Ok(Ok(opened)) if opened.was_paused() => {}
                     // Whoever takes the messages may be gone.
-                    Ok(Ok(leg)) => drop(self.sender.send(leg)),
+                    Ok(Ok(Opened { leg: Some(leg), .. })) => drop(self.sender.send(leg)),
+                    Ok(Ok(Opened { leg: None, .. })) => {}
                     Ok(Err(error)) => break Err(error),
                     Err(_) => break Err(ClientError::closed("consumer", Outcome::Unknown)),
                 },
@@ -242,7 +261,7 @@ impl Opening {
                         continue;
                     }
                     let part = all.iter().find(|(found, _)| *found == source).map_or(Part::LEAST, |(_, part)| *part);
-                    opening.spawn(open(self.client.clone(), source, part, OPEN_AGAIN));
+                    opening.spawn(self.open(source, part, OPEN_AGAIN));
                 }
                 Ok(()) = self.paused.changed() => {
                     known.clear();
@@ -255,7 +274,7 @@ impl Opening {
                     }
                     for (source, part) in &all {
                         if known.insert(key(source)) {
-                            opening.spawn(open(self.client.clone(), source.clone(), *part, Duration::ZERO));
+                            opening.spawn(self.open(source.clone(), *part, Duration::ZERO));
                         }
                     }
                 }
@@ -269,6 +288,16 @@ impl Opening {
 
     fn is_paused(&self) -> bool {
         *self.paused.borrow()
+    }
+
+    /// Opens a leg, unless there is a pause meanwhile.
+    fn open(
+        &self,
+        source: Source,
+        part: Part,
+        pause: Duration,
+    ) -> impl Future<Output = Result<Opened, ClientError>> + use<> {
+        open(self.client.clone(), source, part, pause, self.paused.clone())
     }
 
     /// What there is to consume, each with its part of the credit.
@@ -317,12 +346,35 @@ fn key(source: &Source) -> (Name, u32) {
     }
 }
 
-async fn open(client: Client, source: Source, part: Part, pause: Duration) -> Result<Leg, ClientError> {
+/// What came of opening something.
+struct Opened {
+    leg: Option<Leg>,
+    paused: watch::Receiver<bool>,
+}
+
+impl Opened {
+    /// Whether a pause began or ended since it was asked for.
+    fn was_paused(&self) -> bool {
+        self.paused.has_changed().unwrap_or(true)
+    }
+}
+
+async fn open(
+    client: Client,
+    source: Source,
+    part: Part,
+    pause: Duration,
+    mut paused: watch::Receiver<bool>,
+) -> Result<Opened, ClientError> {
     sleep(pause).await;
+    // What is being opened is opened to the end: who goes in the middle of it looks as if his process had ended.
     loop {
         match client.consumer_of(source.clone(), part.credit, part.patience()).await {
-            Ok(consumer) => return Ok(Leg { source, consumer }),
-            Err(error) if is_passing(&error) => sleep(OPEN_AGAIN).await,
+            Ok(consumer) => return Ok(Opened { leg: Some(Leg { source, consumer }), paused }),
+            Err(error) if is_passing(&error) => tokio::select! {
+                () = sleep(OPEN_AGAIN) => {}
+                _ = paused.changed() => return Ok(Opened { leg: None, paused }),
+            },
             Err(error) => return Err(error),
         }
     }

@@ -73,7 +73,7 @@ impl Task {
             tokio::select! {
                 biased;
                 _ = &mut leaving => break Ok(()),
-                () = teller.due(), if is_joined => continue,
+                () = teller.due(), if is_joined => {}
                 Some(ended) = self.tasks.join_next_with_id() => {
                     if let Err(error) = self.ended(ended) {
                         break Err(error);

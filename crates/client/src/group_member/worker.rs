@@ -107,7 +107,7 @@ where
             match rest {
                 Rest::Ended(end) => break end,
                 Rest::Leaving => break Ok(()),
-                Rest::Draining => {}
+                Rest::Draining => consumer.rest().await,
             }
             let mut shares = consumer.shares();
             tokio::select! {
