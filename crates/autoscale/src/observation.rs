@@ -85,6 +85,8 @@ pub struct PodSeen {
     pub ready_millis: Option<u64>,
     /// Whether it was told to stop.
     pub terminating: bool,
+    /// Its number, in a StatefulSet: that takes the highest ones first, whatever is wanted.
+    pub ordinal: Option<u32>,
 }
 
 impl Observation {

@@ -59,6 +59,12 @@ pub fn read(text: &str, partitions: usize, service_rate: f32) -> Result<Trace, U
         .enumerate()
         .map(|(number, line)| (number + 1, line.trim()))
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    if !(0.0..=RATE_MAX).contains(&f64::from(service_rate)) {
+        return Err(refuse(
+            1,
+            format!("{service_rate} is no service rate: messages per second, 0 to {RATE_MAX}"),
+        ));
+    }
     let (line, header) =
         lines.next().ok_or_else(|| refuse(1, "there is nothing: begin with a header like `seconds,rate`"))?;
     let columns = columns(line, header)?;
@@ -78,6 +84,7 @@ pub fn read(text: &str, partitions: usize, service_rate: f32) -> Result<Trace, U
         if !follows {
             return Err(refuse(line, "seconds begin at 0 and rise from row to row"));
         }
+        check_cells(line, row.second, count)?;
         rows.push(row);
     }
     unroll(&rows, line)
@@ -162,6 +169,15 @@ fn rate(line: usize, cell: &str) -> Result<f64, Unreadable> {
         .ok_or_else(|| refuse(line, format!("`{cell}` is no rate: messages per second, 0 to {RATE_MAX}")))
 }
 
+/// Also before all rows are read: each is as wide as there are partitions.
+fn check_cells(line: usize, seconds: u32, partitions: usize) -> Result<(), Unreadable> {
+    if (seconds as usize).saturating_mul(partitions) > CELLS_MAX {
+        let what = format!("{seconds} seconds of {partitions} partitions are too many: shorten the trace");
+        return Err(refuse(line, what));
+    }
+    Ok(())
+}
+
 /// Every row holds until the next one.
 fn unroll(rows: &[Row], header_line: usize) -> Result<Trace, Unreadable> {
     let [.., before, last] = rows else {
@@ -172,11 +188,7 @@ fn unroll(rows: &[Row], header_line: usize) -> Result<Trace, Unreadable> {
     if end > SECONDS_MAX {
         return Err(refuse(last.line, format!("a trace ends within {SECONDS_MAX} seconds, not after {end}")));
     }
-    if (end as usize).saturating_mul(last.rates.len()) > CELLS_MAX {
-        let what =
-            format!("{end} seconds of {} partitions are too many: shorten the trace", last.rates.len());
-        return Err(refuse(last.line, what));
-    }
+    check_cells(last.line, end, last.rates.len())?;
     let mut trace = Trace::default();
     let ends = rows.iter().skip(1).map(|row| row.second).chain([end]);
     for (row, until) in rows.iter().zip(ends) {

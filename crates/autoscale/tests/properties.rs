@@ -38,14 +38,14 @@ fn member() -> impl Strategy<Value = MemberSeen> {
 }
 
 fn pod() -> impl Strategy<Value = PodSeen> {
-    ("pod-[0-9]", counter(), prop::option::of(counter()), any::<bool>()).prop_map(
-        |(name, created_millis, ready_millis, terminating)| PodSeen {
+    ("pod-[0-9]", counter(), prop::option::of(counter()), any::<bool>(), prop::option::of(any::<u32>()))
+        .prop_map(|(name, created_millis, ready_millis, terminating, ordinal)| PodSeen {
             name,
             created_millis,
             ready_millis,
             terminating,
-        },
-    )
+            ordinal,
+        })
 }
 
 /// A look; its time is how long it is after the one before.

@@ -193,8 +193,12 @@ async fn program(
                 findings.extend_from_slice(told.findings());
                 told.write_into(&mut rest, object);
             }
-            operator.say(kind, object, &findings, &rest).await?;
-            if uid_before(object).is_none() {
+            let is_new = uid_before(object).is_none();
+            // An operator that has just begun to scale a group knows less of it than its status has from the one before.
+            if is_new || !operator.scaling.is_silent(&declared.key()) {
+                operator.say(kind, object, &findings, &rest).await?;
+            }
+            if is_new {
                 operator.wake_waiting();
             }
             Ok(Action::await_change())

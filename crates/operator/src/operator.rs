@@ -49,7 +49,7 @@ pub(crate) struct Operator {
     pub(crate) namespaces: Namespaces,
     pub(crate) written: Arc<Written>,
     pub(crate) connections: Connections,
-    pub(crate) scaling: Scaling,
+    pub(crate) scaling: Arc<Scaling>,
     pub(crate) triggers: Triggers,
     pub(crate) metrics: Metrics,
     pub(crate) events: Events,

@@ -36,7 +36,7 @@ use crate::{
     names::Key,
     namespaces::Namespaces,
     operator::{Operator, shown},
-    scaling::{self, Scaling},
+    scaling::{self, Begins, Scaling},
     triggers::{Bell, Triggers, api_resource, heard},
     watching,
     written::Written,
@@ -109,7 +109,9 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
     let client = Client::try_from(kube::Config::infer().await?)?;
     let metrics = Metrics::new().map_err(|error| RunError::Metrics(error.to_string()))?;
     let cancel = CancellationToken::new();
-    let serving = http::serve(options.http, metrics.clone(), cancel.clone());
+    let (scaling, begins) = Scaling::new();
+    let scaling = Arc::new(scaling);
+    let serving = http::serve(options.http, metrics.clone(), scaling.clone(), cancel.clone());
     let (namespace, identity) = (options.lease_namespace.clone(), options.identity.clone());
     let acting = async {
         let leadership = Leadership::gain(client.clone(), &namespace, &identity).await;
@@ -117,7 +119,7 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
         metrics.leads.set(1);
         tokio::select! {
             lost = leadership.keep() => Err(RunError::Lost(lost)),
-            ended = act(&client, &options, &metrics) => ended,
+            ended = act(&client, &options, &metrics, (scaling, begins)) => ended,
         }
     };
     let ended = tokio::select! {
@@ -133,7 +135,12 @@ pub async fn run(options: Options, stop: impl Future<Output = ()>) -> Result<(),
 }
 
 /// Watches and acts, for ever.
-async fn act(client: &Client, options: &Options, metrics: &Metrics) -> Result<(), RunError> {
+async fn act(
+    client: &Client,
+    options: &Options,
+    metrics: &Metrics,
+    (scaling, begins): (Arc<Scaling>, Begins),
+) -> Result<(), RunError> {
     let namespace = options.namespace.as_deref();
     for kind in Kind::ALL {
         check_definition(client, namespace, kind).await?;
@@ -148,7 +155,6 @@ async fn act(client: &Client, options: &Options, metrics: &Metrics) -> Result<()
         stores.insert(kind, controller.store());
         controllers.insert(kind, controller);
     }
-    let (scaling, begins) = Scaling::new();
     let operator = Arc::new(Operator {
         client: client.clone(),
         broker_image: options.broker_image.clone(),

@@ -16,9 +16,14 @@ use crate::{
     written::as_manager,
 };
 
+/// The status that a resource has.
+pub(crate) fn status_of(object: &DynamicObject) -> Option<&Map<String, Value>> {
+    object.data.get("status").and_then(Value::as_object)
+}
+
 /// The conditions that a resource has.
 pub(crate) fn conditions_of(object: &DynamicObject) -> Vec<Condition> {
-    let found = object.data.get("status").and_then(|status| status.get("conditions"));
+    let found = status_of(object).and_then(|status| status.get("conditions"));
     let list = found.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     // What somebody else wrote and nobody understands is replaced.
     list.iter().filter_map(|one| serde_json::from_value(one.clone()).ok()).collect()

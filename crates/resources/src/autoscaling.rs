@@ -36,7 +36,7 @@ pub struct ScaleTargetReference {
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceObjective {
-    /// The age of the oldest unread message up to which DelayWithinTarget is true; `autoscaling.target.delay` by default.
+    /// The age of the oldest unread message up to which DelayWithinTarget is true; `autoscaling.target.delay` by default. It is told of a group whose `autoscaling.mode` is Recommend or Direct.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = rules::lasts(limits::SCALING_MILLIS_MIN, limits::SCALING_MILLIS_MAX))]
     pub max_delay: Option<Duration>,
@@ -126,7 +126,7 @@ pub struct ScalingBehavior {
 pub struct ScalingRules {
     /// For how many seconds a change must have been needed; 0 by default in `scaleUp`, and 30 in `scaleDown`, where twice the time that a pod needs to start is the least (at most 120).
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 3_600))]
+    #[schemars(range(min = 0, max = limits::SCALING_WINDOW_SECONDS_MAX))]
     pub stabilization_window_seconds: Option<i64>,
     /// Which of the policies counts; `Max` by default.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -161,7 +161,7 @@ pub struct ScalingPolicy {
     #[schemars(range(min = 1, max = i32::MAX))]
     pub value: i64,
     /// The period, in seconds.
-    #[schemars(range(min = 1, max = 1_800))]
+    #[schemars(range(min = 1, max = limits::SCALING_PERIOD_SECONDS_MAX))]
     pub period_seconds: i64,
 }
 

@@ -18,7 +18,7 @@ use crate::{
     error::shown,
     object::{ClusterReference, Kind, Object, Reference},
     rules,
-    scaling::{Autoscaling, ScaleTarget, ScalingSpec},
+    scaling::{Autoscaling, ScalingSpec},
     schema::NAME,
     status::ConsumerGroupStatus,
     time::Timestamp,
@@ -226,16 +226,6 @@ impl Object<ConsumerGroupSpec> {
         let mut checks = Checks::default();
         let autoscaling = self.scaling().autoscaling(&mut checks);
         checks.finish(Some(autoscaling))
-    }
-
-    /// The workload that runs its consumers, scaled or not.
-    ///
-    /// # Errors
-    /// Everything that is wrong with the reference, by field.
-    pub fn scale_target(&self) -> Result<Option<ScaleTarget>, Vec<FieldError>> {
-        let mut checks = Checks::default();
-        let target = self.scaling().scale_target(&mut checks);
-        checks.finish(Some(target))
     }
 
     /// The age of the oldest unread message up to which all is well, in milliseconds: `slo.maxDelay`, or else what

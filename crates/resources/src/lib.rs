@@ -38,6 +38,7 @@ mod rules;
 mod scaling;
 mod schema;
 mod status;
+mod text;
 mod time;
 #[expect(unreachable_pub, reason = "the derive makes a twin of the spec that nobody can name")]
 mod topic;

@@ -2,9 +2,9 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::error::shown;
+use crate::{error::shown, text::from_text_or_number};
 
 /// A size in bytes, at most [`Quantity::BYTES_MAX`].
 ///
@@ -156,27 +156,7 @@ impl Serialize for Quantity {
 
 impl<'de> Deserialize<'de> for Quantity {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Size;
-        impl de::Visitor<'_> for Size {
-            type Value = Quantity;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a size such as 64Ki, 1Gi or 500M, or a number of bytes")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Quantity, E> {
-                text.parse().map_err(E::custom)
-            }
-
-            fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<Quantity, E> {
-                self.visit_str(&bytes.to_string())
-            }
-
-            fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<Quantity, E> {
-                self.visit_str(&bytes.to_string())
-            }
-        }
-        deserializer.deserialize_any(Size)
+        from_text_or_number(deserializer, "a size such as 64Ki, 1Gi or 500M, or a number of bytes")
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::error::shown;
+use crate::{error::shown, text::from_text_or_number};
 
 /// A factor in whole percent, written as a whole number (`2`) or, in quotes, with one or two decimals
 /// (`"1.5"`).
@@ -81,27 +81,10 @@ impl Serialize for Ratio {
 
 impl<'de> Deserialize<'de> for Ratio {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Factor;
-        impl de::Visitor<'_> for Factor {
-            type Value = Ratio;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a whole number such as 2, or one or two decimals in quotes such as \"1.5\"")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Ratio, E> {
-                text.parse().map_err(E::custom)
-            }
-
-            fn visit_u64<E: de::Error>(self, whole: u64) -> Result<Ratio, E> {
-                self.visit_str(&whole.to_string())
-            }
-
-            fn visit_i64<E: de::Error>(self, whole: i64) -> Result<Ratio, E> {
-                self.visit_str(&whole.to_string())
-            }
-        }
-        deserializer.deserialize_any(Factor)
+        from_text_or_number(
+            deserializer,
+            "a whole number such as 2, or one or two decimals in quotes such as \"1.5\"",
+        )
     }
 }
 

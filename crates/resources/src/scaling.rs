@@ -313,7 +313,11 @@ impl AutoscalingTarget {
 impl ScalingRules {
     fn pace(&self, checks: &mut Checks, field: &str, window_millis: u64) -> Pace {
         let window_field = format!("{field}.stabilizationWindowSeconds");
-        let window = checks.number::<u64>(&window_field, self.stabilization_window_seconds, 0..=3_600);
+        let window = checks.number::<u64>(
+            &window_field,
+            self.stabilization_window_seconds,
+            0..=limits::SCALING_WINDOW_SECONDS_MAX.into(),
+        );
         let policies = self.policies.as_deref().unwrap_or_default();
         let max = limits::SCALING_POLICIES_MAX;
         let policies_field = format!("{field}.policies");
@@ -329,7 +333,7 @@ impl ScalingRules {
             let period = checks.number::<u64>(
                 &format!("{field}.periodSeconds"),
                 Some(policy.period_seconds),
-                1..=1_800,
+                1..=limits::SCALING_PERIOD_SECONDS_MAX.into(),
             );
             Some(PacePolicy { kind: policy.kind, value: value?, period_millis: period? * 1_000 })
         };

@@ -341,4 +341,7 @@ pub struct AutoscalerMemory {
     /// How long partitions rest when they change hands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rebalance_pause: Option<Duration>,
+    /// No more replicas before this time, because the last ones brought nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_until: Option<Timestamp>,
 }

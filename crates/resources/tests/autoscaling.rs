@@ -149,21 +149,19 @@ fn fallbacks_are_of_three_kinds() {
 
 #[test]
 fn whoever_does_not_scale_may_still_say_something() {
-    for (lines, target, delay) in [
-        ("", None, None),
-        ("  slo: {}", None, None),
-        ("  slo: {maxDelay: 1m}", None, Some(60_000)),
-        ("  scaleTargetRef: {name: w}", Some(workload()), None),
-        ("  autoscaling: {mode: Disabled, maxReplicas: 3, target: {delay: 30s}}", None, Some(30_000)),
+    for (lines, delay) in [
+        ("", None),
+        ("  slo: {}", None),
+        ("  slo: {maxDelay: 1m}", Some(60_000)),
+        ("  scaleTargetRef: {name: w}", None),
+        ("  autoscaling: {mode: Disabled, maxReplicas: 3, target: {delay: 30s}}", Some(30_000)),
         (
             "  scaleTargetRef: {name: w}\n  autoscaling: {mode: Disabled, maxReplicas: 3, target: {backlogPerReplica: 9}}",
-            Some(workload()),
             None,
         ),
     ] {
         let group = group(lines);
         assert_eq!(group.autoscaling(), Ok(None), "{lines}");
-        assert_eq!(group.scale_target(), Ok(target), "{lines}");
         assert_eq!(group.delay_millis_max(), Ok(delay), "{lines}");
     }
 }
@@ -519,7 +517,6 @@ fn what_was_not_read_from_a_file_is_checked_too() {
     let fields = |errors: Vec<FieldError>| errors.into_iter().map(|error| error.field).collect::<Vec<_>>();
     group.spec.scale_target_ref.as_mut().expect("one").name = "a/../b".to_owned();
     group.spec.autoscaling.as_mut().expect("some").max_replicas = i64::MAX;
-    assert_eq!(group.scale_target().map_err(fields), Err(vec!["spec.scaleTargetRef.name".to_owned()]));
     let expected = ["spec.scaleTargetRef.name", "spec.autoscaling.maxReplicas"].map(str::to_owned);
     assert_eq!(group.autoscaling().map_err(fields), Err(expected.to_vec()));
 }
@@ -541,6 +538,7 @@ fn a_status_is_written_and_read() {
             capacity_per_replica: Some(Rate::from_millionths(1_667)),
             startup_time: Some(Duration::from_millis(12_250)),
             rebalance_pause: Some(Duration::from_millis(900)),
+            held_until: Some(since),
         }),
         ..ConsumerGroupStatus::default()
     };
@@ -555,7 +553,7 @@ fn a_status_is_written_and_read() {
         "arrivalRate": "25000",
         "serviceRatePerReplica": "12500m",
         "stuckPartitions": [{ "topic": "flights", "partition": 3, "since": "2026-01-31T10:00:00Z" }],
-        "autoscaler": { "capacityPerReplica": "1667u", "startupTime": "12s250ms", "rebalancePause": "900ms" },
+        "autoscaler": { "capacityPerReplica": "1667u", "startupTime": "12s250ms", "rebalancePause": "900ms", "heldUntil": "2026-01-31T10:00:00Z" },
     });
     assert_eq!(written, expected);
     assert_eq!(serde_json::from_value::<ConsumerGroupStatus>(written).expect("readable"), status);

@@ -85,7 +85,7 @@ pub fn contenders() -> Vec<Contender> {
 }
 
 /// The product's own controller, which knows nothing at the start: the target of the benchmark, sleep after as long as
-/// KEDA's cooldown, everything else at its default.
+/// KEDA's cooldown, everything else at its default (of [`Spec`]: a resource gives a drain twice as long).
 fn controller(task: Task) -> Controlled {
     let spec = Spec {
         min_replicas: 0,

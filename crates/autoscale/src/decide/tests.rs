@@ -60,6 +60,7 @@ impl Group {
             created_millis: member.joined_millis.saturating_sub(20_000),
             ready_millis: Some(member.joined_millis),
             terminating: false,
+            ordinal: None,
         };
         self.seen.pods = self.seen.members.iter().map(pod).collect();
         for (number, partition) in self.seen.partitions.iter_mut().enumerate() {

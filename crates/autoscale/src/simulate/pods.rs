@@ -30,6 +30,7 @@ impl Pod {
             created_millis: self.created_millis,
             ready_millis: self.joined.then_some(self.joins_millis),
             terminating: false,
+            ordinal: None,
         }
     }
 

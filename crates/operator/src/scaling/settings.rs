@@ -4,8 +4,18 @@ use pondage_autoscale::{
     Behavior, DelayTarget, Fallback, FallbackBehavior, Policy, PolicyKind, Refused, Rules, ScaleToZero,
     Select, Settings, Spec,
 };
+use pondage_model::limits;
 use pondage_resources::{
     Autoscaling, FallbackReplicas, Pace, PolicyKind as AskedKind, ScalingGoal, SelectPolicy,
+};
+
+// What the resource's checks let pass, the controller takes.
+const _: () = {
+    assert!(limits::SCALING_MILLIS_MAX <= pondage_autoscale::MILLIS_MAX);
+    assert!(limits::CONSUMER_REPLICAS_MAX <= pondage_autoscale::REPLICAS_MAX);
+    assert!(limits::SCALING_POLICIES_MAX <= pondage_autoscale::POLICIES_MAX);
+    assert!(limits::SCALING_WINDOW_SECONDS_MAX as u64 * 1_000 <= pondage_autoscale::STABILIZATION_MILLIS_MAX);
+    assert!(limits::SCALING_PERIOD_SECONDS_MAX as u64 * 1_000 <= pondage_autoscale::PERIOD_MILLIS_MAX);
 };
 
 /// The controller's settings, of what a group asks for.

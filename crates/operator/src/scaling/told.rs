@@ -1,17 +1,19 @@
 //! What is said of a group that is scaled: fields of its status, and conditions. Pure.
 
 use kube::core::DynamicObject;
-use pondage_autoscale::{Decision, Learned, LimitedBy, Observation, Reason};
+use pondage_autoscale::{Decision, Learned, LimitedBy, Observation, Reason, Refused};
 use pondage_resources::{
-    ActiveMode, AutoscalerMemory, Duration, Rate, ScaleTarget, ScalingLimit, StuckPartition, Timestamp, Truth,
+    ActiveMode, AutoscalerMemory, Duration, Rate, ScaleTarget, ScalingLimit, StuckPartition, Timestamp,
 };
 use serde_json::{Map, Value, json};
 
-use super::{Wanted, status_of};
-use crate::{conditions::Finding, error::ReconcileError};
+use super::Wanted;
+use crate::{conditions::Finding, error::ReconcileError, status::status_of};
 
 /// How often figures are written that say nothing new, in milliseconds: metrics have the exact ones.
 const FIGURES_EVERY_MILLIS: u64 = 30_000;
+/// What can't be judged without figures.
+const NOT_KNOWN: &str = "the brokers' figures can't be read";
 /// Partitions that are named, at most.
 const STUCK_MAX: usize = 100;
 
@@ -23,8 +25,18 @@ pub(super) struct Report<'a> {
     pub(super) learned: Learned,
     /// Names of the partitions.
     pub(super) places: &'a [(pondage_model::Name, u32)],
-    /// When the workload was scaled by it, if it was.
-    pub(super) scaled_millis: Option<u64>,
+    pub(super) scaled: &'a Outcome,
+}
+
+/// What came of a decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// There was nothing to do.
+    Nothing,
+    /// The workload has other replicas now.
+    Scaled,
+    /// The workload could not be scaled.
+    Failed(String),
 }
 
 /// What is said.
@@ -39,12 +51,14 @@ pub(crate) struct Told {
     at_millis: u64,
     /// Since when partitions stand still.
     stuck: Vec<StuckPartition>,
+    /// Whether the brokers' figures were there.
+    is_known: bool,
 }
 
 impl Told {
     /// What a look came to.
     pub(super) fn of(report: &Report<'_>) -> Self {
-        let Report { wanted, seen, decision, learned, places, scaled_millis } = report;
+        let Report { wanted, seen, decision, learned, places, scaled } = report;
         let is_known = seen.stale_millis <= pondage_autoscale::STALE_MILLIS;
         let mut told = Self { at_millis: seen.now_millis, ..Self::default() };
         let mut figure = |field: &str, value: Value| drop(told.figures.insert(field.to_owned(), value));
@@ -66,12 +80,13 @@ impl Told {
             ActiveMode::Recommend => decision.recommended,
         };
         news("desiredReplicas", desired.into());
-        let limited_by = if is_known { limit(decision.limited_by) } else { ScalingLimit::StaleData };
+        let limited_by = if is_known { limit(decision.limited_by).0 } else { ScalingLimit::StaleData };
         news("limitedBy", json!(limited_by));
-        if let Some(millis) = scaled_millis {
-            news("lastScaleTime", json!(timestamp(*millis)));
+        if **scaled == Outcome::Scaled {
+            news("lastScaleTime", json!(timestamp(seen.now_millis)));
         }
         told.findings = findings(report, is_known);
+        told.is_known = is_known;
         let since = timestamp(seen.now_millis);
         let stuck = decision.stuck.iter().take(STUCK_MAX).filter_map(|number| places.get(*number));
         told.stuck = stuck
@@ -96,9 +111,19 @@ impl Told {
         Self { findings: vec![Finding::no("AbleToScale", reason, message), inactive], ..Self::default() }
     }
 
+    /// The group's settings are nothing that the controller takes.
+    pub(super) fn refused(refused: &Refused) -> Self {
+        let inactive = Finding::no("ScalingActive", "InvalidSettings", refused.to_string());
+        Self { findings: vec![inactive], ..Self::default() }
+    }
+
     /// What is written after what was said before: figures stay as they were until it is time, or something changed.
     pub(super) fn after(mut self, before: Option<&Self>) -> Self {
         let Some(before) = before else { return self };
+        if !self.is_known {
+            // Who stood still when it was last seen is not said to move.
+            self.stuck.clone_from(&before.stuck);
+        }
         for found in &mut self.stuck {
             let is_same =
                 |old: &&StuckPartition| (&old.topic, old.partition) == (&found.topic, found.partition);
@@ -122,8 +147,11 @@ impl Told {
 
     /// What the status says; what is not known any more stays from before.
     pub(crate) fn write_into(&self, status: &mut Map<String, Value>, object: &DynamicObject) {
-        if let Some(last) = status_of(object).and_then(|before| before.get("lastScaleTime")) {
-            status.insert("lastScaleTime".to_owned(), last.clone());
+        let before = status_of(object);
+        for field in ["lastScaleTime", "autoscaler"] {
+            if let Some(value) = before.and_then(|before| before.get(field)) {
+                status.insert(field.to_owned(), value.clone());
+            }
         }
         let fields = self.figures.iter().chain(&self.news).filter(|(_, value)| !value.is_null());
         status.extend(fields.map(|(field, value)| (field.clone(), value.clone())));
@@ -146,7 +174,7 @@ pub(super) fn learned(object: &DynamicObject) -> Learned {
         capacity_per_second: memory.capacity_per_replica.map(|rate| rate.millionths() as f64 / 1e6),
         start_millis: memory.startup_time.map(|time| time.millis() as f64),
         pause_millis: memory.rebalance_pause.map(|time| time.millis() as f64),
-        held_until_millis: None,
+        held_until_millis: memory.held_until.and_then(|until| u64::try_from(until.log_time().0).ok()),
     }
 }
 
@@ -156,6 +184,7 @@ fn memory(learned: &Learned) -> AutoscalerMemory {
         capacity_per_replica: learned.capacity_per_second.map(rate),
         startup_time: learned.start_millis.map(time),
         rebalance_pause: learned.pause_millis.map(time),
+        held_until: learned.held_until_millis.map(timestamp),
     }
 }
 
@@ -173,9 +202,14 @@ pub(super) const fn event(reason: &Reason) -> &'static str {
 }
 
 fn findings(report: &Report<'_>, is_known: bool) -> Vec<Finding> {
-    let Report { wanted, seen, decision, .. } = report;
+    let Report { wanted, seen, decision, scaled, .. } = report;
     let sentence = decision.reason.to_string();
-    let able = Finding::yes("AbleToScale", "ReadyForNewScale", "the workload can be scaled");
+    let able = match scaled {
+        Outcome::Failed(error) => Finding::no("AbleToScale", "FailedToScale", error.clone()),
+        Outcome::Nothing | Outcome::Scaled => {
+            Finding::yes("AbleToScale", "ReadyForNewScale", "the workload can be scaled")
+        }
+    };
     let active = match (&decision.reason, wanted.autoscaling.mode) {
         (Reason::Conflicting { .. }, _) => {
             Finding::no("ScalingActive", "ConflictingAutoscaler", sentence.clone())
@@ -189,31 +223,23 @@ fn findings(report: &Report<'_>, is_known: bool) -> Vec<Finding> {
             Finding::yes("ScalingActive", "Scaling", "the group is scaled on its backlog")
         }
     };
-    let limited = match decision.limited_by {
-        LimitedBy::None => Finding::no("ScalingLimited", "DesiredWithinRange", "nothing limits it"),
-        LimitedBy::MaxReplicas => Finding::yes("ScalingLimited", "MaxReplicas", sentence),
-        LimitedBy::Partitions => Finding::yes("ScalingLimited", "Partitions", sentence),
-        LimitedBy::HotPartition => Finding::yes("ScalingLimited", "HotPartition", sentence),
-        LimitedBy::Downstream => Finding::yes("ScalingLimited", "Downstream", sentence),
-        LimitedBy::Policy => Finding::yes("ScalingLimited", "Policy", sentence),
+    let limited = match limit(decision.limited_by) {
+        _ if !is_known => Finding::unknown("ScalingLimited", "StaleData", NOT_KNOWN),
+        (ScalingLimit::None, reason) => Finding::no("ScalingLimited", reason, "nothing limits it"),
+        (_, reason) => Finding::yes("ScalingLimited", reason, sentence),
     };
-    let mut findings = vec![able, active, limited, delay(report, is_known)];
-    let unhealthy = if decision.stuck.is_empty() {
+    let stuck = decision.stuck.len();
+    let healthy = if !is_known {
+        Finding::unknown("ConsumersHealthy", "StaleData", NOT_KNOWN)
+    } else if seen.members.is_empty() && seen.replicas > 0 {
+        Finding::unknown("ConsumersHealthy", "NoMembers", "no replica is a member of the group yet")
+    } else if stuck == 0 {
         Finding::yes("ConsumersHealthy", "Progressing", "no partition stands still")
     } else {
-        let stuck = decision.stuck.len();
-        Finding::no(
-            "ConsumersHealthy",
-            "PartitionStuck",
-            format!("{stuck} partitions stand still though they are read"),
-        )
+        let message = format!("{stuck} partitions stand still though they are read");
+        Finding::no("ConsumersHealthy", "PartitionStuck", message)
     };
-    findings.push(if seen.members.is_empty() && seen.replicas > 0 && seen.stale_millis == 0 {
-        Finding::unknown("ConsumersHealthy", "NoMembers", "no replica is a member of the group yet")
-    } else {
-        unhealthy
-    });
-    findings
+    vec![able, active, limited, delay(report, is_known), healthy]
 }
 
 fn delay(report: &Report<'_>, is_known: bool) -> Finding {
@@ -223,30 +249,26 @@ fn delay(report: &Report<'_>, is_known: bool) -> Finding {
     let oldest = moving.map(|(_, partition)| partition.oldest_age_millis).max().unwrap_or(0);
     match wanted.delay_millis_max {
         None => Finding::unknown(KIND, "NoTarget", "no delay is promised"),
-        Some(_) if !is_known => Finding::unknown(KIND, "StaleData", "the brokers' figures can't be read"),
+        Some(_) if !is_known => Finding::unknown(KIND, "StaleData", NOT_KNOWN),
         Some(most) if oldest <= most => {
             Finding::yes(KIND, "WithinTarget", "no message waits for longer than it may")
         }
         Some(most) => {
             let [oldest, most] = [oldest, most].map(Duration::from_millis);
-            Finding::new(
-                KIND,
-                Truth::False,
-                "Behind",
-                format!("the oldest message waits for {oldest}, {most} is the most"),
-            )
+            Finding::no(KIND, "Behind", format!("the oldest message waits for {oldest}, {most} is the most"))
         }
     }
 }
 
-const fn limit(limited_by: LimitedBy) -> ScalingLimit {
+/// As the status has it, and as the reason of a condition.
+const fn limit(limited_by: LimitedBy) -> (ScalingLimit, &'static str) {
     match limited_by {
-        LimitedBy::None => ScalingLimit::None,
-        LimitedBy::MaxReplicas => ScalingLimit::MaxReplicas,
-        LimitedBy::Partitions => ScalingLimit::Partitions,
-        LimitedBy::HotPartition => ScalingLimit::HotPartition,
-        LimitedBy::Downstream => ScalingLimit::Downstream,
-        LimitedBy::Policy => ScalingLimit::Policy,
+        LimitedBy::None => (ScalingLimit::None, "DesiredWithinRange"),
+        LimitedBy::MaxReplicas => (ScalingLimit::MaxReplicas, "MaxReplicas"),
+        LimitedBy::Partitions => (ScalingLimit::Partitions, "Partitions"),
+        LimitedBy::HotPartition => (ScalingLimit::HotPartition, "HotPartition"),
+        LimitedBy::Downstream => (ScalingLimit::Downstream, "Downstream"),
+        LimitedBy::Policy => (ScalingLimit::Policy, "Policy"),
     }
 }
 
@@ -261,4 +283,113 @@ fn number(count: u64) -> Value {
 fn timestamp(millis: u64) -> Timestamp {
     // In whole seconds, as conditions are.
     Timestamp::from_unix_millis(i64::try_from(millis / 1_000 * 1_000).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use pondage_autoscale::{MemberSeen, PartitionSeen, decide};
+    use pondage_model::Name;
+    use pondage_resources::{Kind, Resource, read_object};
+
+    use super::*;
+    use crate::{names::Key, scaling::settings::scaling_settings, triggers::api_resource};
+
+    fn wanted() -> Wanted {
+        let object = json!({
+            "apiVersion": pondage_resources::API_VERSION,
+            "kind": "ConsumerGroup",
+            "metadata": { "name": "packers", "namespace": "shop" },
+            "spec": {
+                "queueRef": { "name": "orders" },
+                "scaleTargetRef": { "name": "packers" },
+                "autoscaling": { "maxReplicas": 10 },
+            },
+        });
+        let Ok(Resource::ConsumerGroup(group)) = read_object(&object) else { panic!("a group") };
+        Wanted {
+            cluster: Key { namespace: "shop".to_owned(), name: "main".to_owned() },
+            group: Name::new("packers").expect("a name"),
+            autoscaling: group.autoscaling().expect("sensible").expect("scaled"),
+            delay_millis_max: Some(30_000),
+        }
+    }
+
+    fn seen(stale_millis: u64) -> Observation {
+        let partition = PartitionSeen { backlog: 5, appended: 9, settled: 4, ..PartitionSeen::default() };
+        let member = MemberSeen { name: "packers-1".to_owned(), ..MemberSeen::default() };
+        Observation {
+            now_millis: 1_767_225_600_000,
+            partitions: vec![partition],
+            members: vec![member],
+            replicas: 1,
+            stale_millis,
+            ..Observation::default()
+        }
+    }
+
+    fn told(seen: &Observation, scaled: &Outcome, stuck: Vec<usize>) -> Told {
+        let wanted = wanted();
+        let settings = scaling_settings(&wanted.autoscaling).expect("sensible");
+        let (mut decision, state) = decide(&settings, pondage_autoscale::State::default(), seen);
+        decision.stuck = stuck;
+        let places = [(Name::new("orders").expect("a name"), 0)];
+        let learned = state.learned();
+        Told::of(&Report { wanted: &wanted, seen, decision: &decision, learned, places: &places, scaled })
+    }
+
+    fn reason(told: &Told, kind: &str) -> (pondage_resources::Truth, &'static str) {
+        let found = told.findings().iter().find(|finding| finding.kind == kind).expect("it is said");
+        (found.status, found.reason)
+    }
+
+    fn object(status: &Value) -> DynamicObject {
+        DynamicObject::new("packers", &api_resource(Kind::ConsumerGroup)).data(json!({ "status": status }))
+    }
+
+    #[test]
+    fn of_figures_that_are_too_old_nothing_is_claimed() {
+        use pondage_resources::Truth;
+        let before = told(&seen(0), &Outcome::Nothing, vec![0]);
+        assert_eq!(reason(&before, "ConsumersHealthy"), (Truth::False, "PartitionStuck"));
+        assert_eq!(reason(&before, "ScalingLimited").0, Truth::False);
+        let stale = told(&seen(60_000), &Outcome::Nothing, Vec::new()).after(Some(&before));
+        for kind in ["ScalingLimited", "ConsumersHealthy", "DelayWithinTarget"] {
+            assert_eq!(reason(&stale, kind), (Truth::Unknown, "StaleData"), "{kind}");
+        }
+        assert_eq!(stale.news["limitedBy"], "StaleData");
+        assert_eq!(stale.stuck, before.stuck, "who stood still is not said to move");
+        let again = told(&seen(0), &Outcome::Nothing, Vec::new()).after(Some(&stale));
+        assert!(again.stuck.is_empty());
+    }
+
+    #[test]
+    fn a_workload_that_can_not_be_scaled_is_told() {
+        use pondage_resources::Truth;
+        let refused = Outcome::Failed("deployments/scale is forbidden".to_owned());
+        let failed = told(&seen(0), &refused, Vec::new());
+        assert_eq!(reason(&failed, "AbleToScale"), (Truth::False, "FailedToScale"));
+        assert!(!failed.news.contains_key("lastScaleTime"));
+        let done = told(&seen(0), &Outcome::Scaled, Vec::new());
+        assert_eq!(reason(&done, "AbleToScale").0, Truth::True);
+        assert_eq!(done.news["lastScaleTime"], "2026-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn what_was_learned_survives_a_look_that_learned_nothing() {
+        let until = 1_767_225_660_000;
+        let knew =
+            Learned { capacity_per_second: Some(12.5), held_until_millis: Some(until), ..Learned::default() };
+        let before = object(&json!({
+            "autoscaler": memory(&knew), "lastScaleTime": "2026-01-01T00:00:00Z", "backlog": 7,
+        }));
+        assert_eq!(learned(&before), knew);
+        let mut status = Map::new();
+        let error = ReconcileError::NotConnected;
+        Told::without_workload(&wanted().autoscaling.scale_target, &error).write_into(&mut status, &before);
+        assert_eq!(learned(&object(&Value::Object(status.clone()))), knew);
+        assert_eq!(status["lastScaleTime"], "2026-01-01T00:00:00Z");
+        assert!(!status.contains_key("backlog"), "a figure that nobody knows is not told");
+        told(&seen(0), &Outcome::Nothing, Vec::new()).write_into(&mut status, &before);
+        assert_eq!(learned(&object(&Value::Object(status))), Learned::default(), "what is newer counts");
+    }
 }

@@ -37,6 +37,8 @@ pub(super) struct Workload {
 pub(super) struct WorkloadSeen {
     pub(super) replicas: u32,
     pub(super) pods: Vec<PodSeen>,
+    /// Pods that are marked as the first to go.
+    pub(super) marked: Vec<String>,
     pub(super) conflicting: Option<String>,
     /// The version of the scale that this is of.
     version: Option<String>,
@@ -55,9 +57,15 @@ impl Workload {
         let scale = self.api().await?.get_scale(&self.target.name).await?;
         let status = scale.status.unwrap_or_default();
         let replicas = scale.spec.and_then(|spec| spec.replicas).unwrap_or(0);
+        // A workload that sleeps has no pods.
+        let pods = match (replicas, status.replicas) {
+            (0, 0) => Vec::new(),
+            _ => self.pods(status.selector.as_deref().unwrap_or_default()).await?,
+        };
         Ok(WorkloadSeen {
             replicas: u32::try_from(replicas).unwrap_or(0),
-            pods: self.pods(status.selector.as_deref().unwrap_or_default()).await?,
+            marked: pods.iter().filter(|pod| is_marked(pod)).map(ResourceExt::name_any).collect(),
+            pods: pods.iter().map(pod_seen).collect(),
             conflicting: self.conflicting().await?,
             version: scale.metadata.resource_version,
         })
@@ -93,26 +101,29 @@ impl Workload {
     }
 
     async fn api(&mut self) -> Result<Api<DynamicObject>, ReconcileError> {
-        if self.resource.is_none() {
-            let (group, version) =
-                self.target.api_version.split_once('/').unwrap_or(("", &self.target.api_version));
-            let kind = GroupVersionKind::gvk(group, version, &self.target.kind);
-            self.resource = Some(discovery::pinned_kind(&self.client, &kind).await?.0);
-        }
-        let Some(resource) = &self.resource else { return Err(ReconcileError::NotConnected) };
+        let resource = match &self.resource {
+            Some(known) => known,
+            None => {
+                let (group, version) =
+                    self.target.api_version.split_once('/').unwrap_or(("", &self.target.api_version));
+                let kind = GroupVersionKind::gvk(group, version, &self.target.kind);
+                let found = discovery::pinned_kind(&self.client, &kind).await?.0;
+                self.resource.insert(found)
+            }
+        };
         Ok(Api::namespaced_with(self.client.clone(), &self.namespace, resource))
     }
 
-    async fn pods(&self, selector: &str) -> Result<Vec<PodSeen>, ReconcileError> {
+    /// By their names.
+    async fn pods(&self, selector: &str) -> Result<Vec<Pod>, ReconcileError> {
         // Without a selector they would be all that there are.
         if selector.is_empty() {
             return Ok(Vec::new());
         }
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
-        let found = pods.list(&ListParams::default().labels(selector)).await?;
-        let mut seen: Vec<PodSeen> = found.items.iter().map(pod_seen).collect();
-        seen.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-        Ok(seen)
+        let mut found = pods.list(&ListParams::default().labels(selector)).await?.items;
+        found.sort_unstable_by_key(ResourceExt::name_any);
+        Ok(found)
     }
 
     /// Another autoscaler of the same workload; KEDA makes a HorizontalPodAutoscaler, too.
@@ -131,13 +142,23 @@ impl Workload {
     }
 }
 
-/// Whether the autoscaler scales this workload. Versions of one API mean the same objects.
+/// Whether the autoscaler scales this workload.
 fn is_of(autoscaler: &HorizontalPodAutoscaler, target: &ScaleTarget) -> bool {
     let Some(spec) = &autoscaler.spec else { return false };
     let other = &spec.scale_target_ref;
-    let group = |api_version: &str| api_version.split_once('/').map_or("", |(group, _)| group).to_owned();
-    (other.kind.as_str(), other.name.as_str()) == (target.kind.as_str(), target.name.as_str())
-        && group(other.api_version.as_deref().unwrap_or_default()) == group(&target.api_version)
+    let api_version = other.api_version.clone().unwrap_or_default();
+    is_same(&ScaleTarget { api_version, kind: other.kind.clone(), name: other.name.clone() }, target)
+}
+
+/// Whether both are the same workload. Versions of one API mean the same objects.
+pub(super) fn is_same(one: &ScaleTarget, other: &ScaleTarget) -> bool {
+    let group =
+        |target: &ScaleTarget| target.api_version.split_once('/').map_or("", |(group, _)| group).to_owned();
+    (&one.kind, &one.name, group(one)) == (&other.kind, &other.name, group(other))
+}
+
+fn is_marked(pod: &Pod) -> bool {
+    pod.annotations().get(DELETION_COST).is_some_and(|cost| cost == FIRST_TO_GO)
 }
 
 fn pod_seen(pod: &Pod) -> PodSeen {
@@ -151,7 +172,16 @@ fn pod_seen(pod: &Pod) -> PodSeen {
         created_millis: pod.metadata.creation_timestamp.as_ref().map_or(0, millis),
         ready_millis: ready.and_then(|ready| ready.last_transition_time.as_ref()).map(millis),
         terminating: pod.metadata.deletion_timestamp.is_some(),
+        ordinal: ordinal(pod),
     }
+}
+
+/// A pod's number in its StatefulSet, which is the end of its name.
+fn ordinal(pod: &Pod) -> Option<u32> {
+    pod.owner_references()
+        .iter()
+        .find(|owner| owner.kind == "StatefulSet" && owner.controller == Some(true))?;
+    pod.name_any().rsplit_once('-')?.1.parse().ok()
 }
 
 #[cfg(test)]
@@ -206,5 +236,32 @@ mod tests {
         assert_eq!((ready.created_millis, ready.ready_millis), (begun, Some(begun + 7_000)));
         assert_eq!(pod("False", None).ready_millis, None);
         assert!(pod("True", Some("2026-01-01T00:01:00Z")).terminating && !ready.terminating);
+    }
+
+    #[test]
+    fn pods_of_a_stateful_set_have_numbers() {
+        for (kind, name, expected) in [
+            ("StatefulSet", "packers-12", Some(12)),
+            ("ReplicaSet", "packers-12", None),
+            ("StatefulSet", "packers", None),
+        ] {
+            let owner =
+                json!({ "apiVersion": "apps/v1", "kind": kind, "name": "o", "uid": "u", "controller": true });
+            let pod: Pod =
+                serde_json::from_value(json!({ "metadata": { "name": name, "ownerReferences": [owner] } }))
+                    .expect("a pod");
+            assert_eq!(pod_seen(&pod).ordinal, expected, "{kind} {name}");
+        }
+    }
+
+    #[test]
+    fn the_marks_of_an_earlier_operator_are_found() {
+        for (cost, expected) in [(Some("-1"), true), (Some("100"), false), (None, false)] {
+            let pod: Pod = serde_json::from_value(json!({
+                "metadata": { "name": "packers-1", "annotations": { DELETION_COST: cost.unwrap_or("0") } },
+            }))
+            .expect("a pod");
+            assert_eq!(is_marked(&pod), expected, "{cost:?}");
+        }
     }
 }
