@@ -87,7 +87,7 @@ impl Cli {
             Command::Groups(groups) => Box::pin(groups.run(connection)).await,
             Command::Stats(stats) => Box::pin(stats.run(connection)).await,
             Command::Top(top) => Box::pin(top.run(connection)).await,
-            Command::Autoscale(autoscale) => autoscale.run(),
+            Command::Autoscale(autoscale) => Box::pin(autoscale.run(connection)).await,
             Command::Crds(crds) => Box::pin(crds.run(connection)).await,
             Command::Completion(completion) => completion.run(),
             Command::Version(version) => version.run(),

@@ -30,7 +30,8 @@ pub(crate) fn load(paths: &[PathBuf]) -> Result<Vec<Loaded>> {
     let mut errors = Vec::new();
     for path in expand(paths)? {
         let name = if path == Path::new(STDIN) { "stdin".to_owned() } else { path.display().to_string() };
-        match read(&path).and_then(|bytes| as_text(&name, bytes)) {
+        // One byte more than is allowed, so that the loader can say that it is too much.
+        match read(&path, FILE_BYTES_MAX as u64 + 1).and_then(|bytes| as_text(&name, bytes)) {
             Ok(text) => match resources::load(&name, &text) {
                 Ok(more) => loaded.extend(more),
                 Err(wrong) => errors.extend(wrong),
@@ -116,9 +117,20 @@ fn expand(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    // One byte more than is allowed, so that the loader can say that it is too much.
-    let most = FILE_BYTES_MAX as u64 + 1;
+/// The text of a file, or of stdin, if it has no more bytes than this.
+pub(crate) fn text(path: &Path, most: u64) -> Result<String> {
+    let name = if path == Path::new(STDIN) { "stdin".to_owned() } else { path.display().to_string() };
+    let read = read(path, most + 1).and_then(|bytes| {
+        if bytes.len() as u64 > most {
+            return Err(Failure::usage(format!("it has more than {most} bytes")));
+        }
+        as_text(&name, bytes)
+    });
+    read.map_err(|failure| failure.about(&name))
+}
+
+/// At most so many bytes of a file.
+fn read(path: &Path, most: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let done = if path == Path::new(STDIN) {
         std::io::stdin().lock().take(most).read_to_end(&mut bytes)

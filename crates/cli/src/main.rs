@@ -8,6 +8,7 @@ mod exit;
 mod files;
 mod input;
 mod kinds;
+mod kubernetes;
 mod logging;
 mod order;
 mod places;

@@ -7,6 +7,7 @@
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
 use clap::Parser;
 use pondage_client::{
     Client, GroupMember, GroupMessage, MemberOptions, Options, QueueMessage, Tls, Verdict, WorkerOptions,
@@ -15,6 +16,9 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     time::sleep,
 };
+
+/// How long it waits before it tries again what it can't leave out.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// A member of a consumer group that takes some time over each message
 #[derive(Parser)]
@@ -40,6 +44,10 @@ struct Arguments {
     /// Milliseconds over each message
     #[arg(long, default_value_t = 100)]
     work_millis: u64,
+    /// Messages with this text fail: one that is settled by itself is given back as a failed attempt, and of a group in
+    /// order it is tried again and again, because what comes behind it must wait
+    #[arg(long)]
+    fails_at: Option<String>,
 }
 
 #[tokio::main]
@@ -71,17 +79,30 @@ async fn work(arguments: Arguments) -> Result<()> {
 fn begin(client: &Client, arguments: &Arguments) -> Result<GroupMember> {
     let Arguments { group, member, concurrency, work_millis, .. } = arguments;
     let (instance, concurrency, work) = (member.clone(), *concurrency, Duration::from_millis(*work_millis));
+    let fails_at = arguments.fails_at.clone().map(Bytes::from);
     Ok(if arguments.ordered {
         let options = MemberOptions { instance, concurrency, ..MemberOptions::default() };
-        client.join(group, options, move |_: GroupMessage| async move {
-            sleep(work).await;
-            Ok(())
+        client.join(group, options, move |message: GroupMessage| {
+            let fails_at = fails_at.clone();
+            async move {
+                sleep(work).await;
+                while fails_at.is_some() && message.message.value == fails_at {
+                    sleep(RETRY).await;
+                }
+                Ok(())
+            }
         })?
     } else {
         let options = WorkerOptions { instance, concurrency, ..WorkerOptions::default() };
-        client.work(group, options, move |_: Arc<QueueMessage>| async move {
-            sleep(work).await;
-            Verdict::Accept
+        client.work(group, options, move |message: Arc<QueueMessage>| {
+            let fails_at = fails_at.clone();
+            async move {
+                sleep(work).await;
+                if fails_at.is_some() && message.value == fails_at {
+                    return Verdict::Release { delay_millis: None };
+                }
+                Verdict::Accept
+            }
         })?
     })
 }

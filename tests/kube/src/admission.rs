@@ -55,6 +55,15 @@ pub const CASES: &[Case] = &[
     taken("a schedule", "Queue", "{backoff: {schedule: [1s, 5s]}}"),
     taken("topics", "ConsumerGroup", "{topicRefs: [{name: a}, {name: b}], startPosition: Latest}"),
     taken(
+        "consumers that are scaled, to zero and as it was told when figures are missing",
+        "ConsumerGroup",
+        "{queueRef: {name: a}, scaleTargetRef: {apiVersion: apps/v1, kind: StatefulSet, name: w}, slo: {maxDelay: 1m}, \
+         autoscaling: {mode: Recommend, minReplicas: 0, maxReplicas: 3, target: {delay: 30s, utilizationPercent: 70}, \
+         scaleToZero: {after: 5m}, fallback: {after: 2m, replicas: 2, behavior: CurrentReplicasIfHigher}, \
+         behavior: {scaleUp: {selectPolicy: Min, policies: [{type: Pods, value: 4, periodSeconds: 15}]}, \
+         drain: {timeout: 2m}}}}",
+    ),
+    taken(
         "a start time",
         "ConsumerGroup",
         "{topicRefs: [{name: a}], startPosition: Time, startTime: '2026-01-31T10:00:00+01:00'}",
@@ -218,6 +227,66 @@ pub const CASES: &[Case] = &[
         "ConsumerGroup",
         "{topicRefs: [{name: a}], startTime: '2026-01-31T10:00:00Z'}",
         &["spec.startTime", "need each other"],
+    ),
+    refused(
+        "scaling without a workload",
+        "ConsumerGroup",
+        "{queueRef: {name: a}, autoscaling: {maxReplicas: 3, target: {delay: 30s}}}",
+        &["spec.scaleTargetRef", "required, unless autoscaling.mode is Disabled"],
+    ),
+    refused(
+        "brokers as consumers",
+        "ConsumerGroup",
+        "{queueRef: {name: a}, scaleTargetRef: {apiVersion: pondage.io/v1alpha1, kind: BrokerCluster, name: main}}",
+        &["spec.scaleTargetRef.apiVersion", "of Pondage itself"],
+    ),
+    refused(
+        "a target beyond the promise",
+        "ConsumerGroup",
+        "{queueRef: {name: a}, scaleTargetRef: {name: w}, slo: {maxDelay: 10s}, \
+         autoscaling: {maxReplicas: 3, target: {delay: 30s}}}",
+        &["spec.autoscaling.target.delay", "more than slo.maxDelay"],
+    ),
+    refused(
+        "a least that is more than the most",
+        "ConsumerGroup",
+        "{queueRef: {name: a}, scaleTargetRef: {name: w}, \
+         autoscaling: {minReplicas: 4, maxReplicas: 3, target: {delay: 30s}}}",
+        &["spec.autoscaling.minReplicas", "more than maxReplicas"],
+    ),
+    refused(
+        "no replicas and no way to them",
+        "ConsumerGroup",
+        "{queueRef: {name: a}, scaleTargetRef: {name: w}, \
+         autoscaling: {minReplicas: 0, maxReplicas: 3, target: {delay: 30s}}}",
+        &["spec.autoscaling.scaleToZero", "need each other"],
+    ),
+    refused(
+        "two targets",
+        "ConsumerGroup",
+        "{queueRef: {name: a}, scaleTargetRef: {name: w}, \
+         autoscaling: {maxReplicas: 3, target: {delay: 30s, backlogPerReplica: 10}}}",
+        &["spec.autoscaling.target", "exactly one of delay and backlogPerReplica"],
+    ),
+    refused(
+        "a fallback beyond the most",
+        "ConsumerGroup",
+        "{queueRef: {name: a}, scaleTargetRef: {name: w}, \
+         autoscaling: {maxReplicas: 3, target: {delay: 30s}, fallback: {replicas: 4}}}",
+        &["spec.autoscaling.fallback.replicas", "to maxReplicas"],
+    ),
+    refused(
+        "a delay of nothing",
+        "ConsumerGroup",
+        "{queueRef: {name: a}, scaleTargetRef: {name: w}, autoscaling: {maxReplicas: 3, target: {delay: 0s}}}",
+        &["spec.autoscaling.target.delay", "1s to 168h"],
+    ),
+    refused(
+        "a window beyond an hour",
+        "ConsumerGroup",
+        "{queueRef: {name: a}, scaleTargetRef: {name: w}, autoscaling: {maxReplicas: 3, target: {delay: 30s}, \
+         behavior: {scaleDown: {stabilizationWindowSeconds: 3601}}}}",
+        &["spec.autoscaling.behavior.scaleDown.stabilizationWindowSeconds", "3600"],
     ),
     refused(
         "a backoff that is nothing",

@@ -33,6 +33,12 @@ impl Client {
         Self { node: Some(node), ..self }
     }
 
+    /// Another program that finds the cluster in the same way.
+    #[must_use]
+    pub fn with_program(self, program: PathBuf) -> Self {
+        Self { program, ..self }
+    }
+
     /// The call, for somebody who runs it himself.
     #[must_use]
     pub fn command(&self, arguments: &[impl AsRef<OsStr>]) -> Command {

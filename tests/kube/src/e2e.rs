@@ -6,6 +6,7 @@ mod declared;
 mod faults;
 mod hostile;
 mod install;
+mod paced;
 mod pictures;
 mod rollout;
 mod scaled;
@@ -85,7 +86,7 @@ pub fn run(pondage: &Path, applications: &Path, wanted: &Wanted, habits: Habits)
         traffic.file(&applications.join("traffic"), "traffic").file(&applications.join("worker"), "worker");
     cluster.load(&traffic)?;
     steps.say("three nodes are up and have the images");
-    let shop = Shop::new(cluster, habits);
+    let shop = Shop::new(cluster, habits, pondage.to_owned());
     let mut passed = 0;
     // What others build on is always done.
     let mut is_reached = false;

@@ -1,12 +1,16 @@
-//! `pondage autoscale …`: what the autoscaler would do.
+//! `pondage autoscale …`: what the autoscaler does, and would do.
 
+mod explain;
 mod simulate;
 
 use clap::{Args, Subcommand};
 
-use crate::exit::{Exit, Result};
+use crate::{
+    connect::Connection,
+    exit::{Exit, Result},
+};
 
-/// Try how consumers would be scaled
+/// See why consumers are scaled as they are, and try how they would be
 #[derive(Args, Debug)]
 pub(crate) struct Autoscale {
     #[command(subcommand)]
@@ -15,17 +19,22 @@ pub(crate) struct Autoscale {
 
 #[derive(Debug, Subcommand)]
 enum AutoscaleCommand {
+    Explain(explain::Explain),
     Simulate(simulate::Simulate),
 }
 
 impl Autoscale {
     pub(crate) fn is_json(&self) -> bool {
-        let AutoscaleCommand::Simulate(command) = &self.command;
-        command.is_json()
+        match &self.command {
+            AutoscaleCommand::Explain(command) => command.is_json(),
+            AutoscaleCommand::Simulate(command) => command.is_json(),
+        }
     }
 
-    pub(crate) fn run(&self) -> Result<Exit> {
-        let AutoscaleCommand::Simulate(command) = &self.command;
-        command.run()
+    pub(crate) async fn run(&self, connection: &Connection) -> Result<Exit> {
+        match &self.command {
+            AutoscaleCommand::Explain(command) => command.run(connection.timeout).await,
+            AutoscaleCommand::Simulate(command) => command.run(),
+        }
     }
 }

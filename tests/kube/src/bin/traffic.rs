@@ -4,7 +4,8 @@
 use std::{
     collections::BTreeSet,
     process::ExitCode,
-    time::{Duration, Instant},
+    str::FromStr,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -27,8 +28,8 @@ struct Arguments {
     /// The queue
     #[arg(long)]
     queue: String,
-    /// Messages
-    #[arg(long)]
+    /// Messages; how many they are that come at a pace is said by it
+    #[arg(long, default_value_t = 0)]
     count: u64,
     #[command(subcommand)]
     does: Does,
@@ -41,6 +42,12 @@ enum Does {
         /// Messages in a second
         #[arg(long, default_value_t = 1_500)]
         rate: u64,
+        /// Instead of a rate and a count, seconds and the rate in them, one after the other: 40:150,60:60-240
+        #[arg(long)]
+        pace: Option<Pace>,
+        /// What this message says, in the place of its number
+        #[arg(long)]
+        poison: Option<u64>,
     },
     /// Take them, until every one was there
     Consume {
@@ -48,6 +55,49 @@ enum Does {
         #[arg(long, default_value_t = 120)]
         patience: u64,
     },
+}
+
+/// What no consumer gets done.
+const POISON: &str = "poison";
+
+/// How fast messages come: seconds, and the rates at their beginning and end.
+#[derive(Clone, Debug)]
+struct Pace(Vec<(f64, f64, f64)>);
+
+impl Pace {
+    fn steady(count: u64, rate: u64) -> Self {
+        let rate = rate as f64;
+        Self(vec![(count as f64 / rate, rate, rate)])
+    }
+
+    /// Messages that are to be sent so long after the beginning.
+    fn due(&self, elapsed: Duration) -> u64 {
+        let (mut left, mut due) = (elapsed.as_secs_f64(), 0.0);
+        for (seconds, first, last) in &self.0 {
+            let within = left.min(*seconds);
+            due += within * (first + (last - first) * within / seconds / 2.0);
+            left -= within;
+        }
+        // What is a whole number but for rounding is one.
+        (due + 1e-6) as u64
+    }
+
+    fn count(&self) -> u64 {
+        self.due(Duration::from_secs_f64(self.0.iter().map(|(seconds, ..)| seconds).sum()))
+    }
+}
+
+impl FromStr for Pace {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let part = |part: &str| {
+            let (seconds, rates) = part.split_once(':').context("SECONDS:RATE")?;
+            let (first, last) = rates.split_once('-').unwrap_or((rates, rates));
+            Ok((seconds.parse()?, first.parse()?, last.parse()?))
+        };
+        Ok(Self(text.split(',').map(part).collect::<Result<_>>()?))
+    }
 }
 
 #[tokio::main]
@@ -66,16 +116,20 @@ async fn perform(arguments: Arguments) -> Result<()> {
     let options = Options { tls: Some(Tls::new(authority)), ..Options::default() };
     let client = Client::connect_lazy(&arguments.server, options)?;
     match arguments.does {
-        Does::Publish { rate } => publish(&client, &arguments.queue, arguments.count, rate).await,
+        Does::Publish { rate, pace, poison } => {
+            let pace = pace.unwrap_or_else(|| Pace::steady(arguments.count, rate));
+            publish(&client, &arguments.queue, &pace, poison).await
+        }
         Does::Consume { patience } => {
             consume(&client, &arguments.queue, arguments.count, Duration::from_secs(patience)).await
         }
     }
 }
 
-/// Publishes `count` messages, a hundredth of a second's at a time, and says how many were acknowledged and what the
-/// longest time without an acknowledgement was.
-async fn publish(client: &Client, queue: &str, count: u64, rate: u64) -> Result<()> {
+/// Publishes messages at a pace, a hundredth of a second's at a time, and says when it began, how many were acknowledged
+/// and what the longest time without an acknowledgement was.
+async fn publish(client: &Client, queue: &str, pace: &Pace, poison: Option<u64>) -> Result<()> {
+    let count = pace.count();
     let publisher = loop {
         match client.publisher(queue, PublisherOptions::default()).await {
             Ok(publisher) => break publisher,
@@ -83,6 +137,7 @@ async fn publish(client: &Client, queue: &str, count: u64, rate: u64) -> Result<
             Err(error) => return Err(error.into()),
         }
     };
+    let (begun, begun_at) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH)?);
     let mut ticks = interval(Duration::from_millis(10));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let (mut sent, mut acknowledged) = (0_u64, 0_u64);
@@ -99,8 +154,11 @@ async fn publish(client: &Client, queue: &str, count: u64, rate: u64) -> Result<
     };
     while sent < count {
         ticks.tick().await;
-        for _ in 0..(rate / 100).max(1).min(count - sent) {
-            let sending = publisher.send(Message::new(sent.to_string())).await?;
+        let due = pace.due(begun.elapsed()).min(count);
+        while sent < due {
+            let is_poison = poison == Some(sent);
+            let text = if is_poison { POISON.to_owned() } else { sent.to_string() };
+            let sending = publisher.send(Message::new(text)).await?;
             waiting.spawn(async move { sending.await.map(drop) });
             sent += 1;
         }
@@ -114,6 +172,7 @@ async fn publish(client: &Client, queue: &str, count: u64, rate: u64) -> Result<
     println!(
         "{}",
         serde_json::json!({
+            "begunUnixMillis": u64::try_from(begun_at.as_millis())?,
             "acknowledged": acknowledged,
             "failed": failures.len(),
             "failure": failures.first(),

@@ -1,135 +1,187 @@
-//! Consumers in pods that are scaled on their group's backlog: from none to many and back, while one of them is killed.
+//! Consumers in pods that are scaled on their group's backlog: from none to many and back under a step, a burst and a ramp,
+//! while one of them is killed, a message can't be processed, and the brokers' figures are missing for a while.
 
-use std::{
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::shop::{NAMESPACE, RELEASE, Shop, TRAFFIC, condition, is_ready, manifest};
+use super::{
+    paced::{Course, Sample, pace, predicted},
+    shop::{NAMESPACE, RELEASE, Shop, TRAFFIC, condition, is_ready, manifest},
+};
 use crate::command::wait_until;
 
 const SOON: Duration = Duration::from_secs(40);
-/// Messages of a busy time, and how many a second; then those of a quieter one.
-const BUSY: (u64, u64) = (6_000, 200);
-const QUIET: (u64, u64) = (7_000, 100);
 /// Over each message: one worker does about thirty a second.
 const WORK_MILLIS: u64 = 30;
-/// How old a message may get.
-const TARGET: Duration = Duration::from_secs(15);
+/// What no worker gets done.
+const POISON: &str = "poison";
+/// From the first message of a sleeping group to the first that is settled, beyond the start of a pod.
+const WAKE: Duration = Duration::from_secs(2);
+
+/// The group on the queue.
+const JOBS: &str = "{queueRef: {name: jobs}, scaleTargetRef: {name: worker}, autoscaling: {minReplicas: 0, maxReplicas: 16, \
+                    target: {delay: 15s}, scaleToZero: {after: 15s}, \
+                    fallback: {after: 20s, replicas: 6, behavior: CurrentReplicasIfHigher}, \
+                    behavior: {scaleDown: {stabilizationWindowSeconds: 10}}}}";
 
 pub(super) fn consumers_follow_the_backlog(shop: &Shop) -> Result<String> {
-    shop.apply(&(workload("Deployment", "worker", 0, "jobs-group", false).to_string()))?;
-    let spec = format!(
-        "{{queueRef: {{name: jobs}}, scaleTargetRef: {{name: worker}}, autoscaling: {{minReplicas: 0, \
-         maxReplicas: 10, target: {{delay: {}s}}, scaleToZero: {{after: 15s}}, \
-         behavior: {{scaleDown: {{stabilizationWindowSeconds: 10}}}}}}}}",
-        TARGET.as_secs()
-    );
+    let queue = "{maxDeliveries: 3, deadLetter: {queueRef: {name: jobs-dead}}}";
+    shop.apply(&workload("Deployment", "worker", 0, &["--group", "jobs-group"]).to_string())?;
     shop.apply(
-        &[manifest("Queue", "jobs", "{}"), manifest("ConsumerGroup", "jobs-group", &spec)].join("---\n"),
+        &[
+            manifest("Queue", "jobs-dead", "{}"),
+            manifest("Queue", "jobs", queue),
+            manifest("ConsumerGroup", "jobs-group", JOBS),
+        ]
+        .join("---\n"),
     )?;
     shop.wait_for(("consumergroup", "jobs-group"), SOON, |group| {
         is_ready(group) && condition(group, "ScalingActive").0 == "True"
     })?;
-    let woke = first_message(shop)?;
-    let most = busy(shop)?;
-    let fewest = quiet(shop)?;
-    shop.wait_for(("deployment", "worker"), Duration::from_secs(180), |worker| {
-        worker["spec"]["replicas"] == 0
-    })?;
-    let group =
-        shop.wait_for(("consumergroup", "jobs-group"), SOON, |group| group["status"]["replicas"] == 0)?;
-    let settled = counted(shop, "pondage_queue_accepted_total")?;
-    let published = 1 + BUSY.0 + QUIET.0;
-    ensure!(settled == published, "{settled} of {published} messages were settled");
-    // The member that was killed had one message in its hands, and one that waited at most.
-    let lost = counted(shop, "pondage_queue_failures_total")?;
-    ensure!(lost <= 2, "{lost} messages were taken from consumers that were scaled in: {}", group["status"]);
-    for reason in ["Woke", "ScaledIn", "FellAsleep"] {
+    a_stateful_set_is_scaled(shop)?;
+    let (measured, start, woke) = under_a_step_a_burst_and_a_ramp(shop)?;
+    let compared = measured.compare(&predicted(shop, JOBS, start)?)?;
+    let stuck = a_stuck_partition_is_told(shop)?;
+    let outage = without_figures(shop)?;
+    for reason in ["Woke", "ScaledUp", "ScaledIn", "FellAsleep", "FellBack"] {
         let selector = format!("involvedObject.name=jobs-group,reason={reason}");
         let events = shop.kubectl(&["get", "events", "--field-selector", &selector, "-o", "name"])?;
         ensure!(!events.is_empty(), "there is no event {reason}");
     }
-    let set = a_stateful_set_is_scaled(shop)?;
-    Ok(format!(
-        "first message after {:.1} s, {:.1} s of it until its pod was ready; {most} workers for {} messages a second, {fewest} for {}; \
-         {settled} settled, {lost} of a killed one again; asleep again; {set}",
-        woke.0.as_secs_f64(),
-        woke.1.as_secs_f64(),
-        BUSY.1,
-        QUIET.1
+    for (kind, name) in [("consumergroup", "readers"), ("statefulset", "reader"), ("deployment", "worker")] {
+        shop.kubectl(&["delete", kind, name, "--wait=true"])?;
+    }
+    Ok(format!("{woke}; {compared}; {stuck}; {outage}"))
+}
+
+/// Messages come to a group that sleeps. One worker is killed, and one message fails wherever it goes. How the workers
+/// followed, and how long the first pod took to be ready.
+fn under_a_step_a_burst_and_a_ramp(shop: &Shop) -> Result<(Course, Duration, String)> {
+    shop.start("to-jobs", 1, &["--queue", "jobs", "publish", "--pace", &pace(), "--poison", "500"])?;
+    let mut course = Course::default();
+    let (mut created, mut ready, mut settled) = (None, None, None);
+    let mut is_killed = false;
+    wait_until("the workers are done and sleep", Duration::from_secs(300), || {
+        let pods = shop.list("pods", "app=worker")?;
+        let now = now_millis()?;
+        if !pods.is_empty() {
+            created.get_or_insert(now);
+        }
+        let up: Vec<&Value> = pods.iter().filter(|pod| is_ready(pod)).collect();
+        if !up.is_empty() {
+            ready.get_or_insert(now);
+        }
+        let figures = Figures::of(shop, "jobs")?;
+        if figures.accepted > 0 {
+            settled.get_or_insert(now_millis()?);
+        }
+        if up.len() >= 3 && figures.accepted > 1_000 && !is_killed {
+            let name = up[0]["metadata"]["name"].as_str().context("a name")?;
+            shop.kubectl(&["delete", "pod", name, "--grace-period=0", "--force"])?;
+            is_killed = true;
+        }
+        let replicas = shop.get("deployment", "worker")?["spec"]["replicas"].as_u64().unwrap_or(0);
+        course.samples.push(Sample { at_millis: now_millis()?, replicas, age_seconds: figures.age_seconds });
+        Ok(settled.is_some() && replicas == 0 && figures.left == 0)
+    })?;
+    let published = shop.finish("to-jobs", SOON)?;
+    ensure!(published.succeeded, "{}", published.log);
+    course.begun_millis = published.report["begunUnixMillis"].as_u64().context("when it began")?;
+    let count = published.report["acknowledged"].as_u64().context("a count")?;
+    let figures = Figures::of(shop, "jobs")?;
+    ensure!(
+        (figures.accepted, figures.dead_lettered) == (count - 1, 1),
+        "{} of {count} messages were settled and {} given up",
+        figures.accepted,
+        figures.dead_lettered
+    );
+    // The poisonous one failed thrice. A member that is killed has one in its hands, and one that waits, at most.
+    let killed = figures.failures.saturating_sub(3);
+    ensure!(is_killed && killed <= 2, "{killed} messages were taken from consumers that were scaled in");
+    let (created, ready) = (created.context("a pod")?, ready.context("a ready pod")?);
+    let settled = settled.context("a settled message")?;
+    let took = Duration::from_millis(settled.saturating_sub(course.begun_millis));
+    let start = Duration::from_millis(ready - created);
+    ensure!(took <= start + WAKE, "the first message took {took:?}, and a pod's start {start:?}");
+    let most = course.samples.iter().map(|sample| sample.replicas).max().unwrap_or(0);
+    Ok((
+        course,
+        start,
+        format!(
+            "{count} messages, {} settled, 1 given up, {killed} of a killed worker again, {most} workers at most; the first \
+             after {:.1} s, of which its pod's start {:.1} s",
+            figures.accepted,
+            took.as_secs_f64(),
+            start.as_secs_f64()
+        ),
     ))
 }
 
-/// One message wakes a worker: how long it took until it was settled, and until the pod was ready.
-fn first_message(shop: &Shop) -> Result<(Duration, Duration)> {
-    shop.start("to-jobs", 1, &["--queue", "jobs", "--count", "1", "publish"])?;
-    let published = shop.finish("to-jobs", SOON)?;
+/// The operator can't hear the brokers for a while: nobody is taken away, and after a time it is as `fallback` says.
+fn without_figures(shop: &Shop) -> Result<String> {
+    const RATE: u64 = 60;
+    shop.start("to-jobs", 1, &["--queue", "jobs", "publish", "--pace", &format!("75:{RATE}")])?;
+    let replicas = |group: &Value| group["status"]["replicas"].as_u64().unwrap_or(0);
+    let before =
+        shop.wait_for(("consumergroup", "jobs-group"), SOON, |group| (1..6).contains(&replicas(group)))?;
+    let before = replicas(&before);
+    let (node, operator) = operator_process(shop)?;
+    let in_its_network = |arguments: &[&str]| {
+        let all = [&["-t", operator.as_str(), "-n", "nft"], arguments].concat();
+        shop.cluster.exec(node, "nsenter", &all)
+    };
+    in_its_network(&[
+        "add table inet outage; add chain inet outage out { type filter hook output priority 0; }; \
+         add rule inet outage out tcp dport 7420 drop",
+    ])?;
+    let stale = shop.wait_for(("consumergroup", "jobs-group"), SOON, |group| {
+        group["status"]["limitedBy"] == "StaleData"
+    })?;
+    ensure!(replicas(&stale) >= before, "{before} replicas, then {}", stale["status"]);
+    ensure!(condition(&stale, "DelayWithinTarget").1 == "StaleData", "{}", stale["status"]);
+    shop.wait_for(("deployment", "worker"), SOON, |worker| worker["spec"]["replicas"] == 6)?;
+    in_its_network(&["delete table inet outage"])?;
+    shop.wait_for(("consumergroup", "jobs-group"), SOON, |group| {
+        condition(group, "ScalingActive").0 == "True" && group["status"]["limitedBy"] != "StaleData"
+    })?;
+    let told = explain(shop, "jobs-group")?;
+    ensure!(told["decision"]["inputs"]["demandPerSecond"].as_f64().is_some_and(|rate| rate > 0.0), "{told}");
+    let published = shop.finish("to-jobs", Duration::from_secs(90))?;
     ensure!(published.succeeded, "{}", published.log);
-    let begun = Instant::now();
-    let mut ready = None;
-    wait_until("the first message is settled", Duration::from_secs(90), || {
-        if ready.is_none() && workers(shop)?.iter().any(is_pod_ready) {
-            ready = Some(begun.elapsed());
-        }
-        Ok(counted(shop, "pondage_queue_accepted_total")? == 1)
+    shop.wait_for(("deployment", "worker"), Duration::from_secs(120), |worker| {
+        worker["spec"]["replicas"] == 0
     })?;
-    let settled = begun.elapsed();
-    let ready = ready.unwrap_or(settled);
-    let after = settled.saturating_sub(ready);
-    ensure!(after < Duration::from_secs(4), "it took {after:?} from the ready pod to the first message");
-    Ok((settled, ready))
+    let figures = Figures::of(shop, "jobs")?;
+    ensure!(figures.left == 0, "{} messages are left", figures.left);
+    Ok(format!("without figures {before}, then 6 replicas, and asleep again"))
 }
 
-/// Publishes so many messages, so many a second, and looks every second at how many workers there are to be.
-fn publish(shop: &Shop, (count, rate): (u64, u64), mut look: impl FnMut(u64) -> Result<()>) -> Result<()> {
-    let (counted, paced) = (count.to_string(), rate.to_string());
-    shop.start("to-jobs", 1, &["--queue", "jobs", "--count", &counted, "publish", "--rate", &paced])?;
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(count / rate) {
-        look(shop.get("deployment", "worker")?["spec"]["replicas"].as_u64().unwrap_or(0))?;
-        sleep(Duration::from_secs(1));
-    }
-    let published = shop.finish("to-jobs", SOON)?;
-    ensure!(published.succeeded, "{}", published.log);
-    Ok(())
+/// The operator's node and its process there.
+fn operator_process(shop: &Shop) -> Result<(u8, String)> {
+    let pods = shop.list("pods", "app.kubernetes.io/component=operator")?;
+    let pod =
+        pods.first().and_then(|pod| pod["metadata"]["name"].as_str()).context("there is no operator")?;
+    let node = shop.node_of(pod)?;
+    let found = shop.cluster.exec(node, "pgrep", &["-f", "^/pondage operator"])?;
+    let pid = found.split_whitespace().next().context("its process")?;
+    Ok((node, pid.to_owned()))
 }
 
-/// More messages than one worker gets done; one of several is killed in the middle. The most workers that there were.
-fn busy(shop: &Shop) -> Result<u64> {
-    let (mut most, mut is_killed) = (0, false);
-    publish(shop, BUSY, |replicas| {
-        most = most.max(replicas);
-        let ready = workers(shop)?.into_iter().find(|pod| most >= 3 && is_pod_ready(pod));
-        if let Some(victim) = ready.filter(|_| !is_killed) {
-            let name = victim["metadata"]["name"].as_str().context("a name")?.to_owned();
-            shop.kubectl(&["delete", "pod", &name, "--grace-period=0", "--force"])?;
-            is_killed = true;
-        }
-        Ok(())
-    })?;
-    ensure!(is_killed && most >= 4, "{most} workers were the most");
-    Ok(most)
+/// What the last decision about a group came from, as `pondage autoscale explain` tells it.
+fn explain(shop: &Shop, group: &str) -> Result<Value> {
+    let text = shop.explain(group, &[])?;
+    ensure!(text.contains("Verdict") && text.contains("Formula, target"), "{text}");
+    Ok(serde_json::from_str(&shop.explain(group, &["-o", "json"])?)?)
 }
 
-/// Half as many a second: workers go while the others work. The fewest that there were.
-fn quiet(shop: &Shop) -> Result<u64> {
-    let mut fewest = u64::MAX;
-    publish(shop, QUIET, |replicas| {
-        fewest = fewest.min(replicas);
-        Ok(())
-    })?;
-    Ok(fewest)
-}
-
-/// A group on a topic whose workload is a StatefulSet, and that has fewer replicas than it is to have.
-fn a_stateful_set_is_scaled(shop: &Shop) -> Result<String> {
-    shop.apply(&workload("StatefulSet", "reader", 1, "readers", true).to_string())?;
+/// A group that reads a topic in order, and whose workload is a StatefulSet that has fewer replicas than it is to have.
+fn a_stateful_set_is_scaled(shop: &Shop) -> Result<()> {
+    let arguments = ["--group", "readers", "--ordered", "--concurrency", "4"];
+    shop.apply(&workload("StatefulSet", "reader", 1, &arguments).to_string())?;
     let spec = "{topicRefs: [{name: jobs-events}], scaleTargetRef: {kind: StatefulSet, name: reader}, autoscaling: \
-                {minReplicas: 2, maxReplicas: 3, target: {delay: 30s}}}";
+                {minReplicas: 2, maxReplicas: 3, target: {delay: 60s}}}";
     let resources =
         [manifest("Topic", "jobs-events", "{partitions: 4}"), manifest("ConsumerGroup", "readers", spec)];
     shop.apply(&resources.join("---\n"))?;
@@ -137,42 +189,74 @@ fn a_stateful_set_is_scaled(shop: &Shop) -> Result<String> {
     shop.wait_for(("consumergroup", "readers"), Duration::from_secs(90), |group| {
         group["status"]["members"] == 2
     })?;
-    for (kind, name) in [("consumergroup", "readers"), ("statefulset", "reader"), ("deployment", "worker")] {
-        shop.kubectl(&["delete", kind, name, "--wait=true"])?;
+    // It is told while the other group works.
+    let traffic = ["--queue", "jobs-events", "publish", "--pace", "150:100", "--poison", "300"];
+    shop.start("to-events", 1, &traffic)
+}
+
+/// One message can't be processed, and what is behind it waits: that is told, and does not look like too few replicas.
+fn a_stuck_partition_is_told(shop: &Shop) -> Result<String> {
+    let group = shop.wait_for(("consumergroup", "readers"), Duration::from_secs(60), |group| {
+        group["status"]["stuckPartitions"].as_array().is_some_and(|stuck| stuck.len() == 1)
+    })?;
+    ensure!(condition(&group, "ConsumersHealthy") == ("False".to_owned(), "PartitionStuck".to_owned()));
+    ensure!(condition(&group, "DelayWithinTarget").0 == "True", "the other partitions: {}", group["status"]);
+    let told = shop.explain("readers", &[])?;
+    ensure!(told.contains("makes no progress"), "{told}");
+    Ok(format!(
+        "a StatefulSet from 1 to 2, at {} with {}",
+        group["status"]["replicas"], group["status"]["stuckPartitions"][0]["topic"]
+    ))
+}
+
+/// What all brokers together say of a queue.
+#[derive(Debug, Default)]
+struct Figures {
+    accepted: u64,
+    failures: u64,
+    dead_lettered: u64,
+    left: u64,
+    age_seconds: f64,
+}
+
+impl Figures {
+    fn of(shop: &Shop, queue: &str) -> Result<Self> {
+        let label = format!("queue=\"{queue}\"");
+        let mut found = Self::default();
+        for (pod, ..) in shop.brokers()? {
+            let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}:7421/proxy/metrics");
+            let page = shop.cluster.kubectl(&["get", "--raw", &path], "")?;
+            for line in page.lines().filter(|line| line.contains(&label)) {
+                let (Some((metric, _)), Some((_, value))) = (line.split_once('{'), line.rsplit_once(' '))
+                else {
+                    continue;
+                };
+                let value: f64 = value.parse()?;
+                match metric {
+                    "pondage_queue_accepted_total" => found.accepted += value as u64,
+                    "pondage_queue_failures_total" => found.failures += value as u64,
+                    "pondage_queue_dead_lettered_total" => found.dead_lettered += value as u64,
+                    "pondage_queue_ready" | "pondage_queue_unacked" | "pondage_queue_scheduled" => {
+                        found.left += value as u64;
+                    }
+                    "pondage_queue_oldest_age_seconds" => found.age_seconds = found.age_seconds.max(value),
+                    _ => {}
+                }
+            }
+        }
+        Ok(found)
     }
-    Ok("a StatefulSet from 1 to 2, both members".to_owned())
 }
 
-fn workers(shop: &Shop) -> Result<Vec<Value>> {
-    shop.list("pods", "app=worker")
+fn now_millis() -> Result<u64> {
+    Ok(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())?)
 }
 
-fn is_pod_ready(pod: &Value) -> bool {
-    condition(pod, "Ready").0 == "True"
-}
-
-/// What all brokers together counted of the queue.
-fn counted(shop: &Shop, metric: &str) -> Result<u64> {
-    let mut all = 0.0_f64;
-    for (pod, ..) in shop.brokers()? {
-        let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{pod}:7421/proxy/metrics");
-        let page = shop.cluster.kubectl(&["get", "--raw", &path], "")?;
-        let lines = page.lines().filter(|line| line.starts_with(metric) && line.contains("queue=\"jobs\""));
-        all += lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>();
-    }
-    Ok(all as u64)
-}
-
-/// Workers of a group; nothing of it says how many.
-fn workload(kind: &str, name: &str, replicas: u64, group: &str, is_ordered: bool) -> Value {
-    let server = format!("https://{RELEASE}.{NAMESPACE}.svc:7420");
-    let mut arguments =
-        vec!["--server", &server, "--certificate-authority", "/trust/ca.crt", "--group", group];
-    let work = WORK_MILLIS.to_string();
-    arguments.extend(["--work-millis", &work]);
-    if is_ordered {
-        arguments.push("--ordered");
-    }
+/// Workers of a group; nothing of the workload says how many.
+fn workload(kind: &str, name: &str, replicas: u64, more: &[&str]) -> Value {
+    let (server, work) = (Shop::server(), WORK_MILLIS.to_string());
+    let access = ["--server", &server, "--certificate-authority", "/trust/ca.crt"];
+    let arguments = [&access, &["--work-millis", &work, "--fails-at", POISON][..], more].concat();
     json!({
         "apiVersion": "apps/v1",
         "kind": kind,

@@ -22,6 +22,8 @@ pub(super) const RELEASE: &str = "main";
 pub(super) struct Shop {
     pub(super) cluster: Cluster,
     pub(super) habits: Habits,
+    /// The binary that the image has.
+    pondage: PathBuf,
 }
 
 /// What an application said at its end.
@@ -33,8 +35,8 @@ pub(super) struct Said {
 }
 
 impl Shop {
-    pub(super) const fn new(cluster: Cluster, habits: Habits) -> Self {
-        Self { cluster, habits }
+    pub(super) const fn new(cluster: Cluster, habits: Habits, pondage: PathBuf) -> Self {
+        Self { cluster, habits, pondage }
     }
 
     /// Something in the repository.
@@ -206,8 +208,20 @@ impl Shop {
         self.apply(&pod.to_string()).map(drop)
     }
 
+    /// Runs `pondage` on this machine, as somebody with the kubeconfig of an administrator.
+    pub(super) fn pondage_here(&self, arguments: &[&str]) -> Result<String> {
+        let [kubectl, _] = self.cluster.clients()?;
+        kubectl.with_program(self.pondage.clone()).run(arguments, "")
+    }
+
+    /// What `pondage autoscale explain` says of a group.
+    pub(super) fn explain(&self, group: &str, more: &[&str]) -> Result<String> {
+        let arguments = [&["autoscale", "explain", group, "--namespace", NAMESPACE], more].concat();
+        self.pondage_here(&arguments)
+    }
+
     /// Where clients connect.
-    fn server() -> String {
+    pub(super) fn server() -> String {
         format!("https://{RELEASE}.{NAMESPACE}.svc:7420")
     }
 

@@ -1,6 +1,6 @@
 //! `pondage autoscale simulate`: a group's autoscaling, run through a table of what arrived.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use pondage_autoscale::{
@@ -8,7 +8,8 @@ use pondage_autoscale::{
     simulate::{Controlled, Moment, Outcome, Scaler, Trace, World, run},
     trace,
 };
-use pondage_resources::{Autoscaling, ConsumerGroup, FILE_BYTES_MAX, GroupMode, Resource, ScalingGoal};
+use pondage_model::settings::{GroupSettings, GroupSource};
+use pondage_resources::{Autoscaling, Resource, ScalingGoal, Settings};
 use serde::Serialize;
 
 use super::super::{ResultForm, print};
@@ -18,6 +19,8 @@ use crate::{
     render::table::{number, table, text},
 };
 
+/// Bytes of a table of arrivals: a row for each second of a week, with dozens of partitions.
+const TABLE_BYTES_MAX: u64 = 1 << 30;
 /// The rows of the table for people, at most.
 const ROWS: usize = 40;
 
@@ -39,11 +42,11 @@ pub(crate) struct Simulate {
     #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     file: PathBuf,
 
-    /// Which group, if the file has several
+    /// Which group, if the file has several that are scaled
     #[arg(long, value_name = "NAME", value_hint = clap::ValueHint::Other)]
     group: Option<String>,
 
-    /// The table, as CSV
+    /// The table, as CSV; `-` for stdin
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     trace: PathBuf,
 
@@ -105,12 +108,9 @@ impl Simulate {
     }
 
     pub(crate) fn run(&self) -> Result<Exit> {
-        let (name, group) = self.group()?;
-        let autoscaling = group.autoscaling().ok().flatten().ok_or_else(|| {
-            Failure::usage(format!("group {name} has no autoscaling, or its mode is Disabled"))
-        })?;
+        let (name, settings, autoscaling) = self.group()?;
         let trace = self.trace()?;
-        let outcome = self.outcome(&group, &autoscaling, &trace)?;
+        let outcome = self.outcome(&settings, &autoscaling, &trace)?;
         print(&match self.output {
             ResultForm::Json => as_json(name, trace.arrivals.len(), outcome)?,
             ResultForm::Text => for_people(&name, &autoscaling, &outcome),
@@ -118,11 +118,10 @@ impl Simulate {
         Ok(Exit::Ok)
     }
 
-    fn outcome(&self, group: &ConsumerGroup, autoscaling: &Autoscaling, trace: &Trace) -> Result<Outcome> {
+    fn outcome(&self, group: &GroupSettings, autoscaling: &Autoscaling, trace: &Trace) -> Result<Outcome> {
         let settings = pondage_operator::scaling_settings(autoscaling)
             .map_err(|refused| Failure::usage(refused.to_string()))?;
-        let is_in_order =
-            group.spec.queue_ref.is_none() && group.spec.mode.unwrap_or_default() == GroupMode::Ordered;
+        let is_in_order = matches!(group.source, GroupSource::Topics(_)) && group.sharing.is_none();
         let world = World {
             source: if is_in_order { Source::Partitions } else { Source::Queue },
             target_millis: match autoscaling.goal {
@@ -145,36 +144,39 @@ impl Simulate {
         Ok(outcome)
     }
 
-    fn group(&self) -> Result<(String, ConsumerGroup)> {
-        let mut groups = files::load(std::slice::from_ref(&self.file))?.into_iter().filter_map(|loaded| {
-            let Resource::ConsumerGroup(group) = loaded.resource else { return None };
-            let name = group.metadata.name.clone().unwrap_or_default();
-            self.group.as_ref().is_none_or(|wanted| *wanted == name).then_some((name, group))
-        });
-        let file = self.file.display();
-        match (groups.next(), groups.next()) {
-            (Some(found), None) => Ok(found),
-            (Some(_), Some(_)) => {
-                Err(Failure::usage(format!("{file} has several groups")).help("--group says which"))
+    /// The group that is named, or the only one that is scaled.
+    fn group(&self) -> Result<(String, GroupSettings, Autoscaling)> {
+        let loaded = files::load(std::slice::from_ref(&self.file))?;
+        let groups = loaded.into_iter().filter_map(|loaded| match (loaded.resource, loaded.settings) {
+            (Resource::ConsumerGroup(group), Settings::ConsumerGroup(name, settings)) => {
+                // What is wrong with it was refused when it was read.
+                Some((name.to_string(), settings, group.autoscaling().ok().flatten()))
             }
+            _ => None,
+        });
+        let is_wanted = |name: &str| self.group.as_ref().is_none_or(|wanted| wanted == name);
+        let groups: Vec<_> = groups.filter(|(name, ..)| is_wanted(name)).collect();
+        let (found, file) = (groups.len(), self.file.display());
+        let mut scaled = groups
+            .into_iter()
+            .filter_map(|(name, settings, autoscaling)| Some((name, settings, autoscaling?)));
+        match (scaled.next(), scaled.next()) {
+            (Some(only), None) => Ok(only),
+            (Some(_), Some(_)) => Err(Failure::usage(format!("{file} has several groups that are scaled"))
+                .help("--group says which")),
             (None, _) => Err(Failure::usage(match &self.group {
-                Some(wanted) => format!("{file} has no group {wanted}"),
-                None => format!("{file} has no ConsumerGroup"),
+                Some(wanted) if found == 0 => format!("{file} has no group {wanted}"),
+                Some(wanted) => format!("group {wanted} has no autoscaling, or its mode is Disabled"),
+                None if found == 0 => format!("{file} has no ConsumerGroup"),
+                None => format!("no group of {file} has autoscaling with another mode than Disabled"),
             })),
         }
     }
 
     fn trace(&self) -> Result<Trace> {
-        let name = self.trace.display().to_string();
-        let about = |error: std::io::Error| Failure::usage(error.to_string()).about(&name);
-        let bytes = fs::metadata(&self.trace).map_err(about)?.len();
-        let most = FILE_BYTES_MAX as u64 * 64;
-        if bytes > most {
-            return Err(Failure::usage(format!("{name} has {bytes} bytes, {most} are the most")));
-        }
-        let text = fs::read_to_string(&self.trace).map_err(about)?;
+        let text = files::text(&self.trace, TABLE_BYTES_MAX)?;
         trace::read(&text, self.partitions.into(), self.service_rate)
-            .map_err(|unreadable| Failure::usage(unreadable.to_string()).about(&name))
+            .map_err(|unreadable| Failure::usage(unreadable.to_string()).about(self.trace.display()))
     }
 }
 
@@ -236,6 +238,8 @@ fn clock(seconds: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const GROUP: &str = "
@@ -280,8 +284,7 @@ spec: {topicRefs: [{name: orders}]}
     fn a_table_is_run_through() {
         let folder = tempfile::tempdir().expect("a folder");
         let command = command(&folder, Some("billing"), "seconds,rate\n0,5\n600,60\n1800,5\n3600,5\n");
-        let (name, group) = command.group().expect("it is there");
-        let autoscaling = group.autoscaling().expect("valid").expect("there");
+        let (name, group, autoscaling) = command.group().expect("it is there");
         let trace = command.trace().expect("a trace");
         let outcome = command.outcome(&group, &autoscaling, &trace).expect("it runs");
         let at = |second: usize| outcome.series[second].replicas;
@@ -302,7 +305,7 @@ spec: {topicRefs: [{name: orders}]}
             let command = command(&folder, group, trace);
             command.run().expect_err("it is wrong").message
         };
-        assert!(said(None, "").contains("has several groups"));
+        assert!(said(None, "").contains("there is nothing"), "the one that is scaled is taken");
         assert!(said(Some("nobody"), "").contains("has no group nobody"));
         assert!(said(Some("audit"), "").contains("has no autoscaling"));
         let said = said(Some("billing"), "seconds,rate\n0,many\n");

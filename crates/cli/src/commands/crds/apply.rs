@@ -7,17 +7,17 @@ use std::time::Duration;
 use clap::Args;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
-    Api, Client, Config, ResourceExt,
+    Api, ResourceExt,
     api::{Patch, PatchParams},
 };
-use pondage_model::Outcome;
 use pondage_resources::{CRDS, VERSION_ANNOTATION, crd};
 use serde_json::json;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 
 use crate::{
     commands::{ResultForm, print},
     exit::{Exit, Failure, Result},
+    kubernetes::{Doing, connect, in_time},
 };
 
 /// Who Kubernetes says has written the definitions.
@@ -25,6 +25,13 @@ const MANAGER: &str = "pondage";
 
 /// How long it may take, unless --timeout says otherwise.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What whoever may not do it can do.
+const FORBIDDEN: &str = "only who administers the cluster may change definitions: ask for get, create and patch on \
+                         customresourcedefinitions, or let them run this";
+
+const READING: Doing = Doing::Reading { if_forbidden: FORBIDDEN };
+const WRITING: Doing = Doing::Writing { if_forbidden: FORBIDDEN };
 
 /// The time between two looks at a definition that is not served yet.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -75,7 +82,7 @@ impl Apply {
         let mut found = Vec::new();
         for wanted in CRDS.map(crd) {
             let name = wanted.name_any();
-            let current = in_time(deadline, &name, Doing::Reading, api.get_opt(&name)).await?;
+            let current = in_time(deadline, &name, READING, api.get_opt(&name)).await?;
             if let Some(current) = &current {
                 check(current, &wanted, self.force)?;
             }
@@ -86,7 +93,7 @@ impl Apply {
             let name = wanted.name_any();
             let params = PatchParams::apply(MANAGER).force();
             let patch = Patch::Apply(&wanted);
-            let written = in_time(deadline, &name, Doing::Writing, api.patch(&name, &params, &patch)).await?;
+            let written = in_time(deadline, &name, WRITING, api.patch(&name, &params, &patch)).await?;
             changes.push((name, change(current.as_ref(), &written)));
         }
         for (name, _) in &changes {
@@ -103,7 +110,7 @@ impl Apply {
         deadline: Instant,
     ) -> Result<()> {
         loop {
-            let current = in_time(deadline, name, Doing::Reading, api.get(name)).await?;
+            let current = in_time(deadline, name, READING, api.get(name)).await?;
             if let Some(problem) = refused_names(&current) {
                 return Err(Failure::failed(format!("{name} is not served: {problem}"))
                     .help("remove the other definition that has these names"));
@@ -184,96 +191,9 @@ fn refused_names(definition: &CustomResourceDefinition) -> Option<String> {
     Some(refused.message.clone().unwrap_or_default())
 }
 
-async fn connect() -> Result<Client> {
-    let config = Config::infer().await.map_err(|error| {
-        Failure::usage(format!("no Kubernetes cluster to ask: {error}")).help(
-            "let KUBECONFIG name a file that kubectl can use, or run this in a pod with a service account",
-        )
-    })?;
-    Client::try_from(config).map_err(|error| {
-        Failure::usage(format!("the Kubernetes configuration can't be used: {error}"))
-            .help("see whether kubectl can use it: kubectl get --raw /version")
-    })
-}
-
-/// What a request does, which decides what is known when no answer comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Doing {
-    Reading,
-    Writing,
-}
-
-async fn in_time<T>(
-    deadline: Instant,
-    name: &str,
-    doing: Doing,
-    request: impl Future<Output = kube::Result<T>>,
-) -> Result<T> {
-    match timeout_at(deadline, request).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(problem(name, doing, &error)),
-        Err(_) => Err(no_answer(doing, format!("{name}: the API server did not answer in time"))),
-    }
-}
-
-fn problem(name: &str, doing: Doing, error: &kube::Error) -> Failure {
-    match error {
-        kube::Error::Api(status) => {
-            let help = match status.code {
-                401 => "the API server does not know you: see whether kubectl can use the configuration",
-                403 => {
-                    "only who administers the cluster may change definitions: ask for get, create and patch on \
-                        customresourcedefinitions, or let them run this"
-                }
-                _ => "",
-            };
-            let word = if status.reason.is_empty() { "FAILED".to_owned() } else { screaming(&status.reason) };
-            Failure { word, ..Failure::failed(format!("{name}: {}", status.message)).help(help) }
-        }
-        other => no_answer(doing, format!("{name}: {}", chain(other))),
-    }
-}
-
-/// No answer came: of a write it can't be said whether it was done.
-fn no_answer(doing: Doing, message: String) -> Failure {
-    let (exit, outcome) = match doing {
-        Doing::Reading => (Exit::NoConnection, None),
-        Doing::Writing => (Exit::Unknown, Some(Outcome::Unknown)),
-    };
-    Failure { exit, word: "UNAVAILABLE".to_owned(), outcome, ..Failure::failed(message) }.help(
-        "see whether kubectl reaches the cluster: kubectl get --raw /readyz; this command can be repeated",
-    )
-}
-
 fn not_served(name: &str) -> Failure {
     Failure::failed(format!("{name} was applied, but is not served yet"))
         .help(format!("wait longer with --timeout, or look: kubectl describe crd {name}"))
-}
-
-/// `AlreadyExists` as programs find our own words written: `ALREADY_EXISTS`.
-fn screaming(reason: &str) -> String {
-    let mut word = String::new();
-    for letter in reason.chars() {
-        if letter.is_ascii_uppercase() && !word.is_empty() {
-            word.push('_');
-        }
-        word.push(letter.to_ascii_uppercase());
-    }
-    word
-}
-
-/// An error with what caused it: the outermost says too little.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let said = cause.to_string();
-        if !text.contains(&said) {
-            text += &format!(": {said}");
-        }
-        next = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]
@@ -325,17 +245,5 @@ mod tests {
         assert!(numbers("0.10.0") > numbers("0.9.1"));
         assert!(numbers("1.0.0-rc.1") > numbers("0.9.1+build"));
         assert_eq!(numbers(""), Vec::<u64>::new());
-    }
-
-    #[test]
-    fn reasons_are_words_for_programs() {
-        assert_eq!(screaming("AlreadyExists"), "ALREADY_EXISTS");
-        assert_eq!(screaming("Forbidden"), "FORBIDDEN");
-    }
-
-    #[test]
-    fn what_is_unknown_is_said_to_be() {
-        assert_eq!(no_answer(Doing::Writing, String::new()).exit, Exit::Unknown);
-        assert_eq!(no_answer(Doing::Reading, String::new()).exit, Exit::NoConnection);
     }
 }
