@@ -302,7 +302,7 @@ mod tests {
             "spec": {
                 "queueRef": { "name": "orders" },
                 "scaleTargetRef": { "name": "packers" },
-                "autoscaling": { "maxReplicas": 10 },
+                "autoscaling": { "maxReplicas": 10, "target": { "delay": "30s" } },
             },
         });
         let Ok(Resource::ConsumerGroup(group)) = read_object(&object) else { panic!("a group") };

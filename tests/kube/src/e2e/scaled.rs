@@ -45,6 +45,7 @@ pub(super) fn consumers_follow_the_backlog(shop: &Shop) -> Result<String> {
     let compared = measured.compare(&predicted(shop, JOBS, start)?)?;
     let stuck = a_stuck_partition_is_told(shop)?;
     let outage = without_figures(shop)?;
+    two_groups_do_not_pull_at_one_workload(shop)?;
     for reason in ["Woke", "ScaledUp", "ScaledIn", "FellAsleep", "FellBack"] {
         let selector = format!("involvedObject.name=jobs-group,reason={reason}");
         let events = shop.kubectl(&["get", "events", "--field-selector", &selector, "-o", "name"])?;
@@ -156,6 +157,21 @@ fn without_figures(shop: &Shop) -> Result<String> {
     let figures = Figures::of(shop, "jobs")?;
     ensure!(figures.left == 0, "{} messages are left", figures.left);
     Ok(format!("without figures {before}, then 6 replicas, and asleep again"))
+}
+
+/// Neither scales as long as both are there: the other one is deleted, and nobody scales for it any more.
+fn two_groups_do_not_pull_at_one_workload(shop: &Shop) -> Result<()> {
+    shop.apply(&manifest("ConsumerGroup", "jobs-rival", JOBS))?;
+    for group in ["jobs-group", "jobs-rival"] {
+        shop.wait_for(("consumergroup", group), SOON, |group| {
+            condition(group, "ScalingActive") == ("False".to_owned(), "ConflictingAutoscaler".to_owned())
+        })?;
+    }
+    shop.kubectl(&["delete", "consumergroup", "jobs-rival", "--wait=true"])?;
+    shop.wait_for(("consumergroup", "jobs-group"), SOON, |group| {
+        condition(group, "ScalingActive").0 == "True"
+    })?;
+    Ok(())
 }
 
 /// The operator's node and its process there.
