@@ -148,7 +148,7 @@ impl Client {
     }
 
     /// As [`Client::call`]; says who answered.
-    async fn call_any<T, F>(
+    pub(crate) async fn call_any<T, F>(
         &self,
         tries: &mut Tries,
         limit: Duration,

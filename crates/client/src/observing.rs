@@ -10,6 +10,7 @@ use tonic::Streaming;
 
 use crate::{
     Client, ClientError,
+    brokers::Broker,
     client::{Repeat, groups},
     consume_stream::lost,
 };
@@ -17,6 +18,8 @@ use crate::{
 /// A group that is observed.
 #[derive(Debug)]
 pub struct Observing {
+    client: Client,
+    broker: Broker,
     group: Name,
     requests: mpsc::Sender<v1::ObserveRequest>,
     responses: Streaming<v1::ObserveResponse>,
@@ -26,9 +29,18 @@ impl Observing {
     /// How the group stands, once the broker tells it again. It can be left and called again without missing anything.
     ///
     /// # Errors
-    /// `NOT_FOUND` once the group is gone, and those of the connection: observe it anew, through another broker.
+    /// `NOT_FOUND` once the group is gone; and those of the connection, or of a broker that can't ask the others: observe it
+    /// anew, and the client takes another one.
     pub async fn next(&mut self) -> Result<GroupObservation, ClientError> {
-        let response = self.responses.message().await?.ok_or_else(lost)?;
+        let told = match self.responses.message().await {
+            Ok(response) => response.ok_or_else(lost),
+            Err(status) => Err(status.into()),
+        };
+        let response = told.inspect_err(|error| {
+            if error.retriable() {
+                self.client.brokers().pass_over(&self.broker);
+            }
+        })?;
         Ok(response.try_into()?)
     }
 
@@ -46,7 +58,8 @@ impl Client {
     /// # Errors
     /// Those of the connection. That there is no such group is told by [`Observing::next`].
     pub async fn observe(&self, group: &Name, interval: Duration) -> Result<Observing, ClientError> {
-        let opened = self.call(Repeat::Safe, |channel| {
+        let mut tries = self.tries(Repeat::Safe, Duration::ZERO);
+        let opened = self.call_any(&mut tries, self.options().request_timeout, |channel| {
             let (requests, receiver) = mpsc::channel(2);
             let first = requests.try_send(request(group, interval));
             debug_assert!(first.is_ok(), "there is room for two");
@@ -56,8 +69,8 @@ impl Client {
                 Ok(tonic::Response::from_parts(metadata, (requests, responses), extensions))
             }
         });
-        let (requests, responses) = opened.await?;
-        Ok(Observing { group: group.clone(), requests, responses })
+        let ((requests, responses), broker) = opened.await?;
+        Ok(Observing { client: self.clone(), broker, group: group.clone(), requests, responses })
     }
 }
 

@@ -10,7 +10,7 @@ use pondage_protocol::{
     observe::{GroupObservation, Observe},
     to_status, v1,
 };
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tonic::Streaming;
 
 use super::{Place, Services, edge::refusal_of, outbound::Outbound, session::End};
@@ -18,6 +18,8 @@ use crate::remote::{RemoteAnswer, RemoteRequest};
 
 /// How long until it is looked again when a part of the group could not be asked.
 const AGAIN: Duration = Duration::from_secs(1);
+/// After so long in which a part of the group could not be asked, another broker may do better.
+const BLIND_MAX: Duration = Duration::from_secs(5);
 /// How often a dormant group is looked at while something waits for its time: that comes without an arrival.
 const SCHEDULED_PAUSE: Duration = Duration::from_secs(1);
 
@@ -58,11 +60,15 @@ impl<D: Disk> Services<D> {
         out: &Outbound<v1::ObserveResponse>,
     ) -> End {
         let mut told: Option<Instant> = None;
+        let mut blind_since: Option<Instant> = None;
         loop {
             let begun = Instant::now();
             let (mut again, mut ends) = (wanted.interval, Ends::new());
-            match self.look(&wanted.group).await {
+            // A shard here that lacks an in-sync replica answers nothing until the catalog has left that out.
+            let looked = timeout(BLIND_MAX, self.look(&wanted.group)).await;
+            match looked.unwrap_or(Err(Refusal::Timeout)) {
                 Ok((seen, seen_ends)) => {
+                    blind_since = None;
                     let is_due = told.is_none_or(|told| begun - told >= wanted.interval);
                     if seen.is_dormant() {
                         ends = seen_ends;
@@ -80,6 +86,9 @@ impl<D: Disk> Services<D> {
                 Err(refusal @ Refusal::NotFound { .. }) => return refusal.into(),
                 Err(refusal) => {
                     tracing::debug!(group = %wanted.group, %refusal, "a group can't be looked at");
+                    if blind_since.get_or_insert(begun).elapsed() >= BLIND_MAX {
+                        return refusal.into();
+                    }
                     again = AGAIN;
                 }
             }

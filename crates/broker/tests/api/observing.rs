@@ -156,7 +156,7 @@ async fn any_broker_tells_what_comes_to_a_partition_that_another_leads() {
         Endpoint::from_shared(format!("http://{}", pod.listens_on())).expect("an address").connect_lazy()
     };
     let mut admin = AdminClient::new(channel(&first));
-    let spec = v1::TopicSpec { partitions: Some(PARTITIONS), ..v1::TopicSpec::default() };
+    let spec = v1::TopicSpec { partitions: Some(PARTITIONS), replicas: Some(1), ..v1::TopicSpec::default() };
     for (name, spec) in [("events", Spec::Topic(spec)), ("sharers", shared_group("events"))] {
         let spec = Some(v1::ResourceSpec { spec: Some(spec) });
         let request = v1::ApplyRequest { name: name.to_owned(), spec, ..v1::ApplyRequest::default() };
@@ -185,7 +185,16 @@ async fn any_broker_tells_what_comes_to_a_partition_that_another_leads() {
         let told = observer.told().await;
         assert_eq!(told.iter().map(|(_, due)| due).sum::<u64>(), 1, "{told:?}");
     }
-    for broker in brokers {
-        drop(broker.close().await);
-    }
+    // What the other one led nobody leads any more, and nobody can tell of it: whoever listens hears that.
+    let [first_broker, second_broker] = brokers;
+    drop(second_broker.close().await);
+    let observer = &mut observers[0];
+    observer.ask("sharers", 500).await;
+    let end = loop {
+        if let Err(end) = observer.next().await {
+            break end;
+        }
+    };
+    assert!(!end.is(Code::NotFound), "{end:?}");
+    drop(first_broker.close().await);
 }
